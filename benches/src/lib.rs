@@ -1,0 +1,1 @@
+//! What each layer costs, beside its peers in the same run.

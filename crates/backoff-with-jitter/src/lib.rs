@@ -1,0 +1,1 @@
+//! Retries failed calls after growing, randomised waits, within one shared budget.

@@ -1,0 +1,1 @@
+//! Time, outcomes, rejections, gates and budgets that every seawall layer shares.

@@ -1,0 +1,1 @@
+//! Speaks HTTP for seawall: classification, Retry-After, deadlines, and rejections as responses.

@@ -1,0 +1,1 @@
+//! Keeps connections for reuse, replaces stale ones, and says why none could be had.

@@ -1,0 +1,1 @@
+//! Resilience layers for Rust services: circuit breaker, retry, bulkhead, load shedder, pool, health.

@@ -1,0 +1,1 @@
+//! Contract suite, probe services and scripted services for testing seawall layers.

@@ -1,0 +1,1 @@
+//! Bounds how long a call may take, per attempt and in total, and carries the deadline on.

@@ -1,0 +1,3 @@
+//! The reference stack.
+
+fn main() {}

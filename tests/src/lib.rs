@@ -1,0 +1,1 @@
+//! Contract of every layer, compositions and recorded vectors.
