@@ -1,3 +1,3 @@
-//! The reference stack.
+//! The reference stack's one binary.
 
 fn main() {}
