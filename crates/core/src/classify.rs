@@ -1,0 +1,77 @@
+use std::time::Duration;
+
+use crate::Class;
+
+/// What an answer says, and how long the other side asks to be left alone.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// What the answer says about the other side.
+    pub class: Class,
+    /// The wait that it asks for (`Retry-After`, gRPC pushback).
+    pub retry_after: Option<Duration>,
+}
+
+impl Verdict {
+    /// A verdict without a wait.
+    #[inline]
+    pub const fn new(class: Class) -> Self {
+        Self { class, retry_after: None }
+    }
+
+    /// With the wait that the other side asks for.
+    #[must_use]
+    pub const fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+impl From<Class> for Verdict {
+    #[inline]
+    fn from(class: Class) -> Self {
+        Self::new(class)
+    }
+}
+
+/// Tells what an answer says about the other side. One classifier serves breaker, retry and limiter alike.
+///
+/// Any closure from `Result<&Response, &Error>` to a [`Class`] or a [`Verdict`] is one. The error is the other side's:
+/// rejections by layers never reach a classifier.
+///
+/// ```
+/// use seawall_core::{Class, Classify};
+///
+/// let by_length = |result: Result<&String, &std::io::Error>| match result {
+///     Ok(text) if text.is_empty() => Class::Failure,
+///     Ok(_) => Class::Success,
+///     Err(_) => Class::Failure,
+/// };
+/// assert_eq!(by_length.classify(Ok(&String::new())).class, Class::Failure);
+/// ```
+pub trait Classify<Res: ?Sized, Err: ?Sized> {
+    /// The verdict on one answer.
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict;
+}
+
+/// The default classifier: `Ok` is a success, `Err` a failure. It does not know HTTP, where a 500 is an `Ok`.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ByResult;
+
+impl<Res: ?Sized, Err: ?Sized> Classify<Res, Err> for ByResult {
+    #[inline]
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        Verdict::new(if result.is_ok() { Class::Success } else { Class::Failure })
+    }
+}
+
+impl<F, V, Res: ?Sized, Err: ?Sized> Classify<Res, Err> for F
+where
+    F: for<'a> Fn(Result<&'a Res, &'a Err>) -> V,
+    V: Into<Verdict>,
+{
+    #[inline]
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        self(result).into()
+    }
+}

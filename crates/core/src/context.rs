@@ -1,0 +1,96 @@
+use crate::Timestamp;
+
+/// How much a call matters when not all can be served. Higher is kept longer.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "the four classes are the design: a fifth would change every threshold")]
+pub enum Criticality {
+    /// Goes first: batch work, prefetching.
+    Sheddable = 0,
+    /// May be answered in a degraded way.
+    Degraded = 1,
+    /// What says nothing.
+    #[default]
+    Default = 2,
+    /// Goes last: payments, sign-in.
+    Critical = 3,
+}
+
+/// What layers may want to know of a call, read lazily: a layer that does not ask parses no header.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallContext {
+    /// When the caller stops waiting.
+    pub deadline: Option<Timestamp>,
+    /// How much the call matters. Default: [`Criticality::Default`].
+    pub criticality: Criticality,
+    /// Whether doing it twice does no harm; `None` when nobody knows, which differs from "no".
+    pub idempotent: Option<bool>,
+    /// How many places or tokens the call takes. Default 1.
+    pub cost: u32,
+}
+
+impl Default for CallContext {
+    fn default() -> Self {
+        Self { deadline: None, criticality: Criticality::Default, idempotent: None, cost: 1 }
+    }
+}
+
+impl CallContext {
+    /// A call of which nothing is known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With the time at which the caller stops waiting.
+    #[must_use]
+    pub const fn with_deadline(mut self, deadline: Timestamp) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// With how much the call matters.
+    #[must_use]
+    pub const fn with_criticality(mut self, criticality: Criticality) -> Self {
+        self.criticality = criticality;
+        self
+    }
+
+    /// With whether doing it twice does no harm.
+    #[must_use]
+    pub const fn with_idempotent(mut self, idempotent: bool) -> Self {
+        self.idempotent = Some(idempotent);
+        self
+    }
+
+    /// With how many places or tokens the call takes.
+    #[must_use]
+    pub const fn with_cost(mut self, cost: u32) -> Self {
+        self.cost = cost;
+        self
+    }
+}
+
+/// Reads the [`CallContext`] of a request. Any `Fn(&Request) -> CallContext` does; `seawall-http` reads extensions and
+/// headers.
+pub trait Attributes<Req: ?Sized> {
+    /// What is known of the call.
+    fn context(&self, request: &Req) -> CallContext;
+}
+
+/// The default: nothing is known of any call.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoAttributes;
+
+impl<Req: ?Sized> Attributes<Req> for NoAttributes {
+    #[inline]
+    fn context(&self, _: &Req) -> CallContext {
+        CallContext::default()
+    }
+}
+
+impl<F: Fn(&Req) -> CallContext, Req: ?Sized> Attributes<Req> for F {
+    #[inline]
+    fn context(&self, request: &Req) -> CallContext {
+        self(request)
+    }
+}

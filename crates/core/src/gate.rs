@@ -1,0 +1,72 @@
+use std::{sync::Arc, time::Duration};
+
+use crate::{Admission, CallContext, Outcome, Timestamp, Wait};
+
+/// A decision on calls: let this one through or not, and learn from how it ended.
+///
+/// A pure core: the time comes in as a closure, so a gate that needs none reads no clock; so does the context, so one
+/// that needs none parses no header. [`GateLayer`](crate::GateLayer) makes a Tower layer of it.
+///
+/// Every ticket comes back to [`Gate::finish`] exactly once, with the one [`Outcome`] that the call had.
+pub trait Gate: Send + Sync + 'static {
+    /// What an admitted call carries until its end: a generation, a start, a place. Gates that need the latency keep
+    /// the start here.
+    type Ticket: Send + 'static;
+
+    /// [`NoWait`](crate::NoWait), or a future for one's turn. It alone decides how the layer handles readiness.
+    type Wait: Wait<Self::Ticket>;
+
+    /// Whether [`Gate::finish`] does anything. `false`: no call carries a guard, and `finish` is never called.
+    const RECORDS: bool = true;
+
+    /// Decides on one call.
+    fn admit(
+        &self,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Admission<Self::Ticket, Self::Wait>;
+
+    /// Takes back the ticket of a call that has ended.
+    fn finish(&self, ticket: Self::Ticket, outcome: Outcome, now: impl FnOnce() -> Timestamp);
+
+    /// Hears, before [`Gate::finish`], that the other side asked to be left alone for `wait`. Does nothing by default.
+    fn pushback(&self, ticket: &Self::Ticket, wait: Duration, now: impl FnOnce() -> Timestamp) {
+        let _ = (ticket, wait, now);
+    }
+
+    /// Whether forgetting this gate would change nothing: a keyed table may then evict it. An open breaker says no.
+    fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
+        let _ = now;
+        true
+    }
+}
+
+/// A gate that several layers, or a layer and a handle that steers it, hold together.
+impl<G: Gate> Gate for Arc<G> {
+    type Ticket = G::Ticket;
+    type Wait = G::Wait;
+    const RECORDS: bool = G::RECORDS;
+
+    #[inline]
+    fn admit(
+        &self,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Admission<Self::Ticket, Self::Wait> {
+        G::admit(self, context, now)
+    }
+
+    #[inline]
+    fn finish(&self, ticket: Self::Ticket, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
+        G::finish(self, ticket, outcome, now);
+    }
+
+    #[inline]
+    fn pushback(&self, ticket: &Self::Ticket, wait: Duration, now: impl FnOnce() -> Timestamp) {
+        G::pushback(self, ticket, wait, now);
+    }
+
+    fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
+        G::is_idle(self, now)
+    }
+}

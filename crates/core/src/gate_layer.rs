@@ -1,0 +1,81 @@
+use std::fmt;
+
+use tower_layer::Layer;
+
+use crate::{CallContext, Classify, Env, Environment, Gate, GateService, Gated, Run, Shared, WrapError};
+
+/// Puts one [`Gate`] before services. All services that it makes, and all its clones, share the gate's state.
+///
+/// Pattern crates export an alias: `CircuitBreakerLayer<E = Env>` is `GateLayer<Breaker, E>`.
+pub struct GateLayer<G: Gate, E: 'static = Env> {
+    shared: Shared<Gated<G, E>>,
+}
+
+impl<G: Gate> GateLayer<G> {
+    /// A layer in the default environment.
+    pub fn new(config: impl Into<G>) -> Self {
+        Self::with_env(config, Env::new())
+    }
+}
+
+impl<G: Gate, E: Environment> GateLayer<G, E> {
+    /// A layer with a clock, a classifier and so on of its own.
+    pub fn with_env(config: impl Into<G>, env: E) -> Self {
+        Self { shared: Shared::new(Gated { gate: config.into(), env }) }
+    }
+
+    /// The same layer, whose state lives as long as the process: cheaper for cores that share it. Earlier clones keep
+    /// sharing. Not for layers that are built again and again.
+    #[must_use]
+    pub fn leak(self) -> Self {
+        Self { shared: self.shared.leak() }
+    }
+
+    /// The gate itself: its figures, its manual controls.
+    pub fn gate(&self) -> &G {
+        &self.shared.gate
+    }
+
+    /// Wraps the errors of `service` and puts the gate before it: the whole protection in one call.
+    pub fn protect<S>(&self, service: S) -> GateService<WrapError<S>, G, E> {
+        self.layer(WrapError::new(service))
+    }
+
+    /// Protects a future without Tower. The gate decides when the returned future is first polled.
+    pub fn run<F, T, X>(&self, future: F) -> Run<F, G, E>
+    where
+        F: Future<Output = Result<T, X>>,
+        E: Classify<T, X>,
+    {
+        self.run_with(CallContext::default(), future)
+    }
+
+    /// Protects a future of which something is known: its deadline, its criticality, its cost.
+    pub fn run_with<F, T, X>(&self, context: CallContext, future: F) -> Run<F, G, E>
+    where
+        F: Future<Output = Result<T, X>>,
+        E: Classify<T, X>,
+    {
+        Run::new(self.shared.clone(), context, future)
+    }
+}
+
+impl<G: Gate, E> Clone for GateLayer<G, E> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<G: Gate + fmt::Debug, E> fmt::Debug for GateLayer<G, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GateLayer").field("gate", &self.shared.gate).finish_non_exhaustive()
+    }
+}
+
+impl<S, G: Gate, E: Environment> Layer<S> for GateLayer<G, E> {
+    type Service = GateService<S, G, E>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        GateService::new(inner, self.shared.clone())
+    }
+}

@@ -1,0 +1,69 @@
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
+
+use tower_service::Service;
+
+use crate::{Env, Gate, GateFuture, Gated, Readiness, Serves, Settle, Shared};
+
+/// A service behind a [`GateLayer`](crate::GateLayer).
+///
+/// Permits are taken in `call`, never in `poll_ready`: an idle or dropped handle holds nothing of the gate's. A refused
+/// call leaves the readiness that the inner service granted with this handle, for its next call.
+pub struct GateService<S, G: Gate, E: 'static = Env> {
+    inner: S,
+    shared: Shared<Gated<G, E>>,
+}
+
+impl<S, G: Gate, E> GateService<S, G, E> {
+    pub(crate) const fn new(inner: S, shared: Shared<Gated<G, E>>) -> Self {
+        Self { inner, shared }
+    }
+
+    /// The gate itself.
+    pub fn gate(&self) -> &G {
+        &self.shared.gate
+    }
+
+    /// The service behind the gate.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S: Clone, G: Gate, E> Clone for GateService<S, G, E> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<S: fmt::Debug, G: Gate + fmt::Debug, E> fmt::Debug for GateService<S, G, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GateService")
+            .field("gate", &self.shared.gate)
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, Req, G, E> Service<Req> for GateService<S, G, E>
+where
+    S: Service<Req, Error: crate::CarryRejection>,
+    G: Gate<Wait: Readiness<S, Req>>,
+    E: Serves<Req, S::Response, S::Error>,
+{
+    type Response = <E::Settle as Settle<S::Response>>::Response<G, E>;
+    type Error = S::Error;
+    type Future = GateFuture<S, Req, G, E>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        <G::Wait as Readiness<S, Req>>::poll_ready(&mut self.inner, cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        GateFuture::begin(&self.shared, &mut self.inner, request)
+    }
+}

@@ -1,0 +1,130 @@
+use std::fmt;
+
+use crate::{CarryRejection, Class, Classify, Clock, Environment, Gate, Observer, Outcome, Shared, Timestamp};
+
+/// A gate and the environment that its layer runs it in.
+#[derive(Debug)]
+pub struct Gated<G, E> {
+    pub(crate) gate: G,
+    pub(crate) env: E,
+}
+
+impl<G: Gate, E: Environment> Gated<G, E> {
+    /// The gate.
+    pub const fn gate(&self) -> &G {
+        &self.gate
+    }
+
+    fn finish(&self, ticket: G::Ticket, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
+        if G::RECORDS {
+            self.gate.finish(ticket, outcome, now);
+        }
+        if E::Observer::PER_CALL {
+            self.env.observer().on_call(outcome);
+        }
+    }
+}
+
+type Armed<G, E> = (Shared<Gated<G, E>>, <G as Gate>::Ticket);
+
+/// The ticket of one call. However the call ends, the gate gets its ticket back exactly once: when the guard is settled,
+/// or else when it is dropped, as [`Outcome::Panicked`] while the service was running and as [`Outcome::Cancelled`]
+/// otherwise.
+///
+/// It is made before the service is called, so a panic inside `call` is recorded too. It does not ask
+/// `std::thread::panicking()`, which is false where the panic is caught further out, and true for innocent calls that
+/// are dropped while another one unwinds.
+pub struct Guard<G: Gate, E: Environment> {
+    armed: Option<Armed<G, E>>,
+    running: bool,
+}
+
+impl<G: Gate, E: Environment> Guard<G, E> {
+    /// A guard over an admitted call. A gate that records nothing gets none.
+    #[inline]
+    pub(crate) fn new(gated: &Shared<Gated<G, E>>, ticket: G::Ticket) -> Self {
+        let armed = if G::RECORDS || E::Observer::PER_CALL { Some((gated.clone(), ticket)) } else { None };
+        Self { armed, running: false }
+    }
+
+    /// A guard over nothing.
+    #[inline]
+    pub(crate) const fn disarmed() -> Self {
+        Self { armed: None, running: false }
+    }
+
+    /// Runs a piece of the call: a panic inside is recorded as one.
+    #[inline]
+    pub fn around<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        self.running = true;
+        let result = call();
+        self.running = false;
+        result
+    }
+
+    /// Ends the call now.
+    #[inline]
+    pub fn settle(&mut self, outcome: Outcome) {
+        if let Some((gated, ticket)) = self.armed.take() {
+            gated.finish(ticket, outcome, || gated.env.clock().now());
+        }
+    }
+
+    /// Ends the call as of `at`: the end of a body settles with the time of the response's head.
+    pub fn settle_at(&mut self, outcome: Outcome, at: Timestamp) {
+        if let Some((gated, ticket)) = self.armed.take() {
+            gated.finish(ticket, outcome, || at);
+        }
+    }
+
+    /// The time of the environment's clock, while the call has not ended.
+    pub fn now(&self) -> Option<Timestamp> {
+        self.armed.as_ref().map(|(gated, _)| gated.env.clock().now())
+    }
+
+    /// The outcome of `result`, whose error may carry a rejection; passes the other side's wait on to the gate.
+    #[inline]
+    pub(crate) fn judge<Res, Err>(&self, result: &Result<Res, Err>) -> Outcome
+    where
+        E: Classify<Res, Err::Remote>,
+        Err: CarryRejection,
+    {
+        let remote = match result {
+            Ok(response) => Ok(response),
+            Err(error) => match error.split() {
+                Ok(remote) => Err(remote),
+                Err(rejection) => return Outcome::of_rejection(rejection),
+            },
+        };
+        self.judge_remote(remote)
+    }
+
+    /// The outcome of an answer by the other side.
+    #[inline]
+    pub(crate) fn judge_remote<Res, Err: ?Sized>(&self, result: Result<&Res, &Err>) -> Outcome
+    where
+        E: Classify<Res, Err>,
+    {
+        let Some((gated, ticket)) = &self.armed else { return Outcome::Finished(Class::Ignored) };
+        let verdict = gated.env.classify(result);
+        if let Some(wait) = verdict.retry_after {
+            gated.gate.pushback(ticket, wait, || gated.env.clock().now());
+        }
+        Outcome::Finished(verdict.class)
+    }
+}
+
+impl<G: Gate, E: Environment> Drop for Guard<G, E> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.armed.is_some() {
+            self.settle(if self.running { Outcome::Panicked } else { Outcome::Cancelled });
+        }
+    }
+}
+
+impl<G: Gate, E: Environment> fmt::Debug for Guard<G, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("armed", &self.armed.is_some()).field("running", &self.running).finish()
+    }
+}

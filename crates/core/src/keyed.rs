@@ -1,0 +1,288 @@
+use std::{
+    borrow::Borrow,
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    CarryRejection, Clock, Env, Environment, Gate, GateFuture, Gated, Readiness, Serves, Settle, Shared, WrapError,
+};
+
+/// Tables up to this size per shard stay in one, so that a small bound is exact.
+const KEYS_PER_SHARD: usize = 64;
+const MAX_SHARDS: usize = 64;
+/// How many entries a new key may look at to find one to evict.
+const EVICTION_STEPS: usize = 64;
+/// The most keys that a table may be asked to hold.
+const MAX_KEYS: usize = 1 << 24;
+
+/// A bound that no table can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyedError {
+    /// The number of keys is outside its range.
+    #[error("max_keys is {max_keys}; allowed are 1 to {MAX_KEYS}")]
+    MaxKeys {
+        /// The value given.
+        max_keys: usize,
+    },
+}
+
+/// One gate per key: per host, tenant or route. The key is borrowed from the request.
+///
+/// Bounded: at most `max_keys` gates, 10,000 by default. When it is full, a new key takes the place of one that is idle;
+/// a gate that a call holds, or that says it is not idle (an open breaker), is never forgotten. When none is idle, new
+/// keys share one overflow gate. All clones and all services share the table.
+///
+/// A lookup takes the read lock of one of up to 64 shards: eviction must see that nobody is about to use an entry, and
+/// under the shard's write lock it does.
+pub struct KeyedLayer<Q: ?Sized + ToOwned, F, G: Gate, E: Environment = Env> {
+    table: Arc<Table<Q, G, E>>,
+    key: F,
+}
+
+struct Table<Q: ?Sized + ToOwned, G: Gate, E: Environment> {
+    shards: Box<[RwLock<Shard<Q, G, E>>]>,
+    hasher: RandomState,
+    keys_per_shard: usize,
+    make: Box<dyn Fn() -> G + Send + Sync>,
+    env: E,
+    overflow: Shared<Gated<G, E>>,
+}
+
+struct Shard<Q: ?Sized + ToOwned, G: Gate, E: Environment> {
+    slots: HashMap<Q::Owned, usize>,
+    entries: Vec<Entry<Q, G, E>>,
+    hand: usize,
+}
+
+struct Entry<Q: ?Sized + ToOwned, G: Gate, E: Environment> {
+    key: Q::Owned,
+    gated: Arc<Gated<G, E>>,
+    /// Looked up since the hand passed: gets a second chance.
+    used: AtomicBool,
+}
+
+impl<Q, F, G> KeyedLayer<Q, F, G>
+where
+    Q: ?Sized + ToOwned<Owned: Hash + Eq + Send + Sync> + Hash + Eq + 'static,
+    G: Gate,
+{
+    /// How many keys a table holds unless told otherwise.
+    pub const DEFAULT_MAX_KEYS: usize = 10_000;
+
+    /// A table in the default environment. `key` picks the key out of a request.
+    ///
+    /// # Errors
+    /// `max_keys` outside 1 to 16,777,216.
+    pub fn new<C>(max_keys: usize, config: C, key: F) -> Result<Self, KeyedError>
+    where
+        C: Into<G> + Clone + Send + Sync + 'static,
+    {
+        Self::with_env(max_keys, config, key, Env::new())
+    }
+}
+
+impl<Q, F, G, E> KeyedLayer<Q, F, G, E>
+where
+    Q: ?Sized + ToOwned<Owned: Hash + Eq + Send + Sync> + Hash + Eq + 'static,
+    G: Gate,
+    E: Environment,
+{
+    /// A table with a clock, a classifier and so on of its own.
+    ///
+    /// # Errors
+    /// `max_keys` outside 1 to 16,777,216.
+    pub fn with_env<C>(max_keys: usize, config: C, key: F, env: E) -> Result<Self, KeyedError>
+    where
+        C: Into<G> + Clone + Send + Sync + 'static,
+    {
+        if !(1..=MAX_KEYS).contains(&max_keys) {
+            return Err(KeyedError::MaxKeys { max_keys });
+        }
+        let shards = (max_keys / KEYS_PER_SHARD).clamp(1, MAX_SHARDS);
+        let shards = if shards.is_power_of_two() { shards } else { shards.next_power_of_two() / 2 };
+        let make = Box::new(move || config.clone().into());
+        let overflow = Shared::new(Gated { gate: make(), env: env.clone() });
+        let table = Table {
+            shards: (0..shards).map(|_| RwLock::new(Shard::empty())).collect(),
+            hasher: RandomState::new(),
+            keys_per_shard: max_keys.checked_div(shards).unwrap_or(max_keys),
+            make,
+            env,
+            overflow,
+        };
+        Ok(Self { table: Arc::new(table), key })
+    }
+
+    /// The gate of `key`, made now if it was not there. Holding it keeps it from being evicted.
+    pub fn gate(&self, key: &Q) -> Shared<Gated<G, E>>
+    where
+        Q::Owned: Borrow<Q>,
+    {
+        self.table.entry(key)
+    }
+
+    /// How many keys have a gate of their own.
+    pub fn len(&self) -> usize {
+        self.table.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).entries.len()).sum()
+    }
+
+    /// Whether no key has a gate yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Wraps the errors of `service` and puts the table before it.
+    pub fn protect<S>(&self, service: S) -> KeyedService<WrapError<S>, Q, F, G, E>
+    where
+        F: Clone,
+    {
+        self.layer(WrapError::new(service))
+    }
+}
+
+impl<Q: ?Sized + ToOwned, G: Gate, E: Environment> Shard<Q, G, E>
+where
+    Q::Owned: Hash + Eq,
+{
+    fn empty() -> Self {
+        Self { slots: HashMap::new(), entries: Vec::new(), hand: 0 }
+    }
+
+    fn find(&self, key: &Q) -> Option<&Entry<Q, G, E>>
+    where
+        Q: Hash + Eq,
+    {
+        self.slots.get(key).and_then(|slot| self.entries.get(*slot))
+    }
+
+    /// The slot of an entry that nobody would miss, if one is near the hand.
+    fn idle_slot(&mut self, now: impl Fn() -> crate::Timestamp) -> Option<usize> {
+        for _ in 0..EVICTION_STEPS.min(self.entries.len().saturating_mul(2)) {
+            let slot = self.hand;
+            self.hand = slot.wrapping_add(1);
+            if self.hand >= self.entries.len() {
+                self.hand = 0;
+            }
+            let entry = self.entries.get(slot)?;
+            // Under the write lock nobody can be taking a new reference: one is the table's own.
+            let free = Arc::strong_count(&entry.gated) == 1 && entry.gated.gate.is_idle(&now);
+            if free && !entry.used.swap(false, Relaxed) {
+                return Some(slot);
+            }
+        }
+        None
+    }
+}
+
+impl<Q, G, E> Table<Q, G, E>
+where
+    Q: ?Sized + ToOwned<Owned: Hash + Eq> + Hash + Eq,
+    G: Gate,
+    E: Environment,
+{
+    fn entry(&self, key: &Q) -> Shared<Gated<G, E>> {
+        #[expect(clippy::cast_possible_truncation, reason = "only the low bits pick a shard")]
+        let index = self.hasher.hash_one(key) as usize & self.shards.len().saturating_sub(1);
+        let Some(shard) = self.shards.get(index) else { return self.overflow.clone() };
+        // A panic of a user's hash or gate leaves map and entries in step: both change only after it.
+        if let Some(entry) = shard.read().unwrap_or_else(PoisonError::into_inner).find(key) {
+            entry.used.store(true, Relaxed);
+            return Shared::Counted(Arc::clone(&entry.gated));
+        }
+        self.insert(&mut shard.write().unwrap_or_else(PoisonError::into_inner), key)
+    }
+
+    fn insert(&self, shard: &mut Shard<Q, G, E>, key: &Q) -> Shared<Gated<G, E>> {
+        if let Some(entry) = shard.find(key) {
+            return Shared::Counted(Arc::clone(&entry.gated));
+        }
+        let slot = if shard.entries.len() < self.keys_per_shard {
+            None
+        } else {
+            let Some(slot) = shard.idle_slot(|| self.env.clock().now()) else { return self.overflow.clone() };
+            Some(slot)
+        };
+        let gated = Arc::new(Gated { gate: (self.make)(), env: self.env.clone() });
+        let entry = Entry { key: key.to_owned(), gated: Arc::clone(&gated), used: AtomicBool::new(false) };
+        if let Some(old) = slot.and_then(|slot| shard.entries.get_mut(slot)) {
+            shard.slots.remove(old.key.borrow());
+            *old = entry;
+        } else {
+            shard.entries.push(entry);
+        }
+        let slot = slot.unwrap_or(shard.entries.len().saturating_sub(1));
+        shard.slots.insert(key.to_owned(), slot);
+        Shared::Counted(gated)
+    }
+}
+
+impl<Q: ?Sized + ToOwned, F: Clone, G: Gate, E: Environment> Clone for KeyedLayer<Q, F, G, E> {
+    fn clone(&self) -> Self {
+        Self { table: Arc::clone(&self.table), key: self.key.clone() }
+    }
+}
+
+impl<Q: ?Sized + ToOwned, F, G: Gate, E: Environment> fmt::Debug for KeyedLayer<Q, F, G, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedLayer").field("shards", &self.table.shards.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S, Q: ?Sized + ToOwned, F: Clone, G: Gate, E: Environment> Layer<S> for KeyedLayer<Q, F, G, E> {
+    type Service = KeyedService<S, Q, F, G, E>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        KeyedService { inner, layer: self.clone() }
+    }
+}
+
+/// A service behind a [`KeyedLayer`].
+pub struct KeyedService<S, Q: ?Sized + ToOwned, F, G: Gate, E: Environment = Env> {
+    inner: S,
+    layer: KeyedLayer<Q, F, G, E>,
+}
+
+impl<S: Clone, Q: ?Sized + ToOwned, F: Clone, G: Gate, E: Environment> Clone for KeyedService<S, Q, F, G, E> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S: fmt::Debug, Q: ?Sized + ToOwned, F, G: Gate, E: Environment> fmt::Debug for KeyedService<S, Q, F, G, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedService").field("inner", &self.inner).field("layer", &self.layer).finish()
+    }
+}
+
+impl<S, Req, Q, F, G, E> Service<Req> for KeyedService<S, Q, F, G, E>
+where
+    S: Service<Req, Error: CarryRejection>,
+    Q: ?Sized + ToOwned<Owned: Hash + Eq> + Hash + Eq,
+    F: for<'r> Fn(&'r Req) -> &'r Q,
+    G: Gate<Wait: Readiness<S, Req>>,
+    E: Serves<Req, S::Response, S::Error>,
+{
+    type Response = <E::Settle as Settle<S::Response>>::Response<G, E>;
+    type Error = S::Error;
+    type Future = GateFuture<S, Req, G, E>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        <G::Wait as Readiness<S, Req>>::poll_ready(&mut self.inner, cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let shared = self.layer.table.entry((self.layer.key)(&request));
+        GateFuture::begin(&shared, &mut self.inner, request)
+    }
+}

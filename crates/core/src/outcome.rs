@@ -1,0 +1,39 @@
+use crate::Rejection;
+
+/// What an answer says about the other side.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Class {
+    /// It works.
+    Success,
+    /// It is broken.
+    Failure,
+    /// It says that it has too much to do. Not a failure by default: a breaker that opens on it turns a short overload
+    /// into a long outage.
+    Overload,
+    /// Nothing: the caller's own mistake, or a call that never reached it.
+    Ignored,
+}
+
+/// How a call ended. Every call that was admitted ends in exactly one of these.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was answered.
+    Finished(Class),
+    /// A timeout cut it.
+    TimedOut,
+    /// Its future was dropped before it had an answer.
+    Cancelled,
+    /// The service panicked.
+    Panicked,
+}
+
+impl Outcome {
+    /// How a call ended that a layer further in refused or cut: it never counts against the other side, except that a
+    /// call cut by a timeout counts as timed out.
+    #[inline]
+    pub const fn of_rejection(rejection: &Rejection) -> Self {
+        if rejection.reason().is_timeout() { Self::TimedOut } else { Self::Finished(Class::Ignored) }
+    }
+}

@@ -1,0 +1,236 @@
+use std::{fmt, time::Duration};
+
+use crate::clock::Timestamp;
+
+/// "No wait is known", kept in the same word as the wait.
+const NO_HINT: u64 = u64::MAX;
+
+/// The pattern that refused or cut a call.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Pattern {
+    /// A circuit breaker.
+    CircuitBreaker,
+    /// A bulkhead.
+    Bulkhead,
+    /// A load shedder.
+    LoadShedder,
+    /// A rate limiter.
+    RateLimiter,
+    /// A client-side throttle.
+    Throttle,
+    /// A timeout or a deadline.
+    Timeout,
+    /// A connection pool.
+    Pool,
+    /// A load balancer.
+    LoadBalance,
+    /// A full table of keys.
+    Keyed,
+}
+
+impl Pattern {
+    /// The name as it stands in metrics: `circuit_breaker`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CircuitBreaker => "circuit_breaker",
+            Self::Bulkhead => "bulkhead",
+            Self::LoadShedder => "load_shedder",
+            Self::RateLimiter => "rate_limiter",
+            Self::Throttle => "throttle",
+            Self::Timeout => "timeout",
+            Self::Pool => "pool",
+            Self::LoadBalance => "load_balance",
+            Self::Keyed => "keyed",
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::CircuitBreaker => "circuit breaker",
+            Self::Bulkhead => "bulkhead",
+            Self::LoadShedder => "load shedder",
+            Self::RateLimiter => "rate limiter",
+            Self::Throttle => "throttle",
+            Self::Timeout => "timeout",
+            Self::Pool => "pool",
+            Self::LoadBalance => "load balancer",
+            Self::Keyed => "key table",
+        }
+    }
+}
+
+/// Why a call was refused or cut.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The circuit is open, or half-open with all its probes under way.
+    CircuitOpen,
+    /// All places are taken and nobody may wait.
+    BulkheadFull,
+    /// All places are taken and so are those for waiting.
+    QueueFull,
+    /// The call waited for its turn as long as it may.
+    QueueTimeout,
+    /// The server cannot finish more calls in time.
+    Overloaded,
+    /// The quota is used up.
+    RateLimited,
+    /// The other side refuses so much that the call was not sent.
+    Throttled,
+    /// One attempt took too long.
+    AttemptTimeout,
+    /// The whole call took too long.
+    DeadlineExceeded,
+    /// Too little time is left to begin.
+    DeadlineTooClose,
+    /// No connection became free in time.
+    PoolTimeout,
+    /// The call weighs more than there are places in all.
+    TooHeavy,
+    /// The gate was closed for good.
+    Closed,
+    /// No endpoint is there to take the call.
+    NoEndpoints,
+}
+
+impl Reason {
+    /// The name as it stands in metrics: `circuit_open`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CircuitOpen => "circuit_open",
+            Self::BulkheadFull => "bulkhead_full",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Overloaded => "overloaded",
+            Self::RateLimited => "rate_limited",
+            Self::Throttled => "throttled",
+            Self::AttemptTimeout => "attempt_timeout",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::DeadlineTooClose => "deadline_too_close",
+            Self::PoolTimeout => "pool_timeout",
+            Self::TooHeavy => "too_heavy",
+            Self::Closed => "closed",
+            Self::NoEndpoints => "no_endpoints",
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::CircuitOpen => "the circuit is open",
+            Self::BulkheadFull => "all places are taken",
+            Self::QueueFull => "the queue is full",
+            Self::QueueTimeout => "it waited too long for its turn",
+            Self::Overloaded => "the server is overloaded",
+            Self::RateLimited => "the quota is used up",
+            Self::Throttled => "the other side refuses too much",
+            Self::AttemptTimeout => "the attempt took too long",
+            Self::DeadlineExceeded => "the deadline has passed",
+            Self::DeadlineTooClose => "too little time is left",
+            Self::PoolTimeout => "no connection became free in time",
+            Self::TooHeavy => "it weighs more than there are places",
+            Self::Closed => "the gate is closed",
+            Self::NoEndpoints => "no endpoint is available",
+        }
+    }
+
+    /// Whether time ran out on a call that had begun: such a call counts as timed out, every other local refusal not at
+    /// all.
+    pub const fn is_timeout(self) -> bool {
+        matches!(self, Self::AttemptTimeout | Self::DeadlineExceeded)
+    }
+}
+
+/// Why a layer refused or cut a call: 16 bytes, no heap.
+///
+/// Only a call cut by a timeout may have reached the other side ([`Rejection::may_have_been_sent`]); all others were
+/// never sent.
+///
+/// ```
+/// use seawall_core::{Pattern, Reason, Rejection};
+/// use std::time::Duration;
+///
+/// let rejection = Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen).with_retry_after(Duration::from_secs(5));
+/// assert_eq!(rejection.retry_after(), Some(Duration::from_secs(5)));
+/// assert_eq!(rejection.to_string(), "refused by the circuit breaker: the circuit is open; retry after 5s");
+/// ```
+#[derive(Copy, Clone, PartialEq, Eq, Hash)]
+pub struct Rejection {
+    retry_after: u64,
+    reason: Reason,
+    pattern: Pattern,
+}
+
+impl Rejection {
+    /// A rejection that says nothing about when to try again.
+    pub const fn new(pattern: Pattern, reason: Reason) -> Self {
+        Self { retry_after: NO_HINT, reason, pattern }
+    }
+
+    /// Says when another try may succeed.
+    #[must_use]
+    pub const fn with_retry_after(mut self, wait: Duration) -> Self {
+        let wait = Timestamp::ZERO.saturating_add(wait).as_nanos();
+        self.retry_after = if wait == NO_HINT { NO_HINT.saturating_sub(1) } else { wait };
+        self
+    }
+
+    /// How long to wait before another try may succeed, where that is known.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        if self.retry_after == NO_HINT { None } else { Some(Duration::from_nanos(self.retry_after)) }
+    }
+
+    /// Why.
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Who.
+    pub const fn pattern(&self) -> Pattern {
+        self.pattern
+    }
+
+    /// Whether the other side may have seen the call. What it has not seen is safe to send again.
+    pub const fn may_have_been_sent(&self) -> bool {
+        self.reason.is_timeout()
+    }
+}
+
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejection")
+            .field("pattern", &self.pattern)
+            .field("reason", &self.reason)
+            .field("retry_after", &self.retry_after())
+            .finish()
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.may_have_been_sent() { "cut" } else { "refused" };
+        write!(f, "{verb} by the {}: {}", self.pattern.words(), self.reason.words())?;
+        self.retry_after().map_or(Ok(()), |wait| write!(f, "; retry after {wait:?}"))
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn a_rejection_costs_a_result_no_room() {
+        assert_eq!(size_of::<Rejection>(), 16);
+        assert_eq!(size_of::<Result<u64, Error<std::io::Error>>>(), 16);
+    }
+
+    #[test]
+    fn the_longest_wait_is_still_a_wait() {
+        let rejection = Rejection::new(Pattern::Timeout, Reason::AttemptTimeout).with_retry_after(Duration::MAX);
+
+        assert_eq!(rejection.retry_after(), Some(Duration::from_nanos(u64::MAX - 1)));
+    }
+}

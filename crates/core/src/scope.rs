@@ -1,0 +1,189 @@
+use std::{
+    cell::Cell,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::Timestamp;
+
+/// No scope: every reading is fresh.
+const NONE: u64 = 0;
+/// In a scope that has not read the clock yet. Any higher value is the scope's reading.
+const UNREAD: u64 = 1;
+
+thread_local! {
+    static SCOPE: Cell<u64> = const { Cell::new(NONE) };
+}
+
+/// One reading for everyone in the current scope; a fresh one outside.
+#[inline]
+pub(crate) fn shared_reading(read: impl FnOnce() -> Timestamp) -> Timestamp {
+    SCOPE.with(|scope| match scope.get() {
+        NONE => read(),
+        UNREAD => {
+            let now = read();
+            scope.set(now.as_nanos());
+            now
+        }
+        stamp => Timestamp::from_nanos(stamp),
+    })
+}
+
+/// Puts the thread into `state` until dropped. Afterwards a scope that was there before is unread again: what ran in
+/// between took time, so its old reading is stale.
+struct Entered {
+    before: u64,
+}
+
+impl Entered {
+    #[inline]
+    fn new(state: u64) -> Self {
+        Self { before: SCOPE.replace(state) }
+    }
+}
+
+impl Drop for Entered {
+    #[inline]
+    fn drop(&mut self) {
+        SCOPE.set(if self.before == NONE { NONE } else { UNREAD });
+    }
+}
+
+macro_rules! scoped_service {
+    ($layer:ident, $service:ident, $state:expr, $(#[$layer_doc:meta])*, $(#[$service_doc:meta])*) => {
+        $(#[$layer_doc])*
+        #[derive(Copy, Clone, Debug, Default)]
+        #[non_exhaustive]
+        pub struct $layer;
+
+        impl $layer {
+            /// The layer; it has no settings.
+            pub const fn new() -> Self {
+                Self
+            }
+        }
+
+        impl<S> Layer<S> for $layer {
+            type Service = $service<S>;
+
+            fn layer(&self, inner: S) -> $service<S> {
+                $service { inner }
+            }
+        }
+
+        $(#[$service_doc])*
+        #[derive(Copy, Clone, Debug)]
+        pub struct $service<S> {
+            inner: S,
+        }
+
+        impl<S: Service<Req>, Req> Service<Req> for $service<S> {
+            type Response = S::Response;
+            type Error = S::Error;
+            type Future = ScopedFuture<S::Future>;
+
+            #[inline]
+            fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+                let _entered = Entered::new($state);
+                self.inner.poll_ready(cx)
+            }
+
+            #[inline]
+            fn call(&mut self, req: Req) -> Self::Future {
+                let _entered = Entered::new($state);
+                ScopedFuture { inner: self.inner.call(req), state: $state }
+            }
+        }
+    };
+}
+
+scoped_service!(
+    ClockScopeLayer, ClockScope, UNREAD,
+    /// Lets all layers inside share one reading of [`MonotonicClock`] per `call` and per `poll`. Outermost in a stack,
+    /// and only together with a [`ScopeBoundaryLayer`] innermost: the presets of the `seawall` crate insert both.
+    ///
+    /// [`MonotonicClock`]: crate::MonotonicClock
+    ,
+    /// A service behind a [`ClockScopeLayer`].
+);
+
+scoped_service!(
+    ScopeBoundaryLayer, ScopeBoundary, NONE,
+    /// Ends the clock scope for what is inside, so that the work of the innermost service, and any stack nested in it,
+    /// measures its own time. After each inner `call` and `poll` the scope outside reads the clock anew.
+    ,
+    /// A service behind a [`ScopeBoundaryLayer`].
+);
+
+pin_project! {
+    /// The future of [`ClockScope`] and [`ScopeBoundary`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ScopedFuture<F> {
+        #[pin]
+        inner: F,
+        state: u64,
+    }
+}
+
+impl<F: Future> Future for ScopedFuture<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _entered = Entered::new(*this.state);
+        this.inner.poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Clock, MonotonicClock};
+
+    #[test]
+    fn one_scope_has_one_reading_and_the_next_a_later_one() {
+        let read_twice = || (MonotonicClock.now(), MonotonicClock.now());
+
+        let first = {
+            let _scope = Entered::new(UNREAD);
+            read_twice()
+        };
+        let second = {
+            let _scope = Entered::new(UNREAD);
+            read_twice()
+        };
+
+        assert_eq!(first.0, first.1);
+        assert_eq!(second.0, second.1);
+        assert!(second.0 > first.0);
+    }
+
+    #[test]
+    fn after_a_boundary_the_scope_reads_anew() {
+        let _scope = Entered::new(UNREAD);
+        let before = MonotonicClock.now();
+        {
+            let _boundary = Entered::new(NONE);
+            assert!(MonotonicClock.now() > before);
+        }
+
+        assert!(MonotonicClock.now() > before);
+    }
+
+    #[test]
+    fn a_panic_inside_leaves_no_scope_behind() {
+        let caught = std::panic::catch_unwind(|| {
+            let _scope = Entered::new(UNREAD);
+            panic!("inside");
+        });
+
+        assert!(caught.is_err());
+        assert_eq!(SCOPE.get(), NONE);
+    }
+}

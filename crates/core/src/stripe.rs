@@ -1,0 +1,73 @@
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use crate::sync::CachePadded;
+
+/// More stripes than this cost memory and sums without easing contention further.
+const MAX_STRIPES: usize = 64;
+
+const UNASSIGNED: usize = usize::MAX;
+
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static MINE: Cell<usize> = const { Cell::new(UNASSIGNED) };
+}
+
+/// One value per core, each on cache lines of its own: threads write to theirs, and who needs the sum adds them up.
+///
+/// ```
+/// use seawall_core::Stripes;
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+///
+/// let calls: Stripes<AtomicU64> = Stripes::default();
+/// calls.mine().fetch_add(1, Relaxed);
+/// assert_eq!(calls.iter().map(|stripe| stripe.load(Relaxed)).sum::<u64>(), 1);
+/// ```
+#[derive(Debug)]
+pub struct Stripes<T> {
+    stripes: Box<[CachePadded<T>]>,
+    mask: usize,
+}
+
+impl<T: Default> Default for Stripes<T> {
+    fn default() -> Self {
+        Self::new(T::default)
+    }
+}
+
+impl<T> Stripes<T> {
+    /// A power of two of stripes, at least one per core up to 64.
+    pub fn new(make: impl FnMut() -> T) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with_count(cores, make)
+    }
+
+    /// `count` stripes, rounded up to a power of two, between 1 and 64.
+    pub fn with_count(count: usize, mut make: impl FnMut() -> T) -> Self {
+        let count = count.clamp(1, MAX_STRIPES).next_power_of_two();
+        let stripes: Box<[_]> = (0..count).map(|_| CachePadded::new(make())).collect();
+        Self { mask: count.saturating_sub(1), stripes }
+    }
+
+    /// The stripe of the current thread. Threads share one when there are more of them than stripes.
+    #[inline]
+    pub fn mine(&self) -> &T {
+        let index = MINE.with(|mine| match mine.get() {
+            UNASSIGNED => {
+                let index = NEXT.fetch_add(1, Relaxed) % MAX_STRIPES;
+                mine.set(index);
+                index
+            }
+            index => index,
+        });
+        &self.stripes[index & self.mask]
+    }
+
+    /// All stripes.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.stripes.iter().map(|stripe| &**stripe)
+    }
+}
