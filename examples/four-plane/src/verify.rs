@@ -1,5 +1,7 @@
 //! One row for every figure, box, cell and arrow of the document.
 
+pub mod rows;
+
 /// Prints the rows; `json` as one JSON object a line, otherwise as a table.
 ///
 /// # Errors
