@@ -62,6 +62,11 @@ impl<G: Gate, E: Environment> Guard<G, E> {
         result
     }
 
+    /// Whether the service is running, or ended in a panic.
+    pub const fn is_running(&self) -> bool {
+        self.running
+    }
+
     /// Ends the call now.
     #[inline]
     pub fn settle(&mut self, outcome: Outcome) {

@@ -1,1 +1,45 @@
-//! Speaks HTTP for seawall: classification, Retry-After, deadlines, and rejections as responses.
+//! Speaks HTTP for seawall's layers: what a status says, when to try again, and what a refused caller is told.
+//!
+//! A layer in the default environment takes an HTTP 500 for a success, since it is an `Ok`. [`env()`](env()) knows better:
+//!
+//! ```
+//! use seawall_core::{Class, Classify};
+//! use seawall_http::Http;
+//!
+//! let answer = http::Response::builder().status(502).body(()).unwrap();
+//! let verdict = Http.classify(Ok::<_, &std::io::Error>(&answer));
+//! assert_eq!(verdict.class, Class::Failure);
+//! ```
+//!
+//! On a server, [`RespondLayer`] goes outermost: it turns what the layers refuse into 503, 429 or 504 with `Retry-After`
+//! and a `application/problem+json` body, so that axum sees an infallible service again.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+mod attributes;
+mod body_end;
+mod classify;
+mod deadline;
+mod env;
+mod grpc;
+mod method;
+mod problem;
+mod respond;
+mod retry_after;
+mod trace_context;
+
+pub use attributes::{CRITICALITY_HEADER, HttpAttributes, Idempotent};
+pub use body_end::{AtBodyEnd, GuardedBody};
+pub use classify::Http;
+pub use deadline::{
+    Deadline, ReceiveDeadline, ReceiveDeadlineLayer, SendDeadline, SendDeadlineLayer, TIMEOUT_HEADER, parse_timeout_ms,
+};
+pub use env::{HttpEnv, env};
+pub use grpc::{Grpc, format_grpc_timeout, parse_grpc_timeout, parse_pushback};
+pub use method::{is_idempotent, is_safe};
+pub use problem::Problem;
+pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer};
+pub use retry_after::parse_retry_after;
+pub use seawall_core::{Error, Rejection, WrapErrorLayer};
+pub use trace_context::{TraceParent, parse_traceparent};
