@@ -4,6 +4,10 @@ import { mark, rate, write } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const LANE = 5;
+// Ten steps a second: smooth enough to read, and a quarter of what a frame-by-frame animation costs the machine that the
+// stack itself runs on.
+const STEP_MS = 100;
+const DASH_PERIOD = 32;
 
 /** Arrows that the figure always has; the rest come from the status. */
 const FIXED = [
@@ -31,6 +35,16 @@ export class Arrows {
     const observer = new ResizeObserver(() => this.#place());
     observer.observe(this.#figure);
     for (const slot of this.#figure.querySelectorAll(".slot")) observer.observe(slot);
+    const calm = matchMedia("(prefers-reduced-motion: reduce)");
+    setInterval(() => calm.matches || document.hidden || this.#step(), STEP_MS);
+  }
+
+  #step() {
+    for (const arrow of this.#arrows.values()) {
+      if (arrow.pace === 0) continue;
+      arrow.phase = (arrow.phase + (arrow.pace * STEP_MS) / 1000) % DASH_PERIOD;
+      arrow.flow.style.strokeDashoffset = `${(-arrow.phase).toFixed(1)}`;
+    }
   }
 
   /** Takes the links of a status; `breakerOf(from, to)` tells the state of the breaker between. */
@@ -59,13 +73,13 @@ export class Arrows {
     const line = make("path", { class: `arrow ${kind ?? ""}`, "marker-end": "url(#tip)" });
     mark(line, "plane", kind === "planned" ? null : PLANE_OF[from] ?? "state");
     mark(line, "arrow", key);
-    const flow = make("path", { class: "flow", "data-speed": "0" });
+    const flow = make("path", { class: "flow still" });
     const label = make("g", { class: "label" });
     label.append(make("rect", { rx: "9", height: "18", y: "-9" }), make("text"));
     label.setAttribute("visibility", "hidden");
     this.#lines.append(line, flow);
     this.#labels.append(label);
-    const arrow = { from, to, kind, line, flow, label };
+    const arrow = { from, to, kind, line, flow, label, pace: 0, phase: 0 };
     this.#arrows.set(key, arrow);
     return arrow;
   }
@@ -78,7 +92,9 @@ export class Arrows {
     arrow.line.classList.toggle("idle", perSecond <= 0);
     mark(arrow.line, "state", state);
     mark(arrow.label, "state", state);
-    mark(arrow.flow, "speed", perSecond > 0 && state !== "open" ? Math.min(5, 1 + Math.floor(Math.log10(1 + perSecond) * 1.6)) : 0);
+    // Pixels per second: 1/s crawls, 1,000/s hurries.
+    arrow.pace = perSecond > 0 && state !== "open" ? Math.min(95, 10 + 28 * Math.log10(1 + perSecond)) : 0;
+    arrow.flow.classList.toggle("still", arrow.pace === 0);
     const name = arrow.kind === "fallback" ? "fallback " : "";
     this.#write(arrow.label, `${name}${rate(perSecond)}/s${state ? ` ${state}` : ""}`);
   }

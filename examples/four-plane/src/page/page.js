@@ -202,7 +202,7 @@ function begin(experiment) {
 }
 
 function refused(error) {
-  begin({ state: "failed", begun: seconds(), data: { kind: "refused" }, text: `The control plane refused: ${error.message}`, update() {} });
+  begin({ state: "failed", begun: seconds(), data: { kind: "refused" }, text: `The control plane did not take it: ${error.message}`, update() {} });
 }
 
 async function send(path, method, body) {
