@@ -1,0 +1,157 @@
+// What was broken from this page, and what the stack did about it, told from one status to the next.
+
+import { count, millis, percent, rate, span } from "./format.js";
+
+// How long the stack gets to bring an instance back or close its breakers before the result says that it did not.
+const PATIENCE_S = 60;
+// Figures cover the last five seconds, so a result is read that long after its fault ended.
+const SETTLE_S = 5;
+
+const totals = (view) => ({
+  degraded: view.degradedTotal ?? 0,
+  shed: view.shedTotal ?? 0,
+  failed: view.failedTotal ?? 0,
+  p99: view.edge?.p99_ms ?? null,
+});
+
+class Experiment {
+  constructor(view, now) {
+    this.before = totals(view);
+    this.begun = now;
+    this.state = "running";
+    this.data = {};
+  }
+
+  since(view) {
+    const after = totals(view);
+    const grown = (figure) => Math.max(0, after[figure] - this.before[figure]);
+    Object.assign(this.data, { degraded: grown("degraded"), shed: grown("shed"), failed: grown("failed") });
+    return `${count(this.data.degraded)} degraded, ${count(this.data.shed)} shed, ${count(this.data.failed)} failed`;
+  }
+
+  close(state) {
+    this.state = state;
+  }
+}
+
+/** An instance is killed: has it a new process, and what did callers notice? */
+export class Kill extends Experiment {
+  constructor(target, view, now) {
+    super(view, now);
+    this.target = target;
+    const pid = view.instances.get(target)?.pid ?? null;
+    Object.assign(this.data, { kind: "kill", target, oldPid: pid, newPid: null });
+    this.text = `Killing ${target} (pid ${pid}).`;
+  }
+
+  update(view, now) {
+    const instance = view.instances.get(this.target);
+    const noticed = this.since(view);
+    const back = instance && instance.pid && instance.pid !== this.data.oldPid;
+    if (back && instance.health === "pass") {
+      this.data.newPid = instance.pid;
+      this.data.replacedAfterS = (now - this.begun).toFixed(1);
+      this.text = `${this.target} was killed (pid ${this.data.oldPid}) and replaced by pid ${instance.pid} after ${this.data.replacedAfterS} s. Meanwhile: ${noticed}.`;
+      this.close("done");
+    } else if (now - this.begun > PATIENCE_S) {
+      this.text = `${this.target} was killed (pid ${this.data.oldPid}) and not replaced within ${PATIENCE_S} s: ${noticed}.`;
+      this.close("failed");
+    } else {
+      this.text = `${this.target} (pid ${this.data.oldPid}) is killed; waiting for its replacement. So far: ${noticed}.`;
+    }
+  }
+}
+
+/** A fault with an end: how long it lasts, and which breakers it moved. */
+class Lasting extends Experiment {
+  constructor(fault, view, now) {
+    super(view, now);
+    this.id = fault.id;
+    this.seconds = fault.seconds;
+    this.ended = null;
+  }
+
+  progress(view, now) {
+    const active = view.faults.find((fault) => fault.id === this.id);
+    // The first status after the press may still be from before it.
+    if (active) this.seen = true;
+    const late = now - this.begun > this.seconds + 2;
+    if (!active && (this.seen || late) && this.ended === null) this.ended = now;
+    for (const [name, breaker] of view.breakers) {
+      if (breaker === "open" && !this.data.breakerOpened) {
+        this.data.breakerOpened = name;
+        this.data.openedAfterS = (now - this.begun).toFixed(1);
+      }
+    }
+    const allClosed = [...view.breakers.values()].every((state) => state === "closed");
+    if (this.data.breakerOpened && this.ended !== null && allClosed && !this.data.breakerClosed) {
+      this.data.breakerClosed = this.data.breakerOpened;
+      this.data.closedAfterS = Math.max(0, now - this.ended).toFixed(1);
+    }
+    return { allClosed, left: active?.remaining_s ?? null };
+  }
+
+  breakerWords() {
+    const { breakerOpened, openedAfterS, breakerClosed, closedAfterS } = this.data;
+    if (!breakerOpened) return "no breaker opened";
+    const opened = `breaker ${breakerOpened} opened after ${openedAfterS} s`;
+    return breakerClosed ? `${opened} and closed ${closedAfterS} s after the end` : opened;
+  }
+}
+
+/** The database is slower: do breakers open, do fallbacks answer, does it come back? */
+export class Slow extends Lasting {
+  constructor(fault, view, now) {
+    super(fault, view, now);
+    Object.assign(this.data, { kind: "latency", target: fault.target });
+    this.text = `Slowing the ${fault.target} by ${fault.value} ms.`;
+  }
+
+  update(view, now) {
+    const { allClosed, left } = this.progress(view, now);
+    const noticed = this.since(view);
+    const what = `Database slowed by 500 ms`;
+    if (this.ended === null) {
+      this.text = `${what}, ${span(left ?? this.seconds)} left: ${this.breakerWords()}; ${noticed}.`;
+    } else if (allClosed && now - this.ended >= SETTLE_S) {
+      this.text = `${what} for ${span(this.ended - this.begun)}: ${this.breakerWords()}; ${noticed}.`;
+      this.close("done");
+    } else if (now - this.ended > PATIENCE_S) {
+      this.text = `${what}: ${this.breakerWords()}, and it has not closed ${PATIENCE_S} s after the end; ${noticed}.`;
+      this.close("failed");
+    } else {
+      this.text = `${what} is over; waiting for the breakers to close: ${this.breakerWords()}; ${noticed}.`;
+    }
+  }
+}
+
+/** More is sent than the edge can take: is the excess refused at once, and do the rest stay fast? */
+export class Overload extends Lasting {
+  constructor(fault, view, now) {
+    super(fault, view, now);
+    Object.assign(this.data, { kind: "overload", target: fault.target });
+    this.most = { rps: 0, p99: 0, goodput: 0 };
+    this.text = `Sending ${fault.value}× the edge’s capacity.`;
+  }
+
+  update(view, now) {
+    const { left } = this.progress(view, now);
+    const noticed = this.since(view);
+    if (this.ended === null && now - this.begun > SETTLE_S) {
+      this.most.rps = Math.max(this.most.rps, view.edge?.rps ?? 0);
+      this.most.p99 = Math.max(this.most.p99, view.edge?.p99_ms ?? 0);
+      this.most.goodput = Math.max(this.most.goodput, view.answers.full + view.answers.degraded);
+    }
+    Object.assign(this.data, { peakRps: Math.round(this.most.rps), peakP99Ms: Math.round(this.most.p99), goodput: Math.round(this.most.goodput) });
+    const peak = `up to ${rate(this.most.rps)} requests/s, ${rate(this.most.goodput)}/s answered, p99 at most ${millis(this.most.p99)} (before ${millis(this.before.p99)})`;
+    if (this.ended === null) {
+      this.text = `5× the edge’s capacity, ${span(left ?? this.seconds)} left: ${peak}; ${noticed}.`;
+    } else if (now - this.ended >= SETTLE_S) {
+      const share = this.data.shed / Math.max(1, this.most.rps * (this.ended - this.begun));
+      this.text = `5× the edge’s capacity for ${span(this.ended - this.begun)}: ${peak}; ${noticed} (about ${percent(Math.min(1, share))} shed).`;
+      this.close("done");
+    } else {
+      this.text = `5× the edge’s capacity is over, reading the last figures: ${peak}; ${noticed}.`;
+    }
+  }
+}
