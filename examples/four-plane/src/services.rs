@@ -1,11 +1,23 @@
 //! The roles: what each child process serves.
 
+pub mod cached;
 pub mod catalog;
+pub mod client;
+pub mod database;
 pub mod edge;
+pub mod faults;
 pub mod gateway;
+pub mod instances;
+pub mod last_good;
+pub mod metrics;
+pub mod problem;
 pub mod recommendation;
 pub mod serving;
 pub mod state;
+pub mod upstream;
+pub mod user;
+pub mod views;
+pub mod workers;
 
 use crate::link::{Instance, Role};
 

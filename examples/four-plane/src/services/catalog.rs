@@ -1,12 +1,193 @@
-//! The catalog role.
+//! The catalog role: item pages, search, and what is popular.
 
-use crate::link::Instance;
-use crate::services::serving;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use super::cached::{CacheAside, Origin};
+use super::database::{Database, DatabaseError};
+use super::metrics::CacheMetrics;
+use super::problem::Problem;
+use super::serving::{self, DEGRADED, Serving};
+use super::user;
+use super::views::ViewLog;
+use crate::data::{self, City};
+use crate::link::{Instance, Role};
+use crate::state::connect::{self, Dial};
+use crate::state::search::folded;
+use crate::state::views::ViewsImage;
+use crate::state::{Counted, Embedded, View, cache};
+
+/// Items in a list when the request does not say how many.
+pub const DEFAULT_LIMIT: usize = 10;
+/// Items in a list at most.
+pub const MAX_LIMIT: usize = 100;
+/// The longest query, in bytes: longer than any city's name.
+const MAX_QUERY: usize = 200;
+/// How long a list of what is popular now may be wrong.
+const POPULAR_TTL: Duration = Duration::from_secs(5);
+/// How the fallback is called in `x-seawall-degraded`.
+const SNAPSHOT: &str = "snapshot";
+
+/// The cities as they were when the binary was made: what answers when neither cache nor database does.
+static FALLBACK: LazyLock<Embedded> = LazyLock::new(|| Embedded::new(data::cities(), ViewsImage::default()));
+
+/// What the catalog serves from.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    database: Arc<Database>,
+    cache: Arc<CacheAside>,
+    views: ViewLog,
+}
+
+/// A list of cities.
+#[derive(Serialize, Deserialize, Debug, PartialEq)]
+pub struct Found {
+    /// What was searched for.
+    pub query: String,
+    /// Best match first.
+    pub items: Vec<City>,
+}
+
+/// A list of cities with their views.
+#[derive(Serialize, Deserialize, Debug, PartialEq)]
+pub struct Popular {
+    /// Most views first.
+    pub items: Vec<Counted>,
+}
+
+#[derive(Deserialize)]
+struct SearchQuery {
+    q: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    limit: Option<usize>,
+}
 
 /// Serves until drained.
 ///
 /// # Errors
 /// When a listener cannot be bound.
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
-    serving::health_only(instance).await
+    let serving = Serving::new(&instance);
+    let dial = Dial::new(instance.topology.clone());
+    let database = Arc::new(Database::new(connect::database(&dial)));
+    let cache = CacheAside::new(connect::cache(&dial), CacheMetrics::of(Role::Catalog, &instance.name()));
+    let (views, writing) = ViewLog::new(Arc::clone(&database));
+    let writing = tokio::spawn(writing);
+    LazyLock::force(&FALLBACK);
+    serving::serve(&instance, &serving, routes(Catalog { database, cache: Arc::new(cache), views })).await?;
+    writing.await?;
+    Ok(())
+}
+
+impl Catalog {
+    /// From these parts.
+    pub fn new(database: Arc<Database>, cache: Arc<CacheAside>, views: ViewLog) -> Self {
+        Self { database, cache, views }
+    }
+}
+
+/// The catalog's paths.
+pub fn routes(catalog: Catalog) -> Router {
+    Router::new()
+        .route("/catalog/items/{id}", get(item))
+        .route("/catalog/search", get(search))
+        .route("/catalog/popular", get(popular))
+        .with_state(catalog)
+}
+
+async fn item(State(catalog): State<Catalog>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    let Ok(id) = id.parse::<u32>() else {
+        return Err(Problem::not_allowed("the item's id", &id, "a whole number from 0 to 4294967295"));
+    };
+    let make = async { Ok(catalog.database.item(id).await?.map(|city| encoded(&city))) };
+    let answer = catalog.cache.through(&format!("item:{id}"), cache::TTL, make).await;
+    let response = answered(answer, || FALLBACK.find(id).map(encoded))
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no item {id}")))?;
+    catalog.views.record(View { user: user::of(&headers), item: id });
+    Ok(response)
+}
+
+async fn search(
+    State(catalog): State<Catalog>,
+    query: Result<Query<SearchQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(SearchQuery { q, limit }) = query.map_err(not_a_query)?;
+    let (query, limit) = (q.unwrap_or_default(), checked(limit)?);
+    let name = folded(&query);
+    if name.is_empty() || query.len() > MAX_QUERY {
+        return Err(Problem::not_allowed("q", &query, "a part of a name, with a letter or digit, up to 200 bytes"));
+    }
+    let list = |items| encoded(&Found { query: query.clone(), items });
+    let make = async { Ok(Some(encoded(&catalog.database.search(&name, limit).await?))) };
+    // What is cached is the list without the query: its spellings share an entry.
+    let answer = catalog.cache.through(&format!("search:{limit}:{name}"), cache::TTL, make).await;
+    let answer = answer.map(|(items, origin)| (items.and_then(|items| decoded(&items)).map(list), origin));
+    answered(answer, || Some(list(FALLBACK.found(&name, limit)))).ok_or_else(unreadable)
+}
+
+async fn popular(
+    State(catalog): State<Catalog>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let limit = checked(query.map_err(not_a_query)?.0.limit)?;
+    let make = async { Ok(Some(encoded(&Popular { items: catalog.database.popular(limit).await? }))) };
+    let answer = catalog.cache.through(&format!("popular:{limit}"), POPULAR_TTL, make).await;
+    let largest = || FALLBACK.first(limit).into_iter().map(|item| Counted { item, count: 0 }).collect();
+    answered(answer, || Some(encoded(&Popular { items: largest() }))).ok_or_else(unreadable)
+}
+
+/// The answer, or what the fallback has in its place.
+fn answered(
+    answer: Result<(Option<Bytes>, Origin), DatabaseError>,
+    fallback: impl FnOnce() -> Option<Bytes>,
+) -> Option<Response> {
+    let (body, origin, degraded) = match answer {
+        Ok((body, origin)) => (body?, origin, false),
+        Err(_) => (fallback()?, Origin::Bypass, true),
+    };
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+    origin.write(response.headers_mut());
+    if degraded {
+        response.headers_mut().insert(DEGRADED, HeaderValue::from_static(SNAPSHOT));
+    }
+    Some(response)
+}
+
+fn encoded(value: &impl Serialize) -> Bytes {
+    // Cities are finite numbers and strings, which always serialize.
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+fn decoded<T: for<'de> Deserialize<'de>>(bytes: &Bytes) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
+}
+
+fn unreadable() -> Problem {
+    Problem::new(StatusCode::BAD_GATEWAY, "the cache holds something else than a list")
+}
+
+pub(super) fn not_a_query(rejection: QueryRejection) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, rejection.body_text())
+}
+
+/// A limit within its bounds.
+pub(super) fn checked(limit: Option<usize>) -> Result<usize, Problem> {
+    match limit {
+        None => Ok(DEFAULT_LIMIT),
+        Some(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
+        Some(limit) => Err(Problem::not_allowed("limit", &limit.to_string(), "1 to 100")),
+    }
 }

@@ -1,19 +1,167 @@
-//! What every role has.
+//! What every role has: listeners, health, metrics, the headers that every answer carries, and an end without loss.
 
-use axum::{Router, routing::get};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use seawall_core::{Clock as _, MonotonicClock, Timestamp};
+use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
+use super::faults::Faults;
+use super::metrics::{self, RequestMetrics};
+use super::problem::{self, Problem};
 use crate::link::{Instance, Role};
+
+/// Names the instance that made an answer; those that pass it on leave it as it is.
+pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+/// Names the fallback that made an answer.
+pub const DEGRADED: HeaderName = HeaderName::from_static("x-seawall-degraded");
 
 /// How many connections wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// Marks an answer that says that a request was shed, in a response's extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct Shed;
+
+/// One instance as it answers HTTP.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: HeaderValue,
+    metrics: RequestMetrics,
+    faults: Faults,
+    drain: watch::Receiver<bool>,
+    started: Timestamp,
+}
+
+impl Serving {
+    /// For this instance.
+    pub fn new(instance: &Instance) -> Self {
+        let name = instance.name();
+        let metrics = RequestMetrics::of(instance.role, &name);
+        let faults = Faults::new(instance.faults.clone(), instance.role, instance.number);
+        // Role and number are letters, digits and a slash.
+        let name = HeaderValue::try_from(name).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let shared = Shared { name, metrics, faults, drain: instance.drain.clone(), started: MonotonicClock.now() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The instance's request metrics.
+    pub fn metrics(&self) -> &RequestMetrics {
+        &self.shared.metrics
+    }
+
+    /// Routes as they are served: counted, subject to the instance's faults, every answer signed, unknown paths answered.
+    pub fn observed(&self, routes: Router) -> Router {
+        routes
+            .fallback(problem::not_found)
+            .method_not_allowed_fallback(problem::method_not_allowed)
+            .layer(middleware::from_fn_with_state(self.clone(), observe))
+    }
+
+    /// `/health`, `/health/live`, `/health/ready` and `/metrics`.
+    pub fn admin(&self) -> Router {
+        Router::new()
+            .route("/health", get(health))
+            .route("/health/live", get(live))
+            .route("/health/ready", get(health))
+            .route("/metrics", get(prometheus))
+            .with_state(self.clone())
+    }
+
+    fn is_draining(&self) -> bool {
+        *self.shared.drain.borrow()
+    }
+}
+
+/// Counts a request also when its caller goes away in the middle.
+struct Counted<'a> {
+    metrics: &'a RequestMetrics,
+    since: Timestamp,
+    outcome: &'static str,
+}
+
+impl<'a> Counted<'a> {
+    fn start(metrics: &'a RequestMetrics) -> Self {
+        metrics.entered();
+        Self { metrics, since: MonotonicClock.now(), outcome: "error" }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.metrics.left();
+        self.metrics.finished(self.outcome, MonotonicClock.now().since(self.since));
+    }
+}
+
+async fn observe(State(serving): State<Serving>, request: Request, next: Next) -> Response {
+    let shared = &serving.shared;
+    let mut counted = Counted::start(&shared.metrics);
+    let mut response = if shared.faults.strike().await {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a fault was injected here").into_response()
+    } else {
+        next.run(request).await
+    };
+    counted.outcome = outcome(&response);
+    response.headers_mut().entry(SERVED_BY).or_insert_with(|| shared.name.clone());
+    response
+}
+
+fn outcome(response: &Response) -> &'static str {
+    if response.extensions().get::<Shed>().is_some() {
+        "shed"
+    } else if response.status().is_server_error() {
+        "error"
+    } else if response.headers().contains_key(DEGRADED) {
+        "degraded"
+    } else {
+        "ok"
+    }
+}
+
+async fn health(State(serving): State<Serving>) -> Response {
+    serving.shared.faults.hang().await;
+    let draining = serving.is_draining();
+    let uptime = MonotonicClock.now().since(serving.shared.started).as_secs();
+    let body = json!({
+        "status": if draining { "fail" } else { "pass" },
+        "serviceId": serving.shared.name.to_str().unwrap_or_default(),
+        "output": if draining { "draining" } else { "" },
+        "checks": { "uptime": [{ "componentType": "system", "observedValue": uptime, "observedUnit": "s", "status": "pass" }] },
+    });
+    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, [(header::CONTENT_TYPE, "application/health+json")], body.to_string()).into_response()
+}
+
+async fn live(State(serving): State<Serving>) -> Response {
+    serving.shared.faults.hang().await;
+    ([(header::CONTENT_TYPE, "application/health+json")], r#"{"status":"pass"}"#).into_response()
+}
+
+async fn prometheus() -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::render()).into_response()
+}
 
 /// A listener on a port that several processes share: each gets a part of the new connections.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub fn shared_listener(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+pub fn shared_listener(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -23,29 +171,71 @@ pub fn shared_listener(address: std::net::SocketAddr) -> std::io::Result<TcpList
     TcpListener::from_std(socket.into())
 }
 
-/// Answers the health paths until drained.
+/// A free loopback port.
+///
+/// # Errors
+/// When there is none.
+pub async fn loopback_listener() -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
+}
+
+/// Completes when the instance is to be drained.
+pub async fn drained(mut drain: watch::Receiver<bool>) {
+    // An error means that nobody is left who could say so: the parent is gone.
+    let _told = drain.wait_for(|drain| *drain).await;
+}
+
+/// Serves a role's routes beside health and metrics, from one listener (the edge: two), until drained.
 ///
 /// # Errors
 /// When a listener cannot be bound.
-pub async fn health_only(mut instance: Instance) -> anyhow::Result<()> {
-    let service = if instance.role == Role::Edge {
-        shared_listener(instance.listen)?
+pub async fn serve(instance: &Instance, serving: &Serving, routes: Router) -> anyhow::Result<()> {
+    let observed = serving.observed(routes);
+    if instance.role == Role::Edge {
+        let (public, admin) = (shared_listener(instance.listen)?, loopback_listener().await?);
+        instance.report.listening(public.local_addr()?, admin.local_addr()?, None);
+        let admin = answer(admin, serving.admin(), instance.drain.clone());
+        tokio::try_join!(answer(public, observed, instance.drain.clone()), admin)?;
     } else {
-        TcpListener::bind(instance.listen).await?
-    };
-    let admin = TcpListener::bind("127.0.0.1:0").await?;
-    instance.report.listening(service.local_addr()?, admin.local_addr()?, None);
-    let routes = Router::new()
-        .route("/health", get(async || "{\"status\":\"pass\"}"))
-        .route("/health/live", get(async || "{\"status\":\"pass\"}"))
-        .route("/health/ready", get(async || "{\"status\":\"pass\"}"));
-    let mut drain = instance.drain.clone();
-    let serving = axum::serve(service, routes.clone()).with_graceful_shutdown(async move {
-        let _gone = drain.wait_for(|drain| *drain).await;
-    });
-    let answering = axum::serve(admin, routes).with_graceful_shutdown(async move {
-        let _gone = instance.drain.wait_for(|drain| *drain).await;
-    });
-    tokio::try_join!(serving.into_future(), answering.into_future())?;
+        let listener = TcpListener::bind(instance.listen).await?;
+        let address = listener.local_addr()?;
+        instance.report.listening(address, address, None);
+        answer(listener, serving.admin().fallback_service(observed), instance.drain.clone()).await?;
+    }
     Ok(())
+}
+
+/// Answers until drained, then finishes what is under way.
+///
+/// # Errors
+/// Does not fail, as far as the listener does not.
+pub async fn answer(listener: TcpListener, routes: Router, drain: watch::Receiver<bool>) -> std::io::Result<()> {
+    let listener = NoDelay(listener);
+    axum::serve(listener, routes).with_graceful_shutdown(drained(drain)).await
+}
+
+/// Sends answers at once: small ones would otherwise wait for the acknowledgement of those before.
+struct NoDelay(TcpListener);
+
+impl axum::serve::Listener for NoDelay {
+    type Io = tokio::net::TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            match self.0.accept().await {
+                // A connection that has ended already is found out by reading from it.
+                Ok((stream, peer)) => {
+                    let _best_effort = stream.set_nodelay(true);
+                    return (stream, peer);
+                }
+                // Out of file descriptors, for one: some will come back.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
 }

@@ -1,0 +1,97 @@
+//! Cache-aside: what the cache holds is answered from there, what it does not is put there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use seawall_core::{Error, Pattern, Reason, Rejection};
+
+use super::metrics::CacheMetrics;
+use crate::state::{Cache, StateError};
+
+/// How an answer came to be: `hit`, `miss`, `stale` or `bypass`.
+pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+
+/// Three times the 99th percentile that is expected of the cache, 15 ms.
+const TIMEOUT: Duration = Duration::from_millis(45);
+
+/// Where an answer comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "each has its header value")]
+pub enum Origin {
+    /// From the cache, put there this long ago.
+    Hit(Duration),
+    /// Made anew, since the cache did not have it.
+    Miss,
+    /// Made anew, since the cache did not answer.
+    Bypass,
+}
+
+impl Origin {
+    /// Writes `x-cache` and `age`.
+    pub fn write(self, headers: &mut HeaderMap) {
+        let (result, age) = match self {
+            Self::Hit(age) => ("hit", age),
+            Self::Miss => ("miss", Duration::ZERO),
+            Self::Bypass => ("bypass", Duration::ZERO),
+        };
+        headers.insert(X_CACHE, HeaderValue::from_static(result));
+        headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+    }
+}
+
+/// A [`Cache`] behind timeout and circuit breaker: what it cannot answer in time is made anew.
+#[derive(Debug)]
+pub struct CacheAside {
+    cache: Arc<dyn Cache>,
+    metrics: CacheMetrics,
+}
+
+impl CacheAside {
+    /// Over this cache.
+    pub fn new(cache: Arc<dyn Cache>, metrics: CacheMetrics) -> Self {
+        Self { cache, metrics }
+    }
+
+    async fn call<T>(&self, work: impl Future<Output = Result<T, StateError>> + Send) -> Result<T, Error<StateError>> {
+        match tokio::time::timeout(TIMEOUT, work).await {
+            Ok(done) => done.map_err(Error::Inner),
+            Err(_) => Err(Error::Rejected(Rejection::new(Pattern::Timeout, Reason::AttemptTimeout))),
+        }
+    }
+
+    /// What the cache holds under `key`, or else what `make` makes, which is put there for `ttl` if it is something.
+    ///
+    /// # Errors
+    /// That of `make`.
+    pub async fn through<E>(
+        &self,
+        key: &str,
+        ttl: Duration,
+        make: impl Future<Output = Result<Option<Bytes>, E>> + Send,
+    ) -> Result<(Option<Bytes>, Origin), E> {
+        let origin = match self.call(self.cache.get(key)).await {
+            Ok(Some(cached)) => {
+                self.metrics.hit();
+                return Ok((Some(cached.value), Origin::Hit(ttl.saturating_sub(cached.remaining))));
+            }
+            Ok(None) => {
+                self.metrics.miss();
+                Origin::Miss
+            }
+            Err(_) => {
+                self.metrics.bypass();
+                Origin::Bypass
+            }
+        };
+        let made = make.await?;
+        if origin == Origin::Miss
+            && let Some(value) = &made
+        {
+            // The next one who asks tries again.
+            let _not_kept = self.call(self.cache.set(key, value.clone(), ttl)).await;
+        }
+        Ok((made, origin))
+    }
+}

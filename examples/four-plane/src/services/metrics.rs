@@ -1,0 +1,142 @@
+//! What every process counts, in the names that the control plane reads.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use crate::link::Role;
+
+/// Upper bounds in seconds, three to four per decade from 0.5 ms to 10 s.
+const BUCKETS: [f64; 20] = [
+    0.000_5, 0.001, 0.002, 0.003, 0.005, 0.007_5, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0,
+    5.0, 10.0,
+];
+
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Everything that this process has counted, in Prometheus' text format.
+pub fn render() -> String {
+    install().render()
+}
+
+/// Collects from here on what is counted; again does nothing.
+pub fn install() -> &'static PrometheusHandle {
+    RECORDER.get_or_init(|| {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&BUCKETS)
+            .map(PrometheusBuilder::build_recorder)
+            .unwrap_or_else(|_| PrometheusBuilder::new().build_recorder());
+        let handle = recorder.handle();
+        // A process that has another recorder keeps that one: what is counted there is not ours to render.
+        let _had_one = metrics::set_global_recorder(recorder);
+        handle
+    })
+}
+
+/// Requests of one instance, registered once.
+#[derive(Clone)]
+pub struct RequestMetrics {
+    ok: Counter,
+    error: Counter,
+    shed: Counter,
+    degraded: Counter,
+    duration: Histogram,
+    in_flight: Gauge,
+    limit: Gauge,
+}
+
+impl std::fmt::Debug for RequestMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestMetrics").finish_non_exhaustive()
+    }
+}
+
+impl RequestMetrics {
+    /// For `service`, a role or a part of the state plane, as `instance`.
+    pub fn new(service: &'static str, instance: &str) -> Self {
+        install();
+        let outcome = |outcome: &'static str| counter!("four_plane_requests_total", "service" => service, "instance" => instance.to_owned(), "outcome" => outcome);
+        let labels = [("service", service.to_owned()), ("instance", instance.to_owned())];
+        Self {
+            ok: outcome("ok"),
+            error: outcome("error"),
+            shed: outcome("shed"),
+            degraded: outcome("degraded"),
+            duration: histogram!("four_plane_request_duration_seconds", &labels),
+            in_flight: gauge!("four_plane_in_flight", &labels),
+            limit: gauge!("four_plane_limit", &labels),
+        }
+    }
+
+    /// For an instance of a role.
+    pub fn of(role: Role, instance: &str) -> Self {
+        Self::new(role.name(), instance)
+    }
+
+    /// One more request is under way until [`Self::left`].
+    pub fn entered(&self) {
+        self.in_flight.increment(1.0);
+    }
+
+    /// One fewer request is under way.
+    pub fn left(&self) {
+        self.in_flight.decrement(1.0);
+    }
+
+    /// How many may be under way at once.
+    pub fn limited_to(&self, limit: f64) {
+        self.limit.set(limit);
+    }
+
+    /// A request has ended: `ok`, `shed`, `degraded`, anything else is an error.
+    pub fn finished(&self, outcome: &str, duration: Duration) {
+        let counter = match outcome {
+            "ok" => &self.ok,
+            "shed" => &self.shed,
+            "degraded" => &self.degraded,
+            _ => &self.error,
+        };
+        counter.increment(1);
+        self.duration.record(duration.as_secs_f64());
+    }
+}
+
+/// Look-ups in the cache, by how they ended.
+#[derive(Clone)]
+pub struct CacheMetrics {
+    hit: Counter,
+    miss: Counter,
+    bypass: Counter,
+}
+
+impl std::fmt::Debug for CacheMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CacheMetrics").finish_non_exhaustive()
+    }
+}
+
+impl CacheMetrics {
+    /// For an instance of a role.
+    pub fn of(role: Role, instance: &str) -> Self {
+        install();
+        let result = |result: &'static str| counter!("four_plane_cache_requests_total", "service" => role.name(), "instance" => instance.to_owned(), "result" => result);
+        Self { hit: result("hit"), miss: result("miss"), bypass: result("bypass") }
+    }
+
+    /// It was there.
+    pub fn hit(&self) {
+        self.hit.increment(1);
+    }
+
+    /// It was not there.
+    pub fn miss(&self) {
+        self.miss.increment(1);
+    }
+
+    /// The cache did not answer.
+    pub fn bypass(&self) {
+        self.bypass.increment(1);
+    }
+}

@@ -1,0 +1,58 @@
+//! What the services ask of the database.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::StateError;
+use crate::data::City;
+
+/// How many items of a user's history count for what is seen together and for recommendations. 10: a sitting, not a life.
+pub const RECENT_ITEMS: usize = 10;
+
+/// Somebody looked at an item.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Who, if that is known; only then does the view count for what is seen together.
+    pub user: Option<String>,
+    /// The item's id; a view of an item that does not exist counts for nothing.
+    pub item: u32,
+}
+
+/// An item and how often something was seen of it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Counted {
+    /// The item.
+    pub item: City,
+    /// Views, or views together.
+    pub count: u64,
+}
+
+/// The catalog database. Lists are in the order given and never longer than `limit`; ties go to the larger city, then to
+/// the smaller id.
+///
+/// Two items are seen together once when a user views one while the other is among the last [`RECENT_ITEMS`] different
+/// items that the same user viewed, and the viewed one is not; viewing an item again only makes it the latest.
+#[async_trait]
+pub trait Catalog: Send + Sync + std::fmt::Debug {
+    /// The item with this id.
+    async fn item(&self, id: u32) -> Result<Option<City>, StateError>;
+
+    /// Items whose name holds `query`, letter case and accents aside: names that begin with it first, each part by
+    /// population. Nothing matches a query without a letter or digit.
+    async fn search(&self, query: &str, limit: usize) -> Result<Vec<City>, StateError>;
+
+    /// The largest cities.
+    async fn largest(&self, limit: usize) -> Result<Vec<City>, StateError>;
+
+    /// Counts views, in order.
+    async fn record_views(&self, views: &[View]) -> Result<(), StateError>;
+
+    /// The items with the most views.
+    async fn popular(&self, limit: usize) -> Result<Vec<Counted>, StateError>;
+
+    /// The items that were most often seen together with this one.
+    async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError>;
+
+    /// The items that were most often seen together with the user's last [`RECENT_ITEMS`], these left out.
+    async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, StateError>;
+}

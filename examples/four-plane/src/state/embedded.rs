@@ -1,0 +1,113 @@
+//! The catalog in the memory of one process, for when there is no PostgreSQL.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{PoisonError, RwLock};
+
+use async_trait::async_trait;
+
+use super::search::Names;
+use super::views::{Views, ViewsImage};
+use super::{Catalog, Counted, StateError, View};
+use crate::data::City;
+
+/// The cities of the binary, and views counted in memory.
+///
+/// Views survive a restart when the owner writes [`Self::image`] to a [`Snapshot`](super::snapshot::Snapshot).
+#[derive(Debug)]
+pub struct Embedded {
+    /// By population, largest first.
+    cities: &'static [City],
+    /// Places in `cities`.
+    by_id: HashMap<u32, usize>,
+    names: Names,
+    views: RwLock<Views>,
+    recorded: AtomicU64,
+}
+
+impl Embedded {
+    /// Over these cities, which are sorted by population, largest first, with the views of an image.
+    pub fn new(cities: &'static [City], views: ViewsImage) -> Self {
+        Self {
+            cities,
+            by_id: cities.iter().enumerate().map(|(place, city)| (city.id, place)).collect(),
+            names: Names::of(cities),
+            views: RwLock::new(Views::from_image(views)),
+            recorded: AtomicU64::new(0),
+        }
+    }
+
+    /// The views as they are kept on disk.
+    pub fn image(&self) -> ViewsImage {
+        self.views.read().unwrap_or_else(PoisonError::into_inner).image()
+    }
+
+    /// How many times views were recorded since the start: whether there is something new to keep.
+    pub fn recorded(&self) -> u64 {
+        self.recorded.load(Relaxed)
+    }
+
+    /// The item with this id.
+    pub fn find(&self, id: u32) -> Option<&'static City> {
+        self.by_id.get(&id).and_then(|place| self.cities.get(*place))
+    }
+
+    /// As [`Catalog::search`].
+    pub fn found(&self, query: &str, limit: usize) -> Vec<City> {
+        self.names.matches(query, limit).into_iter().filter_map(|place| self.cities.get(place).cloned()).collect()
+    }
+
+    /// As [`Catalog::largest`].
+    pub fn first(&self, limit: usize) -> Vec<City> {
+        self.cities.iter().take(limit).cloned().collect()
+    }
+
+    fn ranked(&self, counts: impl Iterator<Item = (u32, u64)>, limit: usize) -> Vec<Counted> {
+        let mut ranked: Vec<_> =
+            counts.filter_map(|(id, count)| self.by_id.get(&id).map(|place| (Reverse(count), *place))).collect();
+        // Places are by population and then by id, as the cities are.
+        ranked.sort_unstable();
+        let counted = |(Reverse(count), place): (Reverse<u64>, usize)| {
+            self.cities.get(place).map(|city| Counted { item: city.clone(), count })
+        };
+        ranked.into_iter().take(limit).filter_map(counted).collect()
+    }
+}
+
+#[async_trait]
+impl Catalog for Embedded {
+    async fn item(&self, id: u32) -> Result<Option<City>, StateError> {
+        Ok(self.find(id).cloned())
+    }
+
+    async fn search(&self, query: &str, limit: usize) -> Result<Vec<City>, StateError> {
+        Ok(self.found(query, limit))
+    }
+
+    async fn largest(&self, limit: usize) -> Result<Vec<City>, StateError> {
+        Ok(self.first(limit))
+    }
+
+    async fn record_views(&self, views: &[View]) -> Result<(), StateError> {
+        let mut counted = self.views.write().unwrap_or_else(PoisonError::into_inner);
+        views.iter().filter(|view| self.by_id.contains_key(&view.item)).for_each(|view| counted.record(view));
+        self.recorded.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    async fn popular(&self, limit: usize) -> Result<Vec<Counted>, StateError> {
+        let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.ranked(views.counts(), limit))
+    }
+
+    async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {
+        let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.ranked(views.together(item), limit))
+    }
+
+    async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, StateError> {
+        let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.ranked(views.recommended(user).into_iter(), limit))
+    }
+}

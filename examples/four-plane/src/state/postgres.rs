@@ -1,0 +1,265 @@
+//! The catalog in PostgreSQL.
+
+use async_trait::async_trait;
+use tokio::task::JoinHandle;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, NoTls, Row, Statement};
+
+use super::catalog::RECENT_ITEMS;
+use super::connect::Dial;
+use super::connections::{Connect, Connections};
+use super::search::folded;
+use super::{Catalog, Counted, StateError, View};
+use crate::data::City;
+
+/// Everything is kept in a schema of its own, so that a database given by URL is not mixed up with.
+///
+/// `folded` has collation "C": prefixes become ranges of bytes, which the index serves.
+const SCHEMA: &str = r#"
+create schema if not exists four_plane;
+create table if not exists four_plane.cities (
+    id integer primary key, name text not null, country text not null, population bigint not null,
+    latitude double precision not null, longitude double precision not null, folded text collate "C" not null);
+create index if not exists cities_folded on four_plane.cities (folded);
+create index if not exists cities_population on four_plane.cities (population desc, id);
+create table if not exists four_plane.views (item integer primary key references four_plane.cities, count bigint not null);
+create index if not exists views_count on four_plane.views (count desc);
+create table if not exists four_plane.seen_together (
+    item integer not null, other integer not null, count bigint not null, primary key (item, other));
+create sequence if not exists four_plane.moments;
+create table if not exists four_plane.recent (
+    visitor text not null, item integer not null, moment bigint not null, primary key (visitor, item));
+create or replace function four_plane.record_views(visitors text[], viewed integer[], latest bigint) returns void
+language plpgsql as $$
+declare
+    who text;
+    what integer;
+    mine integer[];
+begin
+    -- Two batches lock the same rows in different orders: one after the other.
+    perform pg_advisory_xact_lock(hashtext('four_plane.record_views'));
+    for who, what in select * from unnest(visitors, viewed) loop
+        continue when not exists (select from four_plane.cities where id = what);
+        insert into four_plane.views values (what, 1)
+            on conflict (item) do update set count = four_plane.views.count + 1;
+        continue when who is null;
+        mine := array(select item from four_plane.recent where visitor = who order by moment desc limit latest);
+        if not what = any(mine) then
+            insert into four_plane.seen_together
+                select what, other, 1 from unnest(mine) other union all select other, what, 1 from unnest(mine) other
+                on conflict (item, other) do update set count = four_plane.seen_together.count + 1;
+            delete from four_plane.recent where visitor = who and not item = any(mine);
+        end if;
+        insert into four_plane.recent values (who, what, nextval('four_plane.moments'))
+            on conflict (visitor, item) do update set moment = excluded.moment;
+    end loop;
+end $$;
+"#;
+
+const FILL: &str = "
+insert into four_plane.cities
+select * from unnest($1::integer[], $2::text[], $3::text[], $4::bigint[], $5::float8[], $6::float8[], $7::text[])
+on conflict (id) do update set name = excluded.name, country = excluded.country, population = excluded.population,
+    latitude = excluded.latitude, longitude = excluded.longitude, folded = excluded.folded";
+
+const ITEM: &str = "select id, name, country, population, latitude, longitude from four_plane.cities where id = $1";
+
+/// The second part runs only as far as the first leaves room.
+const SEARCH: &str = "
+(select id, name, country, population, latitude, longitude from four_plane.cities
+ where folded >= $1 and folded < $2 order by population desc, id limit $3)
+union all
+(select id, name, country, population, latitude, longitude from four_plane.cities
+ where strpos(folded, $1) > 1 order by population desc, id limit $3)
+limit $3";
+
+const LARGEST: &str = "select id, name, country, population, latitude, longitude from four_plane.cities
+order by population desc, id limit $1";
+
+const POPULAR: &str = "
+select c.id, c.name, c.country, c.population, c.latitude, c.longitude, v.count
+from four_plane.views v join four_plane.cities c on c.id = v.item
+order by v.count desc, c.population desc, c.id limit $1";
+
+const SEEN_TOGETHER: &str = "
+select c.id, c.name, c.country, c.population, c.latitude, c.longitude, s.count
+from four_plane.seen_together s join four_plane.cities c on c.id = s.other where s.item = $1
+order by s.count desc, c.population desc, c.id limit $2";
+
+const RECOMMENDED: &str = "
+with mine as (select item from four_plane.recent where visitor = $1 order by moment desc limit $3)
+select c.id, c.name, c.country, c.population, c.latitude, c.longitude, sum(s.count)::bigint as count
+from mine join four_plane.seen_together s on s.item = mine.item join four_plane.cities c on c.id = s.other
+where s.other not in (select item from mine)
+group by c.id order by 7 desc, c.population desc, c.id limit $2";
+
+const RECORD_VIEWS: &str = "select four_plane.record_views($1, $2, $3)";
+
+/// A [`Catalog`] in PostgreSQL behind the state instance's database listener.
+#[derive(Debug)]
+pub struct PostgresCatalog {
+    connections: Connections<Session>,
+}
+
+#[derive(Debug)]
+struct Session(Dial);
+
+/// A connection with its statements; the connection ends with it.
+struct Prepared {
+    client: Client,
+    driver: JoinHandle<()>,
+    item: Statement,
+    search: Statement,
+    largest: Statement,
+    popular: Statement,
+    seen_together: Statement,
+    recommended: Statement,
+    record_views: Statement,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Connect for Session {
+    type Connection = Prepared;
+
+    async fn connect(&self) -> Result<Prepared, StateError> {
+        let url = self.0.parts().and_then(|parts| parts.database_url).ok_or(StateError::Absent)?;
+        let mut config: Config = url.parse()?;
+        // Counts of views are worth less than a wait for the disk per view; at most the last second of them is lost.
+        config.options("-c synchronous_commit=off").application_name("four-plane");
+        let (client, connection) = config.connect_raw(self.0.database().await?, NoTls).await?;
+        let driver = tokio::spawn(async move {
+            // Whoever waits for an answer is told the error; there is nobody else to tell.
+            let _ended = connection.await;
+        });
+        prepare(client, driver).await
+    }
+}
+
+async fn prepare(client: Client, driver: JoinHandle<()>) -> Result<Prepared, StateError> {
+    let prepared = tokio::try_join!(
+        client.prepare(ITEM),
+        client.prepare(SEARCH),
+        client.prepare(LARGEST),
+        client.prepare(POPULAR),
+        client.prepare(SEEN_TOGETHER),
+        client.prepare(RECOMMENDED),
+        client.prepare(RECORD_VIEWS),
+    );
+    let (item, search, largest, popular, seen_together, recommended, record_views) = prepared?;
+    Ok(Prepared { client, driver, item, search, largest, popular, seen_together, recommended, record_views })
+}
+
+/// Makes the tables if they are not there, and fills in the cities if any is missing.
+///
+/// # Errors
+/// When PostgreSQL refuses or the connection breaks.
+pub async fn set_up(client: &Client, cities: &[City]) -> Result<(), StateError> {
+    client.batch_execute(SCHEMA).await?;
+    let known: i64 = client.query_one("select count(*) from four_plane.cities", &[]).await?.get(0);
+    if usize::try_from(known).is_ok_and(|known| known >= cities.len()) {
+        return Ok(());
+    }
+    let ids: Vec<i32> = cities.iter().map(|city| key(city.id)).collect();
+    let names: Vec<&str> = cities.iter().map(|city| city.name.as_str()).collect();
+    let countries: Vec<&str> = cities.iter().map(|city| city.country.as_str()).collect();
+    let populations: Vec<i64> = cities.iter().map(|city| city.population.into()).collect();
+    let latitudes: Vec<f64> = cities.iter().map(|city| city.latitude).collect();
+    let longitudes: Vec<f64> = cities.iter().map(|city| city.longitude).collect();
+    let folded: Vec<String> = cities.iter().map(|city| folded(&city.name)).collect();
+    client.execute(FILL, &[&ids, &names, &countries, &populations, &latitudes, &longitudes, &folded]).await?;
+    client.batch_execute("analyze four_plane.cities").await?;
+    Ok(())
+}
+
+/// As the integer that PostgreSQL knows; an id that it cannot know becomes one that nothing has.
+fn key(id: u32) -> i32 {
+    i32::try_from(id).unwrap_or(-1)
+}
+
+fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn city(row: &Row) -> Result<City, StateError> {
+    let id: i32 = row.try_get(0)?;
+    let population: i64 = row.try_get(3)?;
+    Ok(City {
+        id: u32::try_from(id).unwrap_or_default(),
+        name: row.try_get(1)?,
+        country: row.try_get(2)?,
+        population: u32::try_from(population).unwrap_or(u32::MAX),
+        latitude: row.try_get(4)?,
+        longitude: row.try_get(5)?,
+    })
+}
+
+fn counted(row: &Row) -> Result<Counted, StateError> {
+    let count: i64 = row.try_get(6)?;
+    Ok(Counted { item: city(row)?, count: u64::try_from(count).unwrap_or_default() })
+}
+
+impl PostgresCatalog {
+    /// Of the PostgreSQL that the state instance forwards to.
+    pub fn new(dial: Dial) -> Self {
+        Self { connections: Connections::new(Session(dial)) }
+    }
+
+    async fn rows<T>(
+        &self,
+        statement: fn(&Prepared) -> &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+        read: fn(&Row) -> Result<T, StateError>,
+    ) -> Result<Vec<T>, StateError> {
+        let session = self.connections.take().await?;
+        let rows = session.client.query(statement(&session), parameters).await?;
+        self.connections.keep(session).await;
+        rows.iter().map(read).collect()
+    }
+}
+
+#[async_trait]
+impl Catalog for PostgresCatalog {
+    async fn item(&self, id: u32) -> Result<Option<City>, StateError> {
+        Ok(self.rows(|session| &session.item, &[&key(id)], city).await?.pop())
+    }
+
+    async fn search(&self, query: &str, limit: usize) -> Result<Vec<City>, StateError> {
+        let from = folded(query);
+        if from.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Folded text is ASCII: the last of its characters comes after everything with this prefix.
+        let to = format!("{from}\u{7f}");
+        self.rows(|session| &session.search, &[&from, &to, &bound(limit)], city).await
+    }
+
+    async fn largest(&self, limit: usize) -> Result<Vec<City>, StateError> {
+        self.rows(|session| &session.largest, &[&bound(limit)], city).await
+    }
+
+    async fn record_views(&self, views: &[View]) -> Result<(), StateError> {
+        let visitors: Vec<Option<&str>> = views.iter().map(|view| view.user.as_deref()).collect();
+        let items: Vec<i32> = views.iter().map(|view| key(view.item)).collect();
+        let latest = bound(RECENT_ITEMS);
+        self.rows(|session| &session.record_views, &[&visitors, &items, &latest], |_| Ok(())).await?;
+        Ok(())
+    }
+
+    async fn popular(&self, limit: usize) -> Result<Vec<Counted>, StateError> {
+        self.rows(|session| &session.popular, &[&bound(limit)], counted).await
+    }
+
+    async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {
+        self.rows(|session| &session.seen_together, &[&key(item), &bound(limit)], counted).await
+    }
+
+    async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, StateError> {
+        let latest = bound(RECENT_ITEMS);
+        self.rows(|session| &session.recommended, &[&user, &bound(limit), &latest], counted).await
+    }
+}

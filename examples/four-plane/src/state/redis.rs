@@ -1,0 +1,219 @@
+//! The client of the cache: of Redis, and of the embedded cache, which speaks the same protocol.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use redis_protocol::resp2::types::BytesFrame;
+use tokio::net::TcpStream;
+
+use super::connect::Dial;
+use super::connections::{Connect, Connections};
+use super::resp::{Resp, command};
+use super::{Cache, Cached, StateError};
+
+/// A [`Cache`] behind the state instance's cache listener.
+#[derive(Debug)]
+pub struct RedisCache {
+    connections: Connections<LoggedIn>,
+}
+
+#[derive(Debug)]
+struct LoggedIn(Dial);
+
+impl Connect for LoggedIn {
+    type Connection = Resp<TcpStream>;
+
+    async fn connect(&self) -> Result<Resp<TcpStream>, StateError> {
+        let login = match self.0.parts().and_then(|parts| parts.redis_url) {
+            Some(url) => Some(
+                RedisUrl::parse(&url)
+                    .map_err(|error| StateError::Failed { part: "cache", reason: error.to_string() })?,
+            ),
+            None => None,
+        };
+        let mut connection = Resp::new(self.0.cache().await?);
+        for frame in login.iter().flat_map(RedisUrl::login) {
+            ask(&mut connection, &[frame]).await?;
+        }
+        Ok(connection)
+    }
+}
+
+/// A Redis given by `redis://[[user]:password@]host[:port][/database]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisUrl {
+    /// Name or address.
+    pub host: String,
+    /// 6379 when not given.
+    pub port: u16,
+    user: Option<String>,
+    password: Option<String>,
+    database: Option<u32>,
+}
+
+/// A URL that does not name a Redis.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("redis url is not of the form redis://[[user]:password@]host[:port][/database]")]
+pub struct RedisUrlError;
+
+impl RedisUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// [`RedisUrlError`] when it has another form; the text does not repeat the URL, since that may hold a password.
+    pub fn parse(url: &str) -> Result<Self, RedisUrlError> {
+        let uri: http::Uri = url.parse().map_err(|_| RedisUrlError)?;
+        let (Some("redis"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(RedisUrlError) };
+        let login = authority.as_str().rsplit_once('@').map(|(login, _)| login);
+        let (user, password) = match login.map(|login| login.split_once(':').ok_or(RedisUrlError)).transpose()? {
+            Some((user, password)) => (Some(decoded(user)?).filter(|user| !user.is_empty()), Some(decoded(password)?)),
+            None => (None, None),
+        };
+        let database = match uri.path().trim_start_matches('/') {
+            "" => None,
+            number => Some(number.parse().map_err(|_| RedisUrlError)?),
+        };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        if host.is_empty() {
+            return Err(RedisUrlError);
+        }
+        Ok(Self { host, port: authority.port_u16().unwrap_or(6379), user, password, database })
+    }
+
+    fn login(&self) -> impl Iterator<Item = BytesFrame> {
+        let word = |text: &str| BytesFrame::BulkString(Bytes::copy_from_slice(text.as_bytes()));
+        let auth = self.password.as_deref().map(|password| {
+            BytesFrame::Array(
+                [Some("AUTH"), self.user.as_deref(), Some(password)].into_iter().flatten().map(word).collect(),
+            )
+        });
+        let select = self.database.map(|database| BytesFrame::Array(vec![word("SELECT"), word(&database.to_string())]));
+        auth.into_iter().chain(select)
+    }
+}
+
+fn decoded(text: &str) -> Result<String, RedisUrlError> {
+    percent_encoding::percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| RedisUrlError)
+}
+
+/// Sends commands and takes their answers, as many as there are commands.
+async fn ask(connection: &mut Resp<TcpStream>, commands: &[BytesFrame]) -> Result<Vec<BytesFrame>, StateError> {
+    connection.send(commands).await.map_err(StateError::cache)?;
+    let mut answers = Vec::with_capacity(commands.len());
+    for _ in commands {
+        match connection.receive().await.map_err(StateError::cache)? {
+            None => return Err(StateError::cache(std::io::ErrorKind::UnexpectedEof.into())),
+            Some(BytesFrame::Error(reason)) => {
+                return Err(StateError::Failed { part: "cache", reason: reason.to_string() });
+            }
+            Some(answer) => answers.push(answer),
+        }
+    }
+    Ok(answers)
+}
+
+impl RedisCache {
+    /// Of the state instance that `dial` finds.
+    pub fn new(dial: Dial) -> Self {
+        Self { connections: Connections::new(LoggedIn(dial)) }
+    }
+
+    async fn ask(&self, commands: &[BytesFrame]) -> Result<Vec<BytesFrame>, StateError> {
+        let mut connection = self.connections.take().await?;
+        let answers = ask(&mut connection, commands).await?;
+        self.connections.keep(connection).await;
+        Ok(answers)
+    }
+}
+
+fn other(answers: &[BytesFrame], expected: &'static str) -> StateError {
+    StateError::Answer { part: "cache", answer: format!("{answers:?}"), expected }
+}
+
+#[async_trait]
+impl Cache for RedisCache {
+    async fn get(&self, key: &str) -> Result<Option<Cached>, StateError> {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let commands =
+            [command([Bytes::from_static(b"GET"), key.clone()]), command([Bytes::from_static(b"PTTL"), key])];
+        match self.ask(&commands).await?.as_slice() {
+            [BytesFrame::Null, BytesFrame::Integer(_)] => Ok(None),
+            // -2: it went between the two commands.
+            [BytesFrame::BulkString(_), BytesFrame::Integer(-2)] => Ok(None),
+            [BytesFrame::BulkString(value), BytesFrame::Integer(millis)] => {
+                let remaining = Duration::from_millis(u64::try_from(*millis).unwrap_or(0));
+                Ok(Some(Cached { value: value.clone(), remaining }))
+            }
+            answers => Err(other(answers, "a value and how long it stays")),
+        }
+    }
+
+    async fn set(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StateError> {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let millis = ttl.as_millis().max(1).to_string();
+        let set = command([Bytes::from_static(b"SET"), key, value, Bytes::from_static(b"PX"), Bytes::from(millis)]);
+        match self.ask(&[set]).await?.as_slice() {
+            [BytesFrame::SimpleString(_)] => Ok(()),
+            answers => Err(other(answers, "OK")),
+        }
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StateError> {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        match self.ask(&[command([Bytes::from_static(b"DEL"), key])]).await?.as_slice() {
+            [BytesFrame::Integer(_)] => Ok(()),
+            answers => Err(other(answers, "how many went")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_host_port_login_and_database() {
+        assert_eq!(
+            RedisUrl::parse("redis://me:s%40cret@cache.example:7000/3"),
+            Ok(RedisUrl {
+                host: "cache.example".to_owned(),
+                port: 7000,
+                user: Some("me".to_owned()),
+                password: Some("s@cret".to_owned()),
+                database: Some(3),
+            })
+        );
+        let short = RedisUrl::parse("redis://[::1]").unwrap();
+        assert_eq!((short.host.as_str(), short.port), ("::1", 6379));
+        assert_eq!(short.login().count(), 0);
+    }
+
+    #[test]
+    fn another_form_is_refused_without_repeating_it() {
+        for url in
+            ["", "redis://", "rediss://host", "http://host", "redis://host/x", "redis://a@host", "redis://:%ff@h"]
+        {
+            let error = RedisUrl::parse(url).expect_err(url);
+
+            assert_eq!(
+                error.to_string(),
+                "redis url is not of the form redis://[[user]:password@]host[:port][/database]"
+            );
+        }
+    }
+
+    #[test]
+    fn the_login_comes_before_the_database() {
+        let url = RedisUrl::parse("redis://:secret@host/2").unwrap();
+
+        let commands: Vec<BytesFrame> = url.login().collect();
+
+        let words = |words: &[&'static str]| {
+            BytesFrame::Array(
+                words.iter().map(|word| BytesFrame::BulkString(Bytes::from_static(word.as_bytes()))).collect(),
+            )
+        };
+        assert_eq!(commands, [words(&["AUTH", "secret"]), words(&["SELECT", "2"])]);
+    }
+}
