@@ -1,0 +1,485 @@
+//! The decisions of the pool: who gets which connection, what is opened, checked and closed. Nothing in here waits,
+//! reads a clock, or calls a manager; what is to be done outside the lock comes back as [`Effects`].
+
+mod clockwork;
+mod supply;
+
+use std::{collections::VecDeque, panic::Location, task::Waker, time::Duration};
+
+use seawall_core::Timestamp;
+
+use self::clockwork::Keeper;
+use crate::{
+    PoolConfig, PoolStatus,
+    queue::{Queue, Ticket},
+    status::{Checkout, Closing, PoolTotals},
+};
+
+/// The state of a pool of connections `C`, whose connects fail with `F`.
+#[derive(Debug)]
+pub(crate) struct Slots<C, F> {
+    config: PoolConfig,
+    /// Oldest use first: callers are served from the back, so that few connections stay hot and the rest can go.
+    idle: VecDeque<Idle<C>>,
+    queue: Queue<Waiter<C, F>>,
+    checkouts: Checkouts,
+    connecting: usize,
+    checking: usize,
+    /// Checks that failed since one passed or a connection was opened.
+    failed_checks: u32,
+    /// Connects that failed since one succeeded.
+    failures: u32,
+    last_failure: Option<F>,
+    /// No connect before this time.
+    connect_at: Timestamp,
+    /// Connections that were last used before this time are checked before they are handed out.
+    suspect_before: Timestamp,
+    closed: bool,
+    totals: PoolTotals,
+    keeper: Keeper,
+    emptied: Vec<Waker>,
+}
+
+/// How long a connection may live and how often it was handed out.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Life {
+    expires_at: Timestamp,
+    uses: u32,
+}
+
+/// A connection that nobody has.
+#[derive(Debug)]
+pub(crate) struct Idle<C> {
+    pub(crate) connection: C,
+    life: Life,
+    since: Timestamp,
+}
+
+/// A connection that a caller has.
+#[derive(Debug)]
+pub(crate) struct Lease<C> {
+    pub(crate) connection: C,
+    life: Life,
+    place: Place,
+}
+
+impl<C> Lease<C> {
+    /// Whether another caller had this connection before.
+    pub(crate) const fn is_reused(&self) -> bool {
+        self.life.uses > 1
+    }
+
+    pub(crate) fn into_parts(self) -> (C, Place) {
+        (self.connection, self.place)
+    }
+}
+
+/// Where a checkout is noted.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place(usize);
+
+/// Who has had a connection since when.
+#[derive(Debug, Default)]
+struct Checkouts {
+    notes: Vec<Option<(Timestamp, &'static Location<'static>)>>,
+    free: Vec<usize>,
+}
+
+impl Checkouts {
+    fn note(&mut self, now: Timestamp, at: &'static Location<'static>) -> Place {
+        let place = self.free.pop().unwrap_or(self.notes.len());
+        match self.notes.get_mut(place) {
+            Some(free) => *free = Some((now, at)),
+            None => self.notes.push(Some((now, at))),
+        }
+        Place(place)
+    }
+
+    fn strike(&mut self, place: Place) {
+        if self.notes.get_mut(place.0).and_then(Option::take).is_some() {
+            self.free.push(place.0);
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.notes.len().saturating_sub(self.free.len())
+    }
+
+    fn oldest(&self, now: Timestamp) -> Option<Checkout> {
+        let (since, at) = self.notes.iter().flatten().min_by_key(|(since, _)| *since)?;
+        Some(Checkout { held: now.since(*since), at })
+    }
+}
+
+/// A caller in the queue, or one whose turn has come and who has not fetched what it brought.
+#[derive(Debug)]
+struct Waiter<C, F> {
+    fate: Option<Fate<C, F>>,
+    waker: Option<Waker>,
+    since: Timestamp,
+    deadline: Timestamp,
+    at: &'static Location<'static>,
+}
+
+/// How a wait ended.
+#[derive(Debug)]
+pub(crate) enum Fate<C, F> {
+    /// With a connection, after that time.
+    Served(Lease<C>, Duration),
+    /// Too late.
+    TimedOut(Box<Expired<F>>),
+    /// With the failure of a connect.
+    Failed(F),
+    /// With the pool.
+    Closed,
+}
+
+/// The pool as it was when somebody's time was up.
+#[derive(Clone, Debug)]
+pub(crate) struct Expired<F> {
+    pub(crate) waited: Duration,
+    pub(crate) status: PoolStatus,
+    pub(crate) last_failure: Option<F>,
+}
+
+/// Why somebody may not even wait.
+#[derive(Debug)]
+pub(crate) enum Refusal<F> {
+    Closed,
+    Full { waiters: usize },
+    Down(F),
+    TooLate(Box<Expired<F>>),
+}
+
+/// What is left to do once the lock is released.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Effects<C> {
+    pub(crate) wake: Vec<Waker>,
+    pub(crate) close: Vec<C>,
+    pub(crate) start: Vec<Start<C>>,
+}
+
+impl<C> Effects<C> {
+    const fn none() -> Self {
+        Self { wake: Vec::new(), close: Vec::new(), start: Vec::new() }
+    }
+}
+
+/// Work for a task of its own.
+#[derive(Debug)]
+pub(crate) enum Start<C> {
+    /// Open a connection.
+    Connect,
+    /// Ask for a sign of life.
+    Check(Idle<C>),
+}
+
+/// What became of a connection that came back.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Returned<C> {
+    /// It was kept or handed on; somebody may be to wake.
+    Kept(Option<Waker>),
+    /// It is closed.
+    Closed(Effects<C>),
+}
+
+impl<C, F: Clone> Slots<C, F> {
+    /// An empty pool; `config` was validated.
+    pub(crate) fn new(config: PoolConfig) -> Self {
+        Self {
+            config,
+            idle: VecDeque::new(),
+            queue: Queue::new(),
+            checkouts: Checkouts::default(),
+            connecting: 0,
+            checking: 0,
+            failed_checks: 0,
+            failures: 0,
+            last_failure: None,
+            connect_at: Timestamp::ZERO,
+            suspect_before: Timestamp::ZERO,
+            closed: false,
+            totals: PoolTotals::default(),
+            keeper: Keeper::default(),
+            emptied: Vec::new(),
+        }
+    }
+
+    pub(crate) const fn config(&self) -> &PoolConfig {
+        &self.config
+    }
+
+    /// A connection at once, when one is idle that needs no check, and nobody was here before.
+    #[inline]
+    pub(crate) fn take(&mut self, now: Timestamp, at: &'static Location<'static>) -> Option<Lease<C>> {
+        if self.queue.waiting() > 0 || !self.is_fresh(self.idle.back()?, now) {
+            return None;
+        }
+        let idle = self.idle.pop_back()?;
+        self.totals.handed_out = self.totals.handed_out.saturating_add(1);
+        Some(self.check_out(idle.connection, idle.life, now, at))
+    }
+
+    /// Queues a caller.
+    pub(crate) fn join(
+        &mut self,
+        now: Timestamp,
+        deadline: Timestamp,
+        waker: Waker,
+        at: &'static Location<'static>,
+    ) -> Result<(Ticket, Effects<C>), Refusal<F>> {
+        if self.closed {
+            return Err(Refusal::Closed);
+        }
+        let waiters = self.queue.waiting();
+        let servable = self.config.max.saturating_sub(self.checkouts.count());
+        if waiters >= self.config.max_waiters.saturating_add(servable) {
+            self.totals.refused = self.totals.refused.saturating_add(1);
+            return Err(Refusal::Full { waiters });
+        }
+        if let Some(failure) = self.last_failure.clone().filter(|_| self.is_down() && now < self.connect_at) {
+            return Err(Refusal::Down(failure));
+        }
+        if is_due(deadline, now) {
+            self.totals.timed_out = self.totals.timed_out.saturating_add(1);
+            return Err(Refusal::TooLate(Box::new(self.expired(Duration::ZERO, now))));
+        }
+        let ticket = self.queue.join(Waiter { fate: None, waker: Some(waker), since: now, deadline, at });
+        let mut effects = Effects::none();
+        self.arrange(deadline, &mut effects);
+        self.supply(now, &mut effects);
+        Ok((ticket, effects))
+    }
+
+    /// What the wait brought, once it is over.
+    pub(crate) fn fetch(&mut self, ticket: Ticket, waker: &Waker) -> Option<Fate<C, F>> {
+        let waiter = self.queue.get_mut(ticket)?;
+        if waiter.fate.is_none() {
+            match &mut waiter.waker {
+                Some(known) => known.clone_from(waker),
+                None => waiter.waker = Some(waker.clone()),
+            }
+            return None;
+        }
+        let fate = self.queue.remove(ticket)?.fate;
+        if let Some(Fate::Served(_, waited)) = &fate {
+            let totals = &mut self.totals;
+            totals.handed_out = totals.handed_out.saturating_add(1);
+            totals.waited = totals.waited.saturating_add(1);
+            totals.wait_time = totals.wait_time.saturating_add(*waited);
+        }
+        fate
+    }
+
+    /// Takes a caller out who gave up. What it was handed meanwhile goes to the next.
+    pub(crate) fn leave(&mut self, ticket: Ticket, now: Timestamp) -> Effects<C> {
+        let Some(waiter) = self.queue.remove(ticket) else { return Effects::none() };
+        match waiter.fate {
+            Some(Fate::Served(mut lease, _)) => {
+                self.totals.cancelled = self.totals.cancelled.saturating_add(1);
+                lease.life.uses = lease.life.uses.saturating_sub(1);
+                match self.give_back(lease, None, now) {
+                    Returned::Kept(waker) => {
+                        Effects { wake: waker.into_iter().collect(), close: Vec::new(), start: Vec::new() }
+                    }
+                    Returned::Closed(effects) => effects,
+                }
+            }
+            Some(_) => Effects::none(),
+            None => {
+                self.totals.cancelled = self.totals.cancelled.saturating_add(1);
+                Effects::none()
+            }
+        }
+    }
+
+    /// Takes a connection back, unless `closing` says why it cannot be used again.
+    #[inline]
+    pub(crate) fn give_back(&mut self, lease: Lease<C>, closing: Option<Closing>, now: Timestamp) -> Returned<C> {
+        let Lease { connection, life, place } = lease;
+        self.checkouts.strike(place);
+        if let Some(why) = closing.or_else(|| self.must_close(&life, now)) {
+            let mut effects = Effects::none();
+            effects.close.push(connection);
+            self.vacated(why, now, &mut effects);
+            return Returned::Closed(effects);
+        }
+        Returned::Kept(self.offer(connection, life, now))
+    }
+
+    /// Frees the place of a connection that is gone.
+    pub(crate) fn give_up(&mut self, place: Place, why: Closing, now: Timestamp) -> Effects<C> {
+        let mut effects = Effects::none();
+        self.checkouts.strike(place);
+        self.vacated(why, now, &mut effects);
+        effects
+    }
+
+    /// A connection takes the place of one that was stale, in the hands of the same caller.
+    pub(crate) fn replace(&mut self, connection: C, place: Place, now: Timestamp, word: u64) -> Lease<C> {
+        self.totals.count_closed(Closing::Stale);
+        let mut life = self.opened(now, word);
+        life.uses = 1;
+        Lease { connection, life, place }
+    }
+
+    /// From here on, what is idle is checked before it is handed out.
+    pub(crate) fn suspect(&mut self, now: Timestamp) {
+        self.suspect_before = now.saturating_add(Duration::from_nanos(1));
+    }
+
+    /// Closes what is idle.
+    pub(crate) fn evict_idle(&mut self, now: Timestamp) -> Effects<C> {
+        let mut effects = Effects::none();
+        self.close_idle(Closing::Evicted, &mut effects);
+        self.supply(now, &mut effects);
+        effects
+    }
+
+    /// Sets how many connections there may be. What is idle beyond is closed now, what is in use when it comes back.
+    pub(crate) fn resize(&mut self, max: usize, now: Timestamp) -> Effects<C> {
+        self.config.max = max;
+        let mut effects = Effects::none();
+        while self.size() > max {
+            let Some(idle) = self.idle.pop_front() else { break };
+            self.totals.count_closed(Closing::Evicted);
+            effects.close.push(idle.connection);
+        }
+        self.supply(now, &mut effects);
+        effects
+    }
+
+    /// Closes the pool: callers that wait hear of it now, what is in use is closed when it comes back.
+    pub(crate) fn close(&mut self) -> Effects<C> {
+        let mut effects = Effects::none();
+        self.closed = true;
+        self.close_idle(Closing::PoolClosed, &mut effects);
+        self.dismiss_all(|| Fate::Closed, &mut effects);
+        effects.wake.extend(self.keeper.ring());
+        self.announce_emptied(&mut effects);
+        effects
+    }
+
+    /// Whether nothing is left of a closed pool; `waker` hears of it otherwise.
+    pub(crate) fn is_emptied(&mut self, waker: &Waker) -> bool {
+        let emptied = self.total() == 0;
+        if !emptied && !self.emptied.iter().any(|other| other.will_wake(waker)) {
+            self.emptied.push(waker.clone());
+        }
+        emptied
+    }
+
+    pub(crate) fn status(&self, now: Timestamp) -> PoolStatus {
+        PoolStatus {
+            max: self.config.max,
+            size: self.size(),
+            idle: self.idle.len(),
+            in_use: self.checkouts.count(),
+            connecting: self.connecting,
+            checking: self.checking,
+            waiters: self.queue.waiting(),
+            closed: self.closed,
+            oldest_checkout: self.checkouts.oldest(now),
+            totals: self.totals,
+        }
+    }
+
+    /// Connections that are open.
+    fn size(&self) -> usize {
+        self.idle.len().saturating_add(self.checking).saturating_add(self.checkouts.count())
+    }
+
+    /// Connections that are open or being opened.
+    fn total(&self) -> usize {
+        self.size().saturating_add(self.connecting)
+    }
+
+    #[inline]
+    fn check_out(&mut self, connection: C, mut life: Life, now: Timestamp, at: &'static Location<'static>) -> Lease<C> {
+        life.uses = life.uses.saturating_add(1);
+        Lease { connection, life, place: self.checkouts.note(now, at) }
+    }
+
+    /// Hands a connection to the first who waits, or keeps it; says whom to wake.
+    #[inline]
+    fn offer(&mut self, connection: C, life: Life, now: Timestamp) -> Option<Waker> {
+        if let Some(waiter) = self.queue.next() {
+            let at = waiter.at;
+            let life = Life { uses: life.uses.saturating_add(1), ..life };
+            let lease = Lease { connection, life, place: self.checkouts.note(now, at) };
+            let waited = now.since(waiter.since);
+            waiter.fate = Some(Fate::Served(lease, waited));
+            return waiter.waker.take();
+        }
+        self.idle.push_back(Idle { connection, life, since: now });
+        self.rings_at(self.idle_until(now, &life))
+    }
+
+    /// Whether an idle connection can be handed out as it is.
+    #[inline]
+    fn is_fresh(&self, idle: &Idle<C>, now: Timestamp) -> bool {
+        self.is_trusted(idle, now) && !is_due(idle.life.expires_at, now)
+    }
+
+    /// Whether an idle connection was in use so lately that it needs no check.
+    #[inline]
+    fn is_trusted(&self, idle: &Idle<C>, now: Timestamp) -> bool {
+        now.since(idle.since) <= self.config.check_after && idle.since >= self.suspect_before
+    }
+
+    /// Why a connection that comes back cannot stay.
+    #[inline]
+    fn must_close(&self, life: &Life, now: Timestamp) -> Option<Closing> {
+        if self.closed {
+            Some(Closing::PoolClosed)
+        } else if is_due(life.expires_at, now) {
+            Some(Closing::Lifetime)
+        } else if life.uses >= self.config.max_uses {
+            Some(Closing::Uses)
+        } else if self.total() >= self.config.max {
+            // Its own place is free already: a pool that was made smaller is still full without it.
+            Some(Closing::Evicted)
+        } else {
+            None
+        }
+    }
+
+    /// A connection is gone: somebody else may open one.
+    fn vacated(&mut self, why: Closing, now: Timestamp, effects: &mut Effects<C>) {
+        self.totals.count_closed(why);
+        self.supply(now, effects);
+        self.announce_emptied(effects);
+    }
+
+    fn close_idle(&mut self, why: Closing, effects: &mut Effects<C>) {
+        for idle in self.idle.drain(..) {
+            self.totals.count_closed(why);
+            effects.close.push(idle.connection);
+        }
+    }
+
+    fn dismiss_all(&mut self, fate: impl Fn() -> Fate<C, F>, effects: &mut Effects<C>) {
+        while let Some(waiter) = self.queue.next() {
+            waiter.fate = Some(fate());
+            effects.wake.extend(waiter.waker.take());
+        }
+    }
+
+    fn announce_emptied(&mut self, effects: &mut Effects<C>) {
+        if self.closed && self.total() == 0 {
+            effects.wake.append(&mut self.emptied);
+        }
+    }
+
+    fn expired(&self, waited: Duration, now: Timestamp) -> Expired<F> {
+        Expired { waited, status: self.status(now), last_failure: self.last_failure.clone() }
+    }
+}
+
+/// Whether `at` has come. [`Timestamp::MAX`] never does.
+#[inline]
+fn is_due(at: Timestamp, now: Timestamp) -> bool {
+    at <= now && at < Timestamp::MAX
+}
