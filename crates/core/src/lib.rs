@@ -50,6 +50,7 @@ mod settle;
 mod shared;
 mod stripe;
 pub mod sync;
+mod wait_list;
 mod wrap_error;
 
 pub use admission::{Admission, NoWait, Wait};
@@ -80,4 +81,5 @@ pub use scope::{ClockScope, ClockScopeLayer, ScopeBoundary, ScopeBoundaryLayer, 
 pub use settle::{AtHead, Settle};
 pub use shared::Shared;
 pub use stripe::Stripes;
+pub use wait_list::{WaitKey, WaitList};
 pub use wrap_error::{WrapError, WrapErrorFuture, WrapErrorLayer};

@@ -1,0 +1,217 @@
+use seawall_core::{Admission, CallContext, Gate, NoWait, Outcome, Timestamp};
+
+use crate::{
+    BulkheadConfig, BulkheadError, Drain, Place,
+    drain::Drainers,
+    places::{Places, Seen},
+};
+
+/// Lets a bounded number of calls through at once and refuses the rest on the spot.
+///
+/// One word, moved by compare-exchange: the limit is exact, also when calls come from all sides, and a call that finds a
+/// free place is never refused. It reads no clock. A call weighs [`CallContext::cost`] places, at least one; one that
+/// weighs more than the limit is refused as [`TooHeavy`](seawall_core::Reason::TooHeavy).
+///
+/// ```
+/// use seawall_bulkhead::{Bulkhead, BulkheadConfig};
+/// use seawall_core::{Admission, CallContext, Class, Gate, Outcome, Reason, Timestamp};
+///
+/// let bulkhead = Bulkhead::new(BulkheadConfig::new(1)?);
+/// let admit = || bulkhead.admit(CallContext::default, || Timestamp::ZERO);
+///
+/// let Admission::Admitted(place) = admit() else { unreachable!("the first call finds a place") };
+/// assert!(matches!(admit(), Admission::Refused(rejection) if rejection.reason() == Reason::BulkheadFull));
+/// bulkhead.finish(place, Outcome::Finished(Class::Success), || Timestamp::ZERO);
+/// assert_eq!(bulkhead.in_flight(), 0);
+/// # Ok::<(), seawall_bulkhead::BulkheadError>(())
+/// ```
+///
+/// # Source
+/// The pattern: Michael T. Nygard, "Release It!", chapter "Stability Patterns".
+#[derive(Debug)]
+pub struct Bulkhead {
+    places: Places,
+    built_with: Seen,
+    drainers: Drainers,
+}
+
+impl Bulkhead {
+    /// A bulkhead whose places are all free.
+    pub fn new(config: BulkheadConfig) -> Self {
+        let places = Places::new(config.max_concurrent());
+        Self { built_with: places.seen(), places, drainers: Drainers::default() }
+    }
+
+    /// How many places there are; 0 after [`Bulkhead::close`].
+    pub fn limit(&self) -> u32 {
+        self.places.seen().limit()
+    }
+
+    /// How many places are taken. More than the limit for a while after it was lowered.
+    pub fn in_flight(&self) -> u32 {
+        self.places.seen().taken()
+    }
+
+    /// Changes the number of places while calls are under way. Calls that hold a place keep it: after lowering, new
+    /// ones are refused until enough have ended. A closed bulkhead stays closed.
+    ///
+    /// # Errors
+    /// [`BulkheadError::MaxConcurrent`] when `max_concurrent` is 0.
+    pub fn set_limit(&self, max_concurrent: usize) -> Result<(), BulkheadError> {
+        self.places.set_limit(BulkheadConfig::new(max_concurrent)?.max_concurrent());
+        Ok(())
+    }
+
+    /// Refuses every call from here on, as [`Closed`](seawall_core::Reason::Closed). Those under way go on.
+    pub fn close(&self) {
+        self.places.close();
+    }
+
+    /// Closes, and completes when the last call has ended.
+    pub fn drain(&self) -> Drain<'_> {
+        self.close();
+        Drain::new(&self.places, &self.drainers)
+    }
+}
+
+impl From<BulkheadConfig> for Bulkhead {
+    fn from(config: BulkheadConfig) -> Self {
+        Self::new(config)
+    }
+}
+
+impl Gate for Bulkhead {
+    type Ticket = Place;
+    type Wait = NoWait;
+
+    #[inline]
+    fn admit(&self, context: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Admission<Place> {
+        // A call that says it costs nothing still takes a place: otherwise it would pass any limit.
+        let weight = context().cost.max(1);
+        match self.places.try_take(weight) {
+            Ok(()) => Admission::Admitted(Place::new(weight)),
+            Err(seen) => Admission::Refused(seen.refusal(weight)),
+        }
+    }
+
+    #[inline]
+    fn finish(&self, place: Place, _: Outcome, _: impl FnOnce() -> Timestamp) {
+        let seen = self.places.give_back(place.weight());
+        if seen.is_drained() {
+            self.drainers.wake_all();
+        }
+    }
+
+    /// Whether all places are free and the limit is the one that it was built with.
+    fn is_idle(&self, _: impl FnOnce() -> Timestamp) -> bool {
+        self.places.seen() == self.built_with
+    }
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use std::{
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use loom::{
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering::SeqCst},
+        },
+        thread,
+    };
+    use seawall_core::{Class, Reason};
+
+    use super::*;
+
+    fn bulkhead(limit: usize) -> Arc<Bulkhead> {
+        Arc::new(Bulkhead::new(BulkheadConfig::new(limit).unwrap()))
+    }
+
+    fn admit(bulkhead: &Bulkhead) -> Option<Place> {
+        match bulkhead.admit(CallContext::default, || Timestamp::ZERO) {
+            Admission::Admitted(place) => Some(place),
+            Admission::Refused(_) => None,
+            Admission::Queued(wait) => match wait {},
+        }
+    }
+
+    fn finish(bulkhead: &Bulkhead, place: Place) {
+        bulkhead.finish(place, Outcome::Finished(Class::Success), || Timestamp::ZERO);
+    }
+
+    #[test]
+    fn never_more_inside_than_places_and_none_lost() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let bulkhead = bulkhead(1);
+            let inside = Arc::new(AtomicU32::new(0));
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let (bulkhead, inside) = (Arc::clone(&bulkhead), Arc::clone(&inside));
+                    thread::spawn(move || {
+                        if let Some(place) = admit(&bulkhead) {
+                            assert_eq!(inside.fetch_add(1, SeqCst), 0);
+                            inside.fetch_sub(1, SeqCst);
+                            finish(&bulkhead, place);
+                        }
+                    })
+                })
+                .collect();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert_eq!(bulkhead.in_flight(), 0);
+        });
+    }
+
+    #[test]
+    fn a_lower_limit_holds_from_the_moment_it_is_set() {
+        loom::model(|| {
+            let bulkhead = bulkhead(2);
+            let first = admit(&bulkhead).unwrap();
+            let other = Arc::clone(&bulkhead);
+            let resize = thread::spawn(move || {
+                other.set_limit(1).unwrap();
+                // Whatever came in before: from here on nobody, as one place at least is taken.
+                admit(&other).is_none()
+            });
+            let second = admit(&bulkhead);
+            assert!(resize.join().unwrap());
+            finish(&bulkhead, first);
+            second.into_iter().for_each(|place| finish(&bulkhead, place));
+            assert_eq!((bulkhead.limit(), bulkhead.in_flight()), (1, 0));
+        });
+    }
+
+    #[test]
+    fn a_drain_ends_with_the_last_call_and_its_wake_up_is_not_lost() {
+        loom::model(|| {
+            let bulkhead = bulkhead(1);
+            let place = admit(&bulkhead).unwrap();
+            let other = Arc::clone(&bulkhead);
+            let last = thread::spawn(move || finish(&other, place));
+            let woken = std::sync::Arc::new(Woken::default());
+            let waker = Waker::from(std::sync::Arc::clone(&woken));
+            let mut drain = pin!(bulkhead.drain());
+            let first_look = drain.as_mut().poll(&mut Context::from_waker(&waker));
+            last.join().unwrap();
+            assert!(first_look.is_ready() || woken.0.load(SeqCst) == 1);
+            assert_eq!(drain.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(()));
+            let refused = bulkhead.admit(CallContext::default, || Timestamp::ZERO);
+            assert!(matches!(refused, Admission::Refused(rejection) if rejection.reason() == Reason::Closed));
+        });
+    }
+
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicU32);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+}

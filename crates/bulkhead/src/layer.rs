@@ -1,0 +1,24 @@
+use seawall_core::{Env, GateLayer, GateService};
+
+use crate::{Bulkhead, QueueingBulkhead};
+
+/// Puts one [`Bulkhead`], shared by every service and clone, before a service.
+///
+/// ```
+/// use seawall_bulkhead::{BulkheadConfig, BulkheadLayer};
+///
+/// let layer = BulkheadLayer::new(BulkheadConfig::new(10)?);
+/// assert_eq!(layer.gate().limit(), 10);
+/// # Ok::<(), seawall_bulkhead::BulkheadError>(())
+/// ```
+pub type BulkheadLayer<E = Env> = GateLayer<Bulkhead, E>;
+
+/// A service behind a [`BulkheadLayer`].
+pub type BulkheadService<S, E = Env> = GateService<S, Bulkhead, E>;
+
+/// Puts one [`QueueingBulkhead`], shared by every service and clone, before a service that can be cloned. For another
+/// timer than the default: `GateLayer::with_env(QueueingBulkhead::new(config, timer), env)`.
+pub type QueueingBulkheadLayer<E = Env> = GateLayer<QueueingBulkhead, E>;
+
+/// A service behind a [`QueueingBulkheadLayer`].
+pub type QueueingBulkheadService<S, E = Env> = GateService<S, QueueingBulkhead, E>;
