@@ -1,1 +1,10 @@
-//! What each layer costs, beside its peers in the same run.
+//! What each seawall layer costs per call, beside its peers in the same run.
+//!
+//! `cargo run --release -p seawall-benches -- --json` prints the rows; `cargo bench -p seawall-benches` runs the same
+//! functions under criterion.
+pub mod bars;
+pub mod instructions;
+pub mod measure;
+pub mod operation;
+pub mod report;
+pub mod rows;

@@ -1,0 +1,106 @@
+//! Prints what each layer costs, beside its peers in the same run.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command: its output is the result")]
+
+use std::{alloc::System, process::ExitCode};
+
+use lexopt::prelude::*;
+use seawall_benches::{
+    bars, instructions,
+    measure::{self, Effort},
+    report,
+    rows::{self, Row},
+};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const USAGE: &str = "seawall-benches [--json] [--check] [--only PART]
+
+  --json       one JSON object a row instead of a table
+  --check      exit with 1 when a row misses its bar in instructions or allocations, or by far in a ratio
+  --only PART  only the rows whose name contains PART";
+
+#[derive(Default)]
+struct Arguments {
+    json: bool,
+    check: bool,
+    only: String,
+    count: Option<String>,
+}
+
+fn parse() -> Result<Arguments, lexopt::Error> {
+    let mut arguments = Arguments::default();
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("json") => arguments.json = true,
+            Long("check") => arguments.check = true,
+            Long("only") => arguments.only = parser.value()?.string()?,
+            // What valgrind runs: one row, a fixed number of calls.
+            Long("count") => arguments.count = Some(parser.value()?.string()?),
+            Long("help") => {
+                println!("{USAGE}");
+                std::process::exit(0);
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(arguments)
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("seawall-benches: {error}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("seawall-benches: no runtime: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let rows: Vec<Row> = rows::all();
+    if let Some(name) = &arguments.count {
+        return count(&rows, name, runtime.handle());
+    }
+    run(&rows, &arguments, runtime.handle())
+}
+
+/// One row under valgrind: set up and warmed outside of what is counted.
+fn count(rows: &[Row], name: &str, runtime: &tokio::runtime::Handle) -> ExitCode {
+    let Some(row) = rows.iter().find(|row| row.name == name) else {
+        eprintln!("seawall-benches: no row is called {name}");
+        return ExitCode::from(2);
+    };
+    let _context = runtime.enter();
+    let mut operation = (row.ours.make)();
+    operation.run(instructions::COUNTED_CALLS);
+    instructions::counted_calls(&mut *operation);
+    ExitCode::SUCCESS
+}
+
+fn run(rows: &[Row], arguments: &Arguments, runtime: &tokio::runtime::Handle) -> ExitCode {
+    let bare = instructions::per_call(rows::BARE_ROW);
+    let mut missed = Vec::new();
+    for row in rows.iter().filter(|row| row.name.contains(&arguments.only)) {
+        let measured = measure::row(row, &rows::BARE, Effort::FULL, runtime);
+        let instructions = instructions::per_call(row.name).map(|count| {
+            if row.over_bare_call { count - bare.unwrap_or(0.0) } else { count }
+        });
+        if arguments.json {
+            println!("{}", report::json(row, &measured, instructions));
+        } else {
+            println!("{}", report::text(row, &measured, instructions));
+        }
+        missed.extend(bars::missed(row, &measured, instructions));
+    }
+    for miss in &missed {
+        eprintln!("missed: {miss}");
+    }
+    if arguments.check && missed.iter().any(|miss| miss.fatal) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,164 @@
+//! Times rows in interleaved rounds: within a round every side of a row runs once, so drift of the machine hits all.
+#![expect(clippy::disallowed_methods, reason = "this is what measures real time")]
+
+use std::{
+    sync::Barrier,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    operation::Operation,
+    rows::{Row, Side},
+};
+
+/// How much is measured.
+#[derive(Copy, Clone, Debug)]
+#[non_exhaustive]
+pub struct Effort {
+    /// Rounds per row. At least 15 for figures that are quoted.
+    pub rounds: usize,
+    /// How long one side of a row runs per round.
+    pub slice: Duration,
+}
+
+impl Effort {
+    /// What is quoted.
+    pub const FULL: Self = Self { rounds: 15, slice: Duration::from_millis(8) };
+}
+
+/// The figures of one row.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Measured {
+    /// Nanoseconds per call over the bare call, the best round.
+    pub ns_min: f64,
+    /// The same, the median round.
+    pub ns_median: f64,
+    /// Throughput of two threads that share the layer over that of one.
+    pub two_threads_over_one: f64,
+    /// Peer over ours per peer, one thread: the median of the paired ratios.
+    pub peers: Vec<(&'static str, f64)>,
+    /// The same on two threads.
+    pub peers_two_threads: Vec<(&'static str, f64)>,
+    /// Allocations per call.
+    pub allocs: f64,
+}
+
+/// One side of a row, ready to run.
+struct Running {
+    one: Box<dyn Operation>,
+    other: Box<dyn Operation>,
+    iterations: u64,
+}
+
+impl Running {
+    fn new(side: &Side, effort: Effort) -> Self {
+        let mut one = (side.make)();
+        let other = one.share();
+        let iterations = calibrate(&mut *one, effort.slice);
+        Self { one, other, iterations }
+    }
+
+    fn alone(&mut self) -> f64 {
+        let begin = Instant::now();
+        self.one.run(self.iterations);
+        per_call(begin.elapsed(), self.iterations)
+    }
+
+    /// Time per call when two threads share the work: half the time of each for perfect scaling.
+    fn together(&mut self, runtime: &tokio::runtime::Handle) -> f64 {
+        let (barrier, iterations) = (Barrier::new(2), self.iterations);
+        let run = |operation: &mut dyn Operation| {
+            let _context = runtime.enter();
+            barrier.wait();
+            let begin = Instant::now();
+            operation.run(iterations);
+            begin.elapsed()
+        };
+        let (one, other) = (&mut *self.one, &mut *self.other);
+        let longest = std::thread::scope(|scope| {
+            let second = scope.spawn(|| run(other));
+            let first = run(one);
+            second.join().map_or(first, |second| second.max(first))
+        });
+        per_call(longest, iterations.saturating_mul(2))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2⁵³")]
+fn per_call(took: Duration, iterations: u64) -> f64 {
+    took.as_secs_f64() * 1e9 / iterations.max(1) as f64
+}
+
+/// How many calls fill `slice`.
+fn calibrate(operation: &mut dyn Operation, slice: Duration) -> u64 {
+    let mut iterations = 64_u64;
+    loop {
+        let begin = Instant::now();
+        operation.run(iterations);
+        let took = begin.elapsed();
+        if took >= slice / 4 {
+            let scale = slice.as_secs_f64() / took.as_secs_f64().max(1e-9);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive count of calls")]
+            #[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2⁵³")]
+            return ((iterations as f64 * scale) as u64).max(1);
+        }
+        iterations = iterations.saturating_mul(2);
+    }
+}
+
+/// Measures one row beside its peers and the bare call.
+pub fn row(row: &Row, bare: &Side, effort: Effort, runtime: &tokio::runtime::Handle) -> Measured {
+    let _context = runtime.enter();
+    let allocs = allocations(&row.ours);
+    let mut floor = Running::new(bare, effort);
+    let mut ours = Running::new(&row.ours, effort);
+    let mut peers: Vec<_> = row.peers.iter().map(|peer| Running::new(peer, effort)).collect();
+    let (mut own, mut scaling) = (Vec::new(), Vec::new());
+    let mut ratios = vec![(Vec::new(), Vec::new()); peers.len()];
+    for _ in 0..effort.rounds {
+        let (base, base_both) =
+            if row.over_bare_call { (floor.alone(), floor.together(runtime)) } else { (0.0, 0.0) };
+        let (alone, both) = (ours.alone(), ours.together(runtime));
+        let (net, net_both) = (over(alone, base), over(both, base_both));
+        own.push(net);
+        scaling.push(alone / both.max(f64::MIN_POSITIVE));
+        for (peer, (single, double)) in peers.iter_mut().zip(&mut ratios) {
+            single.push(over(peer.alone(), base) / net);
+            double.push(over(peer.together(runtime), base_both) / net_both);
+        }
+    }
+    let named = |pick: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>| {
+        row.peers.iter().zip(&ratios).map(|(peer, ratio)| (peer.name, median(pick(ratio)))).collect()
+    };
+    Measured {
+        ns_min: own.iter().copied().fold(f64::INFINITY, f64::min),
+        ns_median: median(&own),
+        two_threads_over_one: median(&scaling),
+        peers: named(|ratio| &ratio.0),
+        peers_two_threads: named(|ratio| &ratio.1),
+        allocs,
+    }
+}
+
+/// What a call costs over the bare one. Never below a tenth of a nanosecond: a ratio over noise says nothing.
+fn over(cost: f64, base: f64) -> f64 {
+    (cost - base).max(0.1)
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Allocations per call, after a first call that may set things up.
+#[expect(clippy::cast_precision_loss, reason = "small counts")]
+pub fn allocations(side: &Side) -> f64 {
+    const CALLS: u64 = 1_000;
+    let mut operation = (side.make)();
+    operation.run(CALLS);
+    let region = stats_alloc::Region::new(&stats_alloc::INSTRUMENTED_SYSTEM);
+    operation.run(CALLS);
+    region.change().allocations as f64 / CALLS as f64
+}

@@ -1,0 +1,89 @@
+//! One call, over and over: what is measured.
+
+use std::{
+    future::{Ready, ready},
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use tower::Service;
+
+/// Something that can be done many times, on several threads that share its state.
+pub trait Operation: Send {
+    /// Does it `iterations` times.
+    fn run(&mut self, iterations: u64);
+
+    /// Another handle on the same state, for another thread.
+    fn share(&self) -> Box<dyn Operation>;
+}
+
+/// A service that is called again and again.
+#[derive(Clone, Debug)]
+pub struct Calls<S>(pub S);
+
+impl<S> Operation for Calls<S>
+where
+    S: Service<u64> + Clone + Send + 'static,
+{
+    fn run(&mut self, iterations: u64) {
+        let mut cx = Context::from_waker(Waker::noop());
+        for iteration in 0..iterations {
+            let _ = black_box(self.0.poll_ready(&mut cx).is_ready());
+            let mut future = pin!(self.0.call(black_box(iteration)));
+            while let Poll::Pending = future.as_mut().poll(&mut cx) {}
+        }
+    }
+
+    fn share(&self) -> Box<dyn Operation> {
+        Box::new(self.clone())
+    }
+}
+
+/// A function that is called again and again.
+#[derive(Clone, Debug)]
+pub struct Steps<F>(pub F);
+
+impl<F: FnMut(u64) + Clone + Send + 'static> Operation for Steps<F> {
+    fn run(&mut self, iterations: u64) {
+        for iteration in 0..iterations {
+            (self.0)(black_box(iteration));
+        }
+    }
+
+    fn share(&self) -> Box<dyn Operation> {
+        Box::new(self.clone())
+    }
+}
+
+/// The error of the innermost service. It never happens in the rows of the success path.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failed;
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("failed")
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// The innermost service: ready at once, answers at once.
+#[derive(Copy, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Leaf;
+
+impl Service<u64> for Leaf {
+    type Response = u64;
+    type Error = Failed;
+    type Future = Ready<Result<u64, Failed>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u64) -> Self::Future {
+        ready(Ok(request))
+    }
+}

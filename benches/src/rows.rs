@@ -1,0 +1,49 @@
+//! The rows: their names are fixed, so that runs can be compared over time.
+
+mod floor;
+mod peers;
+
+use crate::operation::Operation;
+
+/// One side of a row: ours, a peer's, or the bare call.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Side {
+    /// Whose it is.
+    pub name: &'static str,
+    /// Makes it, inside a tokio runtime.
+    pub make: fn() -> Box<dyn Operation>,
+}
+
+impl std::fmt::Debug for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A row: what is measured, and beside whom.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Row {
+    /// `group/what`.
+    pub name: &'static str,
+    /// Whether the layer's own clock reads are in it: `own`, `shared` by a scope, or `none`.
+    pub clock: &'static str,
+    /// Whether the cost is that over the bare call.
+    pub over_bare_call: bool,
+    /// Ours.
+    pub ours: Side,
+    /// The peers.
+    pub peers: Vec<Side>,
+}
+
+/// All rows, in the order in which they are printed.
+pub fn all() -> Vec<Row> {
+    floor::rows()
+}
+
+/// The row of the bare call.
+pub const BARE_ROW: &str = "floor/bare-call";
+
+/// The bare call that layer rows are measured over.
+pub const BARE: Side = Side { name: "bare call", make: floor::bare_call };
