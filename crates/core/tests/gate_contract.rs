@@ -13,7 +13,7 @@ use std::{
 use seawall_core::{
     Admission, CallContext, Env, Error, Gate, GateLayer, NoWait, Outcome, Pattern, Reason, Rejection, Timestamp,
 };
-use seawall_testkit::{Probe, Recorder, Script, TestEnv, contract};
+use seawall_testkit::{Probe, Recorder, Script, TestEnv, contract, hold};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt};
 
@@ -121,13 +121,7 @@ async fn every_waiter_is_woken_and_none_spins() {
 #[tokio::test(start_paused = true)]
 async fn state_is_shared_by_clones_and_by_layer_calls() {
     contract::state_is_shared_by_clones_and_by_layer_calls(refusing, async |service| {
-        (0..PLACES)
-            .map(|_| {
-                let mut future = Box::pin(service.clone().oneshot(Script::Hang));
-                let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-                future
-            })
-            .collect::<Vec<_>>()
+        hold(&service, Script::Hang, PLACES)
     })
     .await;
 }

@@ -19,11 +19,13 @@
 //! ```
 pub mod contract;
 mod count_polls;
+mod hold;
 mod ledger;
 mod probe;
 mod recorder;
 
 pub use count_polls::{CountPolls, Polls};
+pub use hold::{Held, hold};
 pub use ledger::{Ledger, LedgerLayer, LedgerService, TestEnv};
 pub use probe::{Probe, ProbeError, ProbeFuture, Script};
 pub use recorder::{Booked, Recorder};
