@@ -57,7 +57,7 @@ export class Arrows {
       if (!arrow) continue;
       added ||= this.#arrows.size > known;
       seen.add(arrow);
-      this.#show(arrow, link.rps ?? 0, breakerOf(link.from, link.to));
+      this.#show(arrow, link.rps ?? null, breakerOf(link.from, link.to));
     }
     for (const arrow of this.#arrows.values()) {
       if (!seen.has(arrow) && (!arrow.kind || arrow.kind === "fallback")) this.#show(arrow, 0, null);
@@ -85,25 +85,27 @@ export class Arrows {
   }
 
   #show(arrow, perSecond, breaker) {
+    // A rate that nobody counts is not a rate of zero: such an arrow stays thin, still and unlabelled.
     const width = perSecond > 0 ? Math.min(6.5, 1.4 + Math.log10(1 + perSecond) * 1.35) : 1.4;
     arrow.line.setAttribute("stroke-width", width.toFixed(1));
     arrow.flow.setAttribute("stroke-width", Math.max(1.2, width * 0.5).toFixed(1));
     const state = breaker && breaker !== "closed" ? breaker : null;
-    arrow.line.classList.toggle("idle", perSecond <= 0);
+    arrow.line.classList.toggle("idle", perSecond === 0);
     mark(arrow.line, "state", state);
     mark(arrow.label, "state", state);
     // Pixels per second: 1/s crawls, 1,000/s hurries.
     arrow.pace = perSecond > 0 && state !== "open" ? Math.min(95, 10 + 28 * Math.log10(1 + perSecond)) : 0;
     arrow.flow.classList.toggle("still", arrow.pace === 0);
     const name = arrow.kind === "fallback" ? "fallback " : "";
-    this.#write(arrow.label, `${name}${rate(perSecond)}/s${state ? ` ${state}` : ""}`);
+    const words = [perSecond === null ? null : `${rate(perSecond)}/s`, state].filter(Boolean).join(" ");
+    this.#write(arrow.label, words && name + words);
   }
 
   #write(label, text) {
     const [rect, words] = label.children;
     if (words.textContent === text) return;
     write(words, text);
-    const width = words.getComputedTextLength() + 16;
+    const width = text ? words.getComputedTextLength() + 16 : 0;
     rect.setAttribute("width", width.toFixed(0));
     rect.setAttribute("x", (-width / 2).toFixed(0));
   }

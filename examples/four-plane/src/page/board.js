@@ -10,6 +10,7 @@ const BOXES = {
   recommendation: ["Recommendation service", "falls back to popular"],
   database: ["Primary database", ""],
   cache: ["Cache", "TTL 300 s"],
+  load: ["Built-in load", "as its callers see the edge"],
   control: ["Metrics", "reads every process once a second"],
 };
 const FIGURES = {
@@ -87,6 +88,7 @@ class Box {
     write(this.find('[data-figure="in_flight"]'), outOf(in_flight, limit));
     hideMissing(this.find('[data-figure="in_flight"]'), in_flight);
     const used = limit > 0 ? Math.min(1, in_flight / limit) : 0;
+    this.find(".load .meter").hidden = !(limit > 0);
     this.find(".load .meter").classList.toggle("full", used >= 0.9);
     this.find(".load .meter i").style.width = `${(used * 100).toFixed(0)}%`;
   }
@@ -120,7 +122,7 @@ class Box {
     keyed(this.find(".instances"), instances, (instance) => instance.instance, (instance) => {
       const item = document.createElement("li");
       const chip = Object.assign(document.createElement("button"), { type: "button", className: "chip" });
-      chip.append(span("dot"), span("name"), span("pid"), span("restarts"));
+      chip.append(span("dot"), span("name"), " ", span("pid"), " ", span("restarts"));
       mark(chip, "instance", instance.instance);
       chip.addEventListener("click", () => this.choose(instance.instance));
       item.append(chip);
@@ -145,7 +147,8 @@ class Box {
     write(again, restarts > 0 ? `↻ ${restarts}` : "");
     again.hidden = !(restarts > 0);
     chip.title = `${url ?? instance}\n${rate(rps)} req/s, p99 ${millis(p99_ms)}, in flight ${outOf(in_flight, limit)}, ${count(restarts)} restarts\nPress to choose it for the kill button`;
-    chip.setAttribute("aria-label", `${instance}, pid ${pid ?? "none"}, health ${health}, ${restarts ?? 0} restarts. Choose it for the kill button`);
+    const shown = [name, process, again].map((part) => part.textContent).filter(Boolean).join(" ");
+    chip.setAttribute("aria-label", `${shown}: ${instance}, health ${health}, ${restarts ?? 0} restarts. Choose it for the kill button`);
     if (replaced) {
       chip.classList.remove("fresh");
       requestAnimationFrame(() => chip.classList.add("fresh"));
@@ -166,6 +169,7 @@ export class Board {
   update(view, at) {
     for (const [name, box] of this.#boxes) {
       const service = view.services.get(name) ?? (name === "control" ? controlService(view) : null);
+      if (service) box.root.parentElement.hidden = false;
       if (service) box.update(service, view.callsOf(name), noteOf(name, view), at);
     }
     for (const [name, plane] of view.planes) this.#plane(name, plane, view.planeSums(plane));

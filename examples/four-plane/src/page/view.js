@@ -54,7 +54,8 @@ export class View {
 
   /** Sums of a plane that the status does not carry. */
   planeSums(plane) {
-    const services = plane.services ?? [];
+    // The built-in load is a caller of the planes, not a part of what they do.
+    const services = (plane.services ?? []).filter((service) => service.service !== "load");
     const of = (figure) => sum(services.map((service) => service[figure]));
     const breakers = services.flatMap((service) => this.callsOf(service.service)).filter((call) => call.breaker).map((call) => call.breaker);
     return {
