@@ -13,10 +13,11 @@ const DASH_PERIOD = 32;
 const FIXED = [
   { from: "cdn", to: "edge", kind: "planned" },
   { from: "recommendation", to: "catalog", kind: "fallback" },
+  { from: "load", to: "edge", kind: "load" },
   { from: "control", to: "gateway", kind: "scrape" },
   { from: "control", to: "recommendation", kind: "scrape" },
 ];
-const PLANE_OF = { edge: "edge", gateway: "service", catalog: "service", recommendation: "service", control: "control" };
+const PLANE_OF = { edge: "edge", gateway: "service", catalog: "service", recommendation: "service", control: "control", load: "control" };
 
 const make = (name, attributes = {}) => {
   const element = document.createElementNS(SVG, name);
@@ -60,7 +61,7 @@ export class Arrows {
       this.#show(arrow, link.rps ?? null, breakerOf(link.from, link.to));
     }
     for (const arrow of this.#arrows.values()) {
-      if (!seen.has(arrow) && (!arrow.kind || arrow.kind === "fallback")) this.#show(arrow, 0, null);
+      if (!seen.has(arrow) && !["planned", "scrape"].includes(arrow.kind)) this.#show(arrow, 0, null);
     }
     if (added) this.#place();
   }
@@ -165,7 +166,7 @@ function port(box, end, arrow, arrows, boxes) {
 }
 
 function figureShape(from, to, arrow, arrows, boxes, figure) {
-  if (arrow.kind === "scrape") {
+  if (arrow.kind === "scrape" || arrow.kind === "load") {
     const plane = figure.querySelector(".control").getBoundingClientRect().left - figure.getBoundingClientRect().left;
     // Below the other planes instead of beside them, where nothing would lead straight to a box.
     if (plane < to.right) return { d: "", label: null };
@@ -188,7 +189,7 @@ function figureShape(from, to, arrow, arrows, boxes, figure) {
 /** One column: down a lane of its own left of the boxes, then in from the left. */
 function laneShape(from, to, arrow, index) {
   if (arrow.kind === "planned") return `M${middle(from)} ${from.bottom}V${to.top - 2}`;
-  if (arrow.kind === "scrape") return "";
+  if (arrow.kind === "scrape" || arrow.kind === "load") return "";
   const lane = Math.min(from.left, to.left) - 9 - (index % 6) * LANE;
   const y0 = (from.top + from.bottom) / 2 + (index % 5) * 4;
   const y1 = to.top + 16 + (index % 5) * 7;

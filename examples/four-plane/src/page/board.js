@@ -18,6 +18,12 @@ const FIGURES = {
   shed_total: count, retried_total: count, degraded_total: count, cache_hit_ratio: percent,
 };
 const ALARMING = { error_ratio: 0.01 };
+// What these do not do is shown only where it was done nevertheless.
+const PASSIVE = ["database", "cache", "control"];
+const ACTIVE_FIGURES = ["shed_total", "retried_total", "degraded_total"];
+
+/** Instances are named `role/number`; the control plane's own parts are not, and nobody kills those. */
+export const killable = (instance) => instance.includes("/");
 
 /** Updates a list's children by key: makes what is new, drops what is gone, keeps the rest. */
 export function keyed(list, items, key, create, update) {
@@ -78,7 +84,8 @@ class Box {
   #figure(figure, value, format) {
     for (const element of this.root.querySelectorAll(`[data-figure="${figure}"]`)) {
       write(element, format(value));
-      hideMissing(element, value);
+      const passive = value === 0 && ACTIVE_FIGURES.includes(figure) && PASSIVE.includes(this.root.dataset.service);
+      hideMissing(element, passive ? null : value);
       element.classList.toggle("zero", value === 0);
       element.classList.toggle("alert", value >= (ALARMING[figure] ?? Infinity));
     }
@@ -124,6 +131,7 @@ class Box {
       const chip = Object.assign(document.createElement("button"), { type: "button", className: "chip" });
       chip.append(span("dot"), span("name"), " ", span("pid"), " ", span("restarts"));
       mark(chip, "instance", instance.instance);
+      chip.disabled = !killable(instance.instance);
       chip.addEventListener("click", () => this.choose(instance.instance));
       item.append(chip);
       return item;
@@ -146,9 +154,9 @@ class Box {
     write(process, health === "pass" ? `pid ${pid ?? "–"}` : `${health}${pid ? ` · pid ${pid}` : ""}`);
     write(again, restarts > 0 ? `↻ ${restarts}` : "");
     again.hidden = !(restarts > 0);
-    chip.title = `${url ?? instance}\n${rate(rps)} req/s, p99 ${millis(p99_ms)}, in flight ${outOf(in_flight, limit)}, ${count(restarts)} restarts\nPress to choose it for the kill button`;
+    chip.title = `${url ?? instance}\n${rate(rps)} req/s, p99 ${millis(p99_ms)}, in flight ${outOf(in_flight, limit)}, ${count(restarts)} restarts${chip.disabled ? "" : "\nPress to choose it for the kill button"}`;
     const shown = [name, process, again].map((part) => part.textContent).filter(Boolean).join(" ");
-    chip.setAttribute("aria-label", `${shown}: ${instance}, health ${health}, ${restarts ?? 0} restarts. Choose it for the kill button`);
+    chip.setAttribute("aria-label", `${shown}: ${instance}, health ${health}, ${restarts ?? 0} restarts.${chip.disabled ? "" : " Choose it for the kill button"}`);
     if (replaced) {
       chip.classList.remove("fresh");
       requestAnimationFrame(() => chip.classList.add("fresh"));
@@ -183,6 +191,7 @@ export class Board {
   #plane(name, plane, sums) {
     const list = document.querySelector(`[data-plane="${name}"] .sum`);
     if (!list) return;
+    const done = (total) => total > 0 || name === "edge" || name === "service" ? count(total) : "–";
     const words = sums.notClosed.length ? sums.notClosed.join(", ") : `${sums.breakers.length} closed`;
     const rows = [
       ["rate", "req/s", rate(plane.rps)],
@@ -190,9 +199,9 @@ export class Board {
       ["p99", "p99", millis(plane.p99_ms)],
       ["errors", "errors/s", rate(plane.errors_per_s), plane.errors_per_s > 0],
       ["in-flight", "in flight", outOf(sums.inFlight, sums.limit)],
-      ["shed", "shed", count(sums.shed)],
-      ["retried", "retried", count(sums.retried)],
-      ["degraded", "degraded", count(sums.degraded)],
+      ["shed", "shed", done(sums.shed)],
+      ["retried", "retried", done(sums.retried)],
+      ["degraded", "degraded", done(sums.degraded)],
       ["breakers", "breakers", sums.breakers.length ? words : "–", sums.notClosed.length > 0],
     ].filter(([, , value]) => value !== "–");
     keyed(list, rows, ([key]) => key, ([, label]) => {
