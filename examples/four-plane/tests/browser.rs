@@ -44,7 +44,7 @@ where
     let last = page.text("#last-fault-result").await;
     page.close().await;
     stack.stop().await;
-    assert!(outcome.is_ok(), "{outcome:?}; the page's last result: {last}");
+    assert!(outcome.is_ok(), "the page's last result was: {last}");
     assert_eq!(errors, Vec::<String>::new(), "the console stays free of errors");
 }
 
@@ -182,5 +182,5 @@ async fn a_control_plane_that_is_gone_is_told_at_once() {
     .await;
 
     page.close().await;
-    assert!(outcome.is_ok(), "{outcome:?}");
+    assert!(outcome.is_ok(), "what went wrong is told above");
 }
