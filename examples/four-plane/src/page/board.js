@@ -16,6 +16,7 @@ const BOXES = {
 const FIGURES = {
   rps: rate, p50_ms: millis, p99_ms: millis, error_ratio: percent,
   shed_total: count, retried_total: count, degraded_total: count, cache_hit_ratio: percent,
+  up: String, restarts: count,
 };
 const ALARMING = { error_ratio: 0.01 };
 // What these do not do is shown only where it was done nevertheless.
@@ -176,7 +177,7 @@ export class Board {
 
   update(view, at) {
     for (const [name, box] of this.#boxes) {
-      const service = view.services.get(name) ?? (name === "control" ? controlService(view) : null);
+      const service = name === "control" ? controlService(view) : view.services.get(name);
       if (service) box.root.parentElement.hidden = false;
       if (service) box.update(service, view.callsOf(name), noteOf(name, view), at);
     }
@@ -222,11 +223,10 @@ function noteOf(name, { status }) {
   return name === "cache" ? `${part}, ${BOXES.cache[1]}` : part;
 }
 
-/** The control plane may report no service of its own; its plane's figures stand in. */
+/** What the control plane knows: how many processes of the stack are up. */
 function controlService(view) {
-  const plane = view.planes.get("control");
-  if (!plane) return null;
-  const first = plane.services?.[0];
-  if (first) return first;
-  return { ...plane, in_flight: null, limit: null, instances: [], restarts: sum([...view.instances.values()].map((one) => one.restarts)) };
+  const [service] = view.planes.get("control")?.services ?? [];
+  const watched = [...view.instances.values()].filter((one) => killable(one.instance));
+  const up = watched.filter((one) => one.health === "pass").length;
+  return { ...service, up: `${up} / ${watched.length}`, restarts: sum(watched.map((one) => one.restarts)) };
 }
