@@ -13,10 +13,11 @@ const DASH_PERIOD = 32;
 const FIXED = [
   { from: "cdn", to: "edge", kind: "planned" },
   { from: "recommendation", to: "catalog", kind: "fallback" },
+  { from: "load", to: "edge", kind: "load" },
   { from: "control", to: "gateway", kind: "scrape" },
   { from: "control", to: "recommendation", kind: "scrape" },
 ];
-const PLANE_OF = { edge: "edge", gateway: "service", catalog: "service", recommendation: "service", control: "control" };
+const PLANE_OF = { edge: "edge", gateway: "service", catalog: "service", recommendation: "service", control: "control", load: "control" };
 
 const make = (name, attributes = {}) => {
   const element = document.createElementNS(SVG, name);
@@ -57,10 +58,10 @@ export class Arrows {
       if (!arrow) continue;
       added ||= this.#arrows.size > known;
       seen.add(arrow);
-      this.#show(arrow, link.rps ?? 0, breakerOf(link.from, link.to));
+      this.#show(arrow, link.rps ?? null, breakerOf(link.from, link.to));
     }
     for (const arrow of this.#arrows.values()) {
-      if (!seen.has(arrow) && (!arrow.kind || arrow.kind === "fallback")) this.#show(arrow, 0, null);
+      if (!seen.has(arrow) && !["planned", "scrape"].includes(arrow.kind)) this.#show(arrow, 0, null);
     }
     if (added) this.#place();
   }
@@ -85,25 +86,27 @@ export class Arrows {
   }
 
   #show(arrow, perSecond, breaker) {
+    // A rate that nobody counts is not a rate of zero: such an arrow stays thin, still and unlabelled.
     const width = perSecond > 0 ? Math.min(6.5, 1.4 + Math.log10(1 + perSecond) * 1.35) : 1.4;
     arrow.line.setAttribute("stroke-width", width.toFixed(1));
     arrow.flow.setAttribute("stroke-width", Math.max(1.2, width * 0.5).toFixed(1));
     const state = breaker && breaker !== "closed" ? breaker : null;
-    arrow.line.classList.toggle("idle", perSecond <= 0);
+    arrow.line.classList.toggle("idle", perSecond === 0);
     mark(arrow.line, "state", state);
     mark(arrow.label, "state", state);
     // Pixels per second: 1/s crawls, 1,000/s hurries.
     arrow.pace = perSecond > 0 && state !== "open" ? Math.min(95, 10 + 28 * Math.log10(1 + perSecond)) : 0;
     arrow.flow.classList.toggle("still", arrow.pace === 0);
     const name = arrow.kind === "fallback" ? "fallback " : "";
-    this.#write(arrow.label, `${name}${rate(perSecond)}/s${state ? ` ${state}` : ""}`);
+    const words = [perSecond === null ? null : `${rate(perSecond)}/s`, state].filter(Boolean).join(" ");
+    this.#write(arrow.label, words && name + words);
   }
 
   #write(label, text) {
     const [rect, words] = label.children;
     if (words.textContent === text) return;
     write(words, text);
-    const width = words.getComputedTextLength() + 16;
+    const width = text ? words.getComputedTextLength() + 16 : 0;
     rect.setAttribute("width", width.toFixed(0));
     rect.setAttribute("x", (-width / 2).toFixed(0));
   }
@@ -163,7 +166,7 @@ function port(box, end, arrow, arrows, boxes) {
 }
 
 function figureShape(from, to, arrow, arrows, boxes, figure) {
-  if (arrow.kind === "scrape") {
+  if (arrow.kind === "scrape" || arrow.kind === "load") {
     const plane = figure.querySelector(".control").getBoundingClientRect().left - figure.getBoundingClientRect().left;
     // Below the other planes instead of beside them, where nothing would lead straight to a box.
     if (plane < to.right) return { d: "", label: null };
@@ -186,7 +189,7 @@ function figureShape(from, to, arrow, arrows, boxes, figure) {
 /** One column: down a lane of its own left of the boxes, then in from the left. */
 function laneShape(from, to, arrow, index) {
   if (arrow.kind === "planned") return `M${middle(from)} ${from.bottom}V${to.top - 2}`;
-  if (arrow.kind === "scrape") return "";
+  if (arrow.kind === "scrape" || arrow.kind === "load") return "";
   const lane = Math.min(from.left, to.left) - 9 - (index % 6) * LANE;
   const y0 = (from.top + from.bottom) / 2 + (index % 5) * 4;
   const y1 = to.top + 16 + (index % 5) * 7;

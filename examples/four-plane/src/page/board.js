@@ -10,13 +10,21 @@ const BOXES = {
   recommendation: ["Recommendation service", "falls back to popular"],
   database: ["Primary database", ""],
   cache: ["Cache", "TTL 300 s"],
+  load: ["Built-in load", "as its callers see the edge"],
   control: ["Metrics", "reads every process once a second"],
 };
 const FIGURES = {
   rps: rate, p50_ms: millis, p99_ms: millis, error_ratio: percent,
   shed_total: count, retried_total: count, degraded_total: count, cache_hit_ratio: percent,
+  up: String, restarts: count,
 };
 const ALARMING = { error_ratio: 0.01 };
+// What these do not do is shown only where it was done nevertheless.
+const PASSIVE = ["database", "cache", "control"];
+const ACTIVE_FIGURES = ["shed_total", "retried_total", "degraded_total"];
+
+/** Instances are named `role/number`; the control plane's own parts are not, and nobody kills those. */
+export const killable = (instance) => instance.includes("/");
 
 /** Updates a list's children by key: makes what is new, drops what is gone, keeps the rest. */
 export function keyed(list, items, key, create, update) {
@@ -77,7 +85,8 @@ class Box {
   #figure(figure, value, format) {
     for (const element of this.root.querySelectorAll(`[data-figure="${figure}"]`)) {
       write(element, format(value));
-      hideMissing(element, value);
+      const passive = value === 0 && ACTIVE_FIGURES.includes(figure) && PASSIVE.includes(this.root.dataset.service);
+      hideMissing(element, passive ? null : value);
       element.classList.toggle("zero", value === 0);
       element.classList.toggle("alert", value >= (ALARMING[figure] ?? Infinity));
     }
@@ -87,6 +96,7 @@ class Box {
     write(this.find('[data-figure="in_flight"]'), outOf(in_flight, limit));
     hideMissing(this.find('[data-figure="in_flight"]'), in_flight);
     const used = limit > 0 ? Math.min(1, in_flight / limit) : 0;
+    this.find(".load .meter").hidden = !(limit > 0);
     this.find(".load .meter").classList.toggle("full", used >= 0.9);
     this.find(".load .meter i").style.width = `${(used * 100).toFixed(0)}%`;
   }
@@ -120,8 +130,9 @@ class Box {
     keyed(this.find(".instances"), instances, (instance) => instance.instance, (instance) => {
       const item = document.createElement("li");
       const chip = Object.assign(document.createElement("button"), { type: "button", className: "chip" });
-      chip.append(span("dot"), span("name"), span("pid"), span("restarts"));
+      chip.append(span("dot"), span("name"), " ", span("pid"), " ", span("restarts"));
       mark(chip, "instance", instance.instance);
+      chip.disabled = !killable(instance.instance);
       chip.addEventListener("click", () => this.choose(instance.instance));
       item.append(chip);
       return item;
@@ -144,8 +155,9 @@ class Box {
     write(process, health === "pass" ? `pid ${pid ?? "–"}` : `${health}${pid ? ` · pid ${pid}` : ""}`);
     write(again, restarts > 0 ? `↻ ${restarts}` : "");
     again.hidden = !(restarts > 0);
-    chip.title = `${url ?? instance}\n${rate(rps)} req/s, p99 ${millis(p99_ms)}, in flight ${outOf(in_flight, limit)}, ${count(restarts)} restarts\nPress to choose it for the kill button`;
-    chip.setAttribute("aria-label", `${instance}, pid ${pid ?? "none"}, health ${health}, ${restarts ?? 0} restarts. Choose it for the kill button`);
+    chip.title = `${url ?? instance}\n${rate(rps)} req/s, p99 ${millis(p99_ms)}, in flight ${outOf(in_flight, limit)}, ${count(restarts)} restarts${chip.disabled ? "" : "\nPress to choose it for the kill button"}`;
+    const shown = [name, process, again].map((part) => part.textContent).filter(Boolean).join(" ");
+    chip.setAttribute("aria-label", `${shown}: ${instance}, health ${health}, ${restarts ?? 0} restarts.${chip.disabled ? "" : " Choose it for the kill button"}`);
     if (replaced) {
       chip.classList.remove("fresh");
       requestAnimationFrame(() => chip.classList.add("fresh"));
@@ -165,7 +177,8 @@ export class Board {
 
   update(view, at) {
     for (const [name, box] of this.#boxes) {
-      const service = view.services.get(name) ?? (name === "control" ? controlService(view) : null);
+      const service = name === "control" ? controlService(view) : view.services.get(name);
+      if (service) box.root.parentElement.hidden = false;
       if (service) box.update(service, view.callsOf(name), noteOf(name, view), at);
     }
     for (const [name, plane] of view.planes) this.#plane(name, plane, view.planeSums(plane));
@@ -179,6 +192,7 @@ export class Board {
   #plane(name, plane, sums) {
     const list = document.querySelector(`[data-plane="${name}"] .sum`);
     if (!list) return;
+    const done = (total) => total > 0 || name === "edge" || name === "service" ? count(total) : "–";
     const words = sums.notClosed.length ? sums.notClosed.join(", ") : `${sums.breakers.length} closed`;
     const rows = [
       ["rate", "req/s", rate(plane.rps)],
@@ -186,9 +200,9 @@ export class Board {
       ["p99", "p99", millis(plane.p99_ms)],
       ["errors", "errors/s", rate(plane.errors_per_s), plane.errors_per_s > 0],
       ["in-flight", "in flight", outOf(sums.inFlight, sums.limit)],
-      ["shed", "shed", count(sums.shed)],
-      ["retried", "retried", count(sums.retried)],
-      ["degraded", "degraded", count(sums.degraded)],
+      ["shed", "shed", done(sums.shed)],
+      ["retried", "retried", done(sums.retried)],
+      ["degraded", "degraded", done(sums.degraded)],
       ["breakers", "breakers", sums.breakers.length ? words : "–", sums.notClosed.length > 0],
     ].filter(([, , value]) => value !== "–");
     keyed(list, rows, ([key]) => key, ([, label]) => {
@@ -209,11 +223,10 @@ function noteOf(name, { status }) {
   return name === "cache" ? `${part}, ${BOXES.cache[1]}` : part;
 }
 
-/** The control plane may report no service of its own; its plane's figures stand in. */
+/** What the control plane knows: how many processes of the stack are up. */
 function controlService(view) {
-  const plane = view.planes.get("control");
-  if (!plane) return null;
-  const first = plane.services?.[0];
-  if (first) return first;
-  return { ...plane, in_flight: null, limit: null, instances: [], restarts: sum([...view.instances.values()].map((one) => one.restarts)) };
+  const [service] = view.planes.get("control")?.services ?? [];
+  const watched = [...view.instances.values()].filter((one) => killable(one.instance));
+  const up = watched.filter((one) => one.health === "pass").length;
+  return { ...service, up: `${up} / ${watched.length}`, restarts: sum(watched.map((one) => one.restarts)) };
 }

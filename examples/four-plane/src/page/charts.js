@@ -33,14 +33,14 @@ const top = (runs, least) => runs.flat().reduce((most, [, y]) => Math.max(most, 
 const draw = (points, height, most) =>
   points.map(([x, y]) => `${x.toFixed(1)} ${(height - (y / most) * height).toFixed(2)}`).join("L");
 
-/** Draws one figure into a spark's svg; returns the largest value seen. */
+/** Draws one figure into a spark's svg; returns the top of its scale, or null when there is nothing to draw. */
 export function spark(svg, runs, least) {
   const most = top(runs, least);
   const [fill, line] = svg.children;
   const lines = runs.map((points) => `M${draw(points, 30, most)}`);
   line.setAttribute("d", lines.join(""));
   fill.setAttribute("d", runs.map((points, index) => `${lines[index]}L${points.at(-1)[0].toFixed(1)} 30L${points[0][0].toFixed(1)} 30Z`).join(""));
-  return most;
+  return runs.length ? most : null;
 }
 
 const LAYERS = ["full", "degraded", "shed", "failed"];

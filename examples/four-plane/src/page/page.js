@@ -1,7 +1,7 @@
 // Asks the control plane once a second, one request at a time, and draws what it says.
 
 import { Arrows } from "./arrows.js";
-import { Board, keyed } from "./board.js";
+import { Board, keyed, killable } from "./board.js";
 import { FaultSpans, History, timeline } from "./charts.js";
 import { Kill, Overload, Slow } from "./experiments.js";
 import { count, mark, millis, rate, span, wallClock, write } from "./format.js";
@@ -21,7 +21,7 @@ const root = document.documentElement;
 const target = at("kill-target");
 const board = new Board((instance) => {
   target.value = instance;
-  board.chosen(instance);
+  board.chosen(target.value);
 });
 const arrows = new Arrows();
 const answers = new Answers();
@@ -102,7 +102,7 @@ function drawAnswers(now) {
   write(at("shed-total"), count(view.shedTotal));
   for (const kind of ["degraded", "shed", "failed"]) {
     const busy = kinds[kind] >= 0.05;
-    write(at(`${kind}-rate`), busy ? `${rate(kinds[kind])} per second` : "in total");
+    write(at(`${kind}-rate`), busy ? `now ${rate(kinds[kind])}/s` : "in total");
     document.querySelector(`[data-answer="${kind}"]`).classList.toggle("now", busy);
   }
   history.push({ at: now, ...kinds });
@@ -111,7 +111,7 @@ function drawAnswers(now) {
 }
 
 function drawTargets() {
-  const names = [...view.instances.keys()];
+  const names = [...view.instances.keys()].filter(killable);
   const shown = [...target.options].map((option) => option.value);
   if (names.length && names.join() !== shown.join()) {
     const chosen = target.value;

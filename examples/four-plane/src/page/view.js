@@ -54,12 +54,15 @@ export class View {
 
   /** Sums of a plane that the status does not carry. */
   planeSums(plane) {
-    const services = plane.services ?? [];
+    // The built-in load is a caller of the planes, not a part of what they do.
+    const services = (plane.services ?? []).filter((service) => service.service !== "load");
     const of = (figure) => sum(services.map((service) => service[figure]));
+    // A degraded answer passes through every service above the one that gave it: it is counted once.
+    const degraded = services.reduce((most, service) => Math.max(most, service.degraded_total ?? 0), 0);
     const breakers = services.flatMap((service) => this.callsOf(service.service)).filter((call) => call.breaker).map((call) => call.breaker);
     return {
-      inFlight: of("in_flight"), limit: of("limit"), shed: of("shed_total"), retried: of("retried_total"), degraded: of("degraded_total"),
-      breakers, notClosed: breakers.filter((state) => state !== "closed"),
+      inFlight: of("in_flight"), limit: of("limit"), shed: of("shed_total"), retried: of("retried_total"), degraded, breakers,
+      notClosed: breakers.filter((state) => state !== "closed"),
     };
   }
 }
