@@ -1,6 +1,6 @@
 //! Every layer keeps every promise of the contract suite.
 
-#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test fails by panicking; small numbers")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod axum;
 mod bulkhead;
