@@ -1,1 +1,78 @@
 //! Stops calling a dependency that fails or is slow, and finds out carefully when it is well again.
+//!
+//! ```
+//! use seawall_circuit_breaker::{BreakerConfig, CircuitBreakerLayer, Error};
+//! use std::io;
+//! use tower::{Service, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let layer = CircuitBreakerLayer::new(BreakerConfig::default());
+//! let mut client = layer.protect(service_fn(async |_: ()| Err::<(), _>(io::Error::other("down"))));
+//!
+//! for _ in 0..20 {
+//!     assert!(matches!(client.ready().await.unwrap().call(()).await, Err(Error::Inner(_))));
+//! }
+//! let refused = client.ready().await.unwrap().call(()).await.unwrap_err();
+//! assert!(refused.rejection().is_some_and(|rejection| rejection.retry_after().is_some()));
+//! # }
+//! ```
+//!
+//! It does the same for a client of one's own, and for any future without Tower:
+//!
+//! ```no_run
+//! # use seawall_circuit_breaker::{BreakerConfig, CircuitBreakerLayer, Error};
+//! # use tower::{Service, ServiceExt};
+//! # async fn call() -> Result<(), Error<reqwest::Error>> {
+//! let layer = CircuitBreakerLayer::new(BreakerConfig::default());
+//! let mut client = layer.protect(reqwest::Client::new());
+//!
+//! let request = reqwest::Request::new(reqwest::Method::GET, "http://127.0.0.1:8080/".parse().unwrap());
+//! let response = client.ready().await?.call(request).await?;
+//!
+//! let same_breaker = layer.run(reqwest::get("http://127.0.0.1:8080/")).await?;
+//! # let _ = (response, same_breaker);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! By default only `Err` is a failure. For HTTP, where a 500 is an `Ok`, give the layer a classifier:
+//! `CircuitBreakerLayer::with_env(config, Env::new().with_classifier(…))`.
+//!
+//! What counts, what opens and closes it, and what each setting means is on the pages of [`Breaker`] and
+//! [`BreakerConfigBuilder`].
+mod breaker;
+mod builder;
+mod change;
+mod config;
+mod control;
+mod count_window;
+mod error;
+mod figures;
+mod hooks;
+mod layer;
+mod ledger;
+mod lock;
+mod mark;
+mod results;
+mod schedule;
+mod settings;
+mod snapshot;
+mod state;
+mod streak;
+mod ticket;
+mod time_window;
+mod transitions;
+mod word;
+
+pub use breaker::Breaker;
+pub use builder::BreakerConfigBuilder;
+pub use change::{Cause, Change, Outage};
+pub use config::{BreakerConfig, CountAs, Window};
+pub use error::BreakerConfigError;
+pub use figures::Figures;
+pub use layer::{CircuitBreaker, CircuitBreakerLayer, KeyedCircuitBreakerLayer};
+pub use seawall_core::{Class, Clock, Env, Error, MonotonicClock, Outcome, Rejection, Timestamp, WrapErrorLayer};
+pub use snapshot::Snapshot;
+pub use state::State;
+pub use ticket::BreakerTicket;

@@ -1,0 +1,357 @@
+use std::{fmt, time::Duration};
+
+use seawall_core::{
+    Admission, CallContext, Class, Entropy, Gate, NoWait, Outcome, Pattern, Reason, Rejection, Stripes, ThreadEntropy,
+    Timestamp,
+    sync::{
+        CachePadded,
+        atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
+    },
+};
+
+use crate::{
+    config::BreakerConfig,
+    ledger::{Counted, Ledger},
+    lock::Lock,
+    mark::Mark,
+    results::Results,
+    settings::Settings,
+    state::State,
+    streak::Streak,
+    ticket::BreakerTicket,
+    word::{Tag, Word},
+};
+
+/// The decision: admits calls while the other side is well, refuses them while it is not, and finds out with a few
+/// probes when it is well again. A [`Gate`], so [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) makes a Tower layer
+/// of it; by hand it is [`Breaker::try_admit`] and [`Breaker::record`].
+///
+/// ```
+/// use seawall_circuit_breaker::{Breaker, BreakerConfig, Outcome, Class, State, Timestamp, Window};
+/// use std::time::Duration;
+///
+/// let breaker = Breaker::from(BreakerConfig::builder().window(Window::Calls(10)).min_calls(2).build()?);
+/// let now = Timestamp::from_nanos(1_000);
+/// for _ in 0..2 {
+///     let ticket = breaker.try_admit(now)?;
+///     breaker.record(ticket, Outcome::Finished(Class::Failure), Duration::from_millis(3), now);
+/// }
+/// assert_eq!(breaker.state(), State::Open);
+/// assert!(breaker.try_admit(now).unwrap_err().retry_after() > Some(Duration::from_secs(2)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Breaker {
+    pub(crate) hot: CachePadded<Hot>,
+    pub(crate) settings: Settings,
+    pub(crate) results: Results,
+    pub(crate) streak: Streak,
+    pub(crate) counters: Counters,
+    pub(crate) ledger: Lock<Ledger>,
+    pub(crate) config_window: crate::config::Window,
+}
+
+/// What calls read. Written only when the state changes, and by probes.
+#[derive(Debug)]
+pub(crate) struct Hot {
+    /// See [`Word`]. State and generation change under the ledger's lock, the counters of half-open by themselves.
+    pub(crate) word: AtomicU64,
+    /// The last nanosecond of the open time.
+    pub(crate) until: AtomicU64,
+    /// When the youngest probe was sent.
+    pub(crate) probed_at: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    rejections: Stripes<AtomicU64>,
+    late: CachePadded<AtomicU64>,
+    probes: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn counted(&self) -> Counted {
+        Counted {
+            probes: self.probes.load(Relaxed),
+            rejections: self.rejections.iter().map(|stripe| stripe.load(Relaxed)).fold(0, u64::wrapping_add),
+            late: self.late.load(Relaxed),
+        }
+    }
+}
+
+impl From<BreakerConfig> for Breaker {
+    fn from(config: BreakerConfig) -> Self {
+        let config = &config.valid;
+        // The only random word from outside: where this breaker's own sequence starts.
+        let seed = config.seed.unwrap_or_else(|| ThreadEntropy.next_u64());
+        Self {
+            hot: CachePadded::new(Hot {
+                word: AtomicU64::new(Word::NEW.bits()),
+                until: AtomicU64::new(0),
+                probed_at: AtomicU64::new(0),
+            }),
+            settings: Settings::new(config),
+            results: Results::new(config),
+            streak: Streak::default(),
+            counters: Counters::default(),
+            ledger: Lock::new(Ledger::new(config, seed)),
+            config_window: config.window,
+        }
+    }
+}
+
+impl Gate for Breaker {
+    type Ticket = BreakerTicket;
+    type Wait = NoWait;
+
+    #[inline]
+    fn admit(
+        &self,
+        _: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Admission<BreakerTicket, NoWait> {
+        let word = self.word();
+        if word.is_closed() {
+            let start = if self.settings.needs_start() { now() } else { BreakerTicket::UNSTAMPED };
+            return Admission::Admitted(BreakerTicket { tag: word.tag(), start });
+        }
+        match self.admit_unclosed(word, now) {
+            Ok(ticket) => Admission::Admitted(ticket),
+            Err(rejection) => Admission::Refused(rejection),
+        }
+    }
+
+    #[inline]
+    fn finish(&self, ticket: BreakerTicket, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
+        let word = self.word();
+        if word.tag() != ticket.tag {
+            self.count_late();
+            return;
+        }
+        let fast = outcome == Outcome::Finished(Class::Success) && self.settings.ignores_latency();
+        if fast && word.is_closed() && self.results.is_full_of_good() {
+            if self.settings.consecutive_failures() != 0 {
+                self.streak.end(ticket.tag.generation());
+            }
+            return;
+        }
+        let at = now();
+        self.count(word, outcome, at.nanos_since(ticket.start), at);
+    }
+
+    fn pushback(&self, ticket: &BreakerTicket, wait: Duration, now: impl FnOnce() -> Timestamp) {
+        let longest = self.settings.pushback();
+        if longest != 0 {
+            let wait = Timestamp::ZERO.saturating_add(wait).as_nanos().min(longest);
+            self.push_back(ticket.tag, wait, now());
+        }
+    }
+
+    /// A closed circuit with nothing bad in its window may be forgotten.
+    fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
+        let word = self.word();
+        if !word.is_closed() {
+            return false;
+        }
+        let figures = self.results.figures(word.tag(), now());
+        figures.failures == 0 && figures.slow == 0
+    }
+}
+
+impl Breaker {
+    /// Asks for one call.
+    ///
+    /// # Errors
+    /// A [`Rejection`] while the circuit is open, with the exact time until it is not, or half-open with all places
+    /// taken.
+    pub fn try_admit(&self, now: Timestamp) -> Result<BreakerTicket, Rejection> {
+        let word = self.word();
+        if word.is_closed() {
+            return Ok(BreakerTicket { tag: word.tag(), start: now });
+        }
+        self.admit_unclosed(word, || now)
+    }
+
+    /// Takes back the ticket of a call that ended with `outcome` after `latency`, which need not be the time since it
+    /// was admitted. A ticket of an earlier state changes nothing.
+    #[expect(clippy::needless_pass_by_value, reason = "a ticket is given back once")]
+    pub fn record(&self, ticket: BreakerTicket, outcome: Outcome, latency: Duration, now: Timestamp) {
+        let word = self.word();
+        if word.tag() == ticket.tag {
+            self.count(word, outcome, Timestamp::ZERO.saturating_add(latency).as_nanos(), now);
+        } else {
+            self.count_late();
+        }
+    }
+
+    /// The state. An open circuit whose time is over says so until somebody calls.
+    pub fn state(&self) -> State {
+        self.word().state()
+    }
+
+    #[inline]
+    pub(crate) fn word(&self) -> Word {
+        // Acquire: partner is the store in `change`, so that who sees a state sees its open time and its empty window.
+        Word::from_bits(self.hot.word.load(Acquire))
+    }
+
+    #[inline(never)]
+    fn admit_unclosed(&self, mut word: Word, now: impl FnOnce() -> Timestamp) -> Result<BreakerTicket, Rejection> {
+        let rejection = Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen);
+        if word.state() == State::ForcedOpen {
+            return Err(self.refuse(rejection));
+        }
+        let at = now();
+        loop {
+            match word.state() {
+                State::Closed | State::Disabled | State::ForcedClosed => {
+                    return Ok(BreakerTicket { tag: word.tag(), start: at });
+                }
+                State::ForcedOpen => return Err(self.refuse(rejection)),
+                State::Open => {
+                    let until = self.hot.until.load(Relaxed);
+                    if at.as_nanos() <= until {
+                        return Err(self.refuse(wait_until(rejection, at, until)));
+                    }
+                    word = self.begin_probing(word.tag(), at);
+                }
+                State::HalfOpen => {
+                    if let Some(ticket) = self.take_place(word, at) {
+                        return Ok(ticket);
+                    }
+                    let seen = word;
+                    self.settle_round(word.tag(), at);
+                    word = self.word();
+                    if word.tag() == seen.tag() && word.with_place(self.settings.probes()).is_none() {
+                        return Err(self.refuse(rejection));
+                    }
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, rejection: Rejection) -> Rejection {
+        self.counters.rejections.mine().fetch_add(1, Relaxed);
+        rejection
+    }
+
+    /// A place in the round of probes that `word` is in, if there is one.
+    fn take_place(&self, mut word: Word, at: Timestamp) -> Option<BreakerTicket> {
+        let tag = word.tag();
+        loop {
+            let next = word.with_place(self.settings.probes())?;
+            // Before the place is taken, so that who finds all places taken never sees too old a stamp.
+            self.hot.probed_at.fetch_max(at.as_nanos(), Relaxed);
+            match self.exchange(word, next) {
+                Ok(()) => {
+                    self.counters.probes.fetch_add(1, Relaxed);
+                    return Some(BreakerTicket { tag, start: at });
+                }
+                Err(newer) if newer.tag() == tag => word = newer,
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Moves from one word to the next, or says which it is by now.
+    pub(crate) fn exchange(&self, from: Word, to: Word) -> Result<(), Word> {
+        // AcqRel, Acquire: partners are `word` and this itself.
+        match self.hot.word.compare_exchange(from.bits(), to.bits(), AcqRel, Acquire) {
+            Ok(_) => Ok(()),
+            Err(newer) => Err(Word::from_bits(newer)),
+        }
+    }
+
+    #[cold]
+    fn count_late(&self) {
+        self.counters.late.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a call of the state and generation of `word`.
+    #[inline]
+    fn count(&self, word: Word, outcome: Outcome, latency: u64, at: Timestamp) {
+        let mark = self.settings.mark(outcome, latency);
+        if !word.is_closed() {
+            self.count_unclosed(word, mark, at);
+        } else if let Some(mark) = mark {
+            self.count_closed(word.tag(), mark, at);
+        }
+    }
+
+    #[inline]
+    fn count_closed(&self, tag: Tag, mark: Mark, at: Timestamp) {
+        let minimum = self.results.minimum(self.settings.min_calls());
+        let current = || self.word().tag() == tag;
+        if let Some(figures) = self.results.record(tag, mark, at, minimum, current) {
+            if figures.calls >= minimum {
+                if let Some(cause) = self.settings.judge(&figures) {
+                    self.open(tag, cause, figures, at);
+                    return;
+                }
+            }
+        }
+        let limit = self.settings.consecutive_failures();
+        if limit != 0 {
+            self.count_in_a_row(tag, mark, limit, at);
+        }
+    }
+
+    #[inline]
+    fn count_in_a_row(&self, tag: Tag, mark: Mark, limit: u32, at: Timestamp) {
+        if mark.is_failed() {
+            self.count_failure_in_a_row(tag, limit, at);
+        } else {
+            self.streak.end(tag.generation());
+        }
+    }
+
+    #[cold]
+    fn count_unclosed(&self, word: Word, mark: Option<Mark>, at: Timestamp) {
+        match (word.state(), mark) {
+            (State::HalfOpen, Some(mark)) => self.count_probe(word, mark, at),
+            (State::HalfOpen, None) => self.change_round(word, Word::without_place),
+            (State::Disabled, Some(mark)) => {
+                let tag = word.tag();
+                self.results.record(tag, mark, at, u64::MAX, || self.word().tag() == tag);
+            }
+            _ => {}
+        }
+    }
+
+    fn count_probe(&self, word: Word, mark: Mark, at: Timestamp) {
+        self.change_round(word, |word| word.with_result(mark));
+        self.settle_round(word.tag(), at);
+    }
+
+    /// Changes the counters of the round that `word` is in, if it is still under way.
+    fn change_round(&self, mut word: Word, change: impl Fn(Word) -> Word) {
+        let tag = word.tag();
+        while let Err(newer) = self.exchange(word, change(word)) {
+            if newer.tag() != tag {
+                self.count_late();
+                return;
+            }
+            word = newer;
+        }
+    }
+}
+
+/// The wait until the first nanosecond after `until`, when a call will be let through.
+fn wait_until(rejection: Rejection, at: Timestamp, until: u64) -> Rejection {
+    if until == u64::MAX {
+        return rejection;
+    }
+    let wait = until.saturating_add(1).saturating_sub(at.as_nanos());
+    rejection.with_retry_after(Duration::from_nanos(wait))
+}
+
+impl fmt::Debug for Breaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Breaker")
+            .field("state", &self.state())
+            .field("window", &self.config_window)
+            .finish_non_exhaustive()
+    }
+}

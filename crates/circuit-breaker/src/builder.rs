@@ -1,0 +1,335 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    change::Change,
+    config::{BreakerConfig, CountAs, Window},
+    error::BreakerConfigError,
+};
+
+const MAX_WINDOW_CALLS: u32 = 65_535;
+const MAX_WINDOW_SECONDS: u64 = 3_600;
+const MAX_PROBES: u32 = 255;
+const DEFAULT_MAX_OPEN_FOR: Duration = Duration::from_secs(60);
+const DEFAULT_CANCELLED_AFTER: Duration = Duration::from_secs(1);
+
+pub(crate) type Hook = Arc<dyn Fn(&Change) + Send + Sync>;
+
+/// Settings of a breaker that are not checked yet. Each starts with its default.
+///
+/// Simulations over many kinds of servers chose the defaults: half of at least 20 calls in 10 s failed or slow, 5 s open
+/// growing to 60 s, 3 probes.
+#[derive(Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[must_use = "a builder does nothing until `build`"]
+pub struct BreakerConfigBuilder {
+    pub(crate) window: Window,
+    pub(crate) min_calls: u32,
+    pub(crate) failure_ratio: Option<f64>,
+    pub(crate) slow_ratio: f64,
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub(crate) slow_after: Option<Duration>,
+    pub(crate) consecutive_failures: Option<u32>,
+    pub(crate) overload: CountAs,
+    pub(crate) cancelled: CountAs,
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub(crate) cancelled_after: Option<Duration>,
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub(crate) open_for: Duration,
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub(crate) max_open_for: Option<Duration>,
+    pub(crate) jitter: f64,
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub(crate) stable_for: Duration,
+    pub(crate) probes: u32,
+    pub(crate) required_successes: Option<u32>,
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub(crate) max_probe_age: Duration,
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub(crate) pushback: Option<Duration>,
+    pub(crate) stripes: Option<usize>,
+    pub(crate) seed: Option<u64>,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) hook: Option<Hook>,
+}
+
+impl Default for BreakerConfigBuilder {
+    fn default() -> Self {
+        Self {
+            window: Window::Time(Duration::from_secs(10)),
+            min_calls: 20,
+            failure_ratio: Some(0.5),
+            slow_ratio: 0.5,
+            slow_after: None,
+            consecutive_failures: None,
+            overload: CountAs::Nothing,
+            cancelled: CountAs::Failure,
+            cancelled_after: None,
+            open_for: Duration::from_secs(5),
+            max_open_for: None,
+            jitter: 0.5,
+            stable_for: Duration::from_secs(60),
+            probes: 3,
+            required_successes: None,
+            max_probe_age: Duration::from_secs(30),
+            pushback: None,
+            stripes: None,
+            seed: None,
+            hook: None,
+        }
+    }
+}
+
+impl BreakerConfigBuilder {
+    /// Over which results the ratios are taken. Default: 10 s.
+    pub const fn window(mut self, window: Window) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Below so many results no ratio counts. Default 20, at least 1. A count window asks for no more than it holds, a
+    /// round of probes for no more than there are probes.
+    pub const fn min_calls(mut self, calls: u32) -> Self {
+        self.min_calls = calls;
+        self
+    }
+
+    /// Opens when this share of the results failed: at the ratio, not only above. Default 0.5; above 0, up to 1.
+    pub const fn failure_ratio(mut self, ratio: f64) -> Self {
+        self.failure_ratio = Some(ratio);
+        self
+    }
+
+    /// No share of failures opens. In half-open, any failure then opens again.
+    pub const fn no_failure_ratio(mut self) -> Self {
+        self.failure_ratio = None;
+        self
+    }
+
+    /// Opens when this share of the results was slow. Default 0.5; above 0, up to 1. Without
+    /// [`slow_after`](Self::slow_after) nothing is slow.
+    pub const fn slow_ratio(mut self, ratio: f64) -> Self {
+        self.slow_ratio = ratio;
+        self
+    }
+
+    /// A call that takes longer is slow, whether it fails or not. Default: none, since only the user knows how long an
+    /// answer may take; three times the 99th percentile is a good rule, and
+    /// [`Breaker::set_slow_after`](crate::Breaker::set_slow_after) follows it while running. At least 1 ns.
+    pub const fn slow_after(mut self, latency: Duration) -> Self {
+        self.slow_after = Some(latency);
+        self
+    }
+
+    /// Opens when so many calls in a row failed, whatever the window says. Default: off; at least 1.
+    pub const fn consecutive_failures(mut self, failures: u32) -> Self {
+        self.consecutive_failures = Some(failures);
+        self
+    }
+
+    /// What an answer "too busy" counts as. Default [`CountAs::Nothing`]: a breaker that opens on it turns a recovery of
+    /// under half a second into one of 6 to 29; a throttle answers it.
+    pub const fn overload(mut self, count_as: CountAs) -> Self {
+        self.overload = count_as;
+        self
+    }
+
+    /// What a call counts as whose caller gave up on it after [`cancelled_after`](Self::cancelled_after). Default
+    /// [`CountAs::Failure`]: a dependency that hangs behind a timeout shows no other sign. Calls given up on earlier,
+    /// such as the slower one of two that were hedged, never count.
+    pub const fn cancelled(mut self, count_as: CountAs) -> Self {
+        self.cancelled = count_as;
+        self
+    }
+
+    /// From which age on a call that is given up on counts. Default: `slow_after`, and 1 s without one. Choose less than
+    /// the timeout outside. 0: at any age.
+    pub const fn cancelled_after(mut self, age: Duration) -> Self {
+        self.cancelled_after = Some(age);
+        self
+    }
+
+    /// How long the first opening lasts. Default 5 s. 0: the next call is a probe. [`Duration::MAX`]: until
+    /// [`Breaker::reset`](crate::Breaker::reset).
+    pub const fn open_for(mut self, wait: Duration) -> Self {
+        self.open_for = wait;
+        self
+    }
+
+    /// The open time doubles each time that the probes fail, up to this. Default 60 s, or `open_for` if that is longer.
+    pub const fn max_open_for(mut self, wait: Duration) -> Self {
+        self.max_open_for = Some(wait);
+        self
+    }
+
+    /// The share of each open time that is left to chance, so that many clients do not probe at once: the time is between
+    /// (1 − jitter) and 1 times the full one. Default 0.5; 0 to 1.
+    pub const fn jitter(mut self, share: f64) -> Self {
+        self.jitter = share;
+        self
+    }
+
+    /// After so long without opening, the open time starts again at `open_for`. Default 60 s.
+    pub const fn stable_for(mut self, time: Duration) -> Self {
+        self.stable_for = time;
+        self
+    }
+
+    /// How many calls are let through in half-open, in all, before they are judged. Default 3; 1 to 255.
+    pub const fn probes(mut self, probes: u32) -> Self {
+        self.probes = probes;
+        self
+    }
+
+    /// Judges probes by count instead of by ratio: closes at so many successes, opens as soon as they cannot be reached.
+    /// Default: off; 1 to the number of probes.
+    pub const fn required_successes(mut self, successes: u32) -> Self {
+        self.required_successes = Some(successes);
+        self
+    }
+
+    /// When all places are taken and the last probe was sent this long ago, those that have not ended count as failed.
+    /// Default 30 s: longer than any sound answer. [`Duration::MAX`]: probes are waited for.
+    pub const fn max_probe_age(mut self, age: Duration) -> Self {
+        self.max_probe_age = age;
+        self
+    }
+
+    /// Opens for as long as the other side asks to be left alone (`Retry-After`, gRPC pushback), at most for `longest`.
+    /// Default: off, since one answer then decides for all calls.
+    pub const fn pushback(mut self, longest: Duration) -> Self {
+        self.pushback = Some(longest);
+        self
+    }
+
+    /// How many copies of its success counts a time window keeps, so that cores do not share a cache line. Default: one
+    /// per core up to 64; 1 saves memory where there are thousands of breakers.
+    pub const fn stripes(mut self, stripes: usize) -> Self {
+        self.stripes = Some(stripes);
+        self
+    }
+
+    /// Where the chance in open times starts. Default: different for every breaker; set it in tests.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Is told of each change of state, as by [`Breaker::on_change`](crate::Breaker::on_change).
+    pub fn on_change(mut self, hook: impl Fn(&Change) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// The first setting that is outside its range, see [`BreakerConfigError`].
+    pub fn build(self) -> Result<BreakerConfig, BreakerConfigError> {
+        self.check_window()?;
+        self.check_rules()?;
+        self.check_half_open()?;
+        let open_for = self.open_for;
+        match self.max_open_for {
+            Some(max_open_for) if max_open_for < open_for => {
+                return Err(BreakerConfigError::MaxOpenFor { max_open_for, open_for });
+            }
+            _ => {}
+        }
+        // Also false for NaN.
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(BreakerConfigError::Jitter { value: self.jitter });
+        }
+        Ok(BreakerConfig { valid: self })
+    }
+
+    fn check_window(&self) -> Result<(), BreakerConfigError> {
+        match self.window {
+            Window::Calls(calls) if !(1..=MAX_WINDOW_CALLS).contains(&calls) => {
+                Err(BreakerConfigError::WindowCalls { calls })
+            }
+            Window::Time(length)
+                if length.subsec_nanos() != 0 || !(1..=MAX_WINDOW_SECONDS).contains(&length.as_secs()) =>
+            {
+                Err(BreakerConfigError::WindowLength { length })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_rules(&self) -> Result<(), BreakerConfigError> {
+        let ratios = [("failure_ratio", self.failure_ratio.unwrap_or(1.0)), ("slow_ratio", self.slow_ratio)];
+        for (field, value) in ratios {
+            // Also false for NaN.
+            if !(value > 0.0 && value <= 1.0) {
+                return Err(BreakerConfigError::Ratio { field, value });
+            }
+        }
+        if self.min_calls == 0 {
+            return Err(BreakerConfigError::Zero { field: "min_calls" });
+        }
+        if self.consecutive_failures == Some(0) {
+            return Err(BreakerConfigError::Zero { field: "consecutive_failures" });
+        }
+        for (field, value) in [("slow_after", self.slow_after), ("pushback", self.pushback)] {
+            if value == Some(Duration::ZERO) {
+                return Err(BreakerConfigError::NoTime { field });
+            }
+        }
+        if self.failure_ratio.is_none() && self.slow_after.is_none() && self.consecutive_failures.is_none() {
+            return Err(BreakerConfigError::NoRule);
+        }
+        Ok(())
+    }
+
+    fn check_half_open(&self) -> Result<(), BreakerConfigError> {
+        let probes = self.probes;
+        if !(1..=MAX_PROBES).contains(&probes) {
+            return Err(BreakerConfigError::Probes { probes });
+        }
+        if let Some(required) = self.required_successes {
+            if !(1..=probes).contains(&required) {
+                return Err(BreakerConfigError::RequiredSuccesses { required, probes });
+            }
+        }
+        if self.max_probe_age.is_zero() {
+            return Err(BreakerConfigError::NoTime { field: "max_probe_age" });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn longest_open(&self) -> Duration {
+        self.max_open_for.unwrap_or_else(|| self.open_for.max(DEFAULT_MAX_OPEN_FOR))
+    }
+
+    pub(crate) fn counted_cancel_age(&self) -> Duration {
+        self.cancelled_after.or(self.slow_after).unwrap_or(DEFAULT_CANCELLED_AFTER)
+    }
+}
+
+impl fmt::Debug for BreakerConfigBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BreakerConfig")
+            .field("window", &self.window)
+            .field("min_calls", &self.min_calls)
+            .field("failure_ratio", &self.failure_ratio)
+            .field("slow_ratio", &self.slow_ratio)
+            .field("slow_after", &self.slow_after)
+            .field("consecutive_failures", &self.consecutive_failures)
+            .field("overload", &self.overload)
+            .field("cancelled", &self.cancelled)
+            .field("cancelled_after", &self.counted_cancel_age())
+            .field("open_for", &self.open_for)
+            .field("max_open_for", &self.longest_open())
+            .field("jitter", &self.jitter)
+            .field("stable_for", &self.stable_for)
+            .field("probes", &self.probes)
+            .field("required_successes", &self.required_successes)
+            .field("max_probe_age", &self.max_probe_age)
+            .field("pushback", &self.pushback)
+            .field("stripes", &self.stripes)
+            .field("seed", &self.seed)
+            .field("on_change", &self.hook.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,200 @@
+use seawall_core::sync::{
+    CachePadded,
+    atomic::{
+        AtomicU32, AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
+};
+
+use crate::{figures::Figures, mark::Mark};
+
+/// The last N results, exactly, also while many threads record.
+///
+/// A ring of results, and a head: how many there were, and how many of the last N failed or were slow. A result is first
+/// put into its slot and then taken into the head, by whoever gets there; a thread that stops in between holds nobody
+/// up, as the next one finishes its step for it. So results have one order, and the head is always right for a prefix of
+/// it. The ring is longer than the window: the result that leaves is still in its slot while the head moves.
+///
+/// While all of the last N are fast successes, another one changes nothing: it writes nothing at all.
+#[derive(Debug)]
+pub(crate) struct CountWindow {
+    calls: u32,
+    mask: u32,
+    slots: Box<[AtomicU64]>,
+    head: CachePadded<AtomicU64>,
+    /// The index at which this generation began.
+    base: CachePadded<AtomicU32>,
+}
+
+const FAILED: u64 = 1;
+const SLOW: u64 = 2;
+
+/// The index of a result, and whether it failed or was slow.
+#[derive(Copy, Clone, PartialEq, Eq)]
+struct Slot(u64);
+
+impl Slot {
+    const fn new(index: u32, mark: Mark) -> Self {
+        let failed = if mark.is_failed() { FAILED } else { 0 };
+        let slow = if mark.is_slow() { SLOW } else { 0 };
+        Self(((index as u64) << 32) | failed | slow)
+    }
+
+    const fn index(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    const fn failed(self) -> u16 {
+        (self.0 & FAILED != 0) as u16
+    }
+
+    const fn slow(self) -> u16 {
+        (self.0 & SLOW != 0) as u16
+    }
+}
+
+/// The next index, and the bad ones among the last N results.
+#[derive(Copy, Clone, PartialEq, Eq)]
+struct Head {
+    index: u32,
+    failures: u16,
+    slow: u16,
+}
+
+impl Head {
+    #[expect(clippy::cast_possible_truncation, reason = "three parts of a word")]
+    const fn of(bits: u64) -> Self {
+        Self { index: (bits >> 32) as u32, failures: (bits >> 16) as u16, slow: bits as u16 }
+    }
+
+    const fn bits(self) -> u64 {
+        ((self.index as u64) << 32) | ((self.failures as u64) << 16) | self.slow as u64
+    }
+
+    const fn is_all_good(self) -> bool {
+        self.failures == 0 && self.slow == 0
+    }
+
+    /// One result further: `entering` comes in, `leaving` goes.
+    const fn advanced(self, entering: Slot, leaving: Option<Slot>) -> Self {
+        let (failed, slow) = match leaving {
+            Some(slot) => (slot.failed(), slot.slow()),
+            None => (0, 0),
+        };
+        Self {
+            index: self.index.wrapping_add(1),
+            failures: self.failures.saturating_add(entering.failed()).saturating_sub(failed),
+            slow: self.slow.saturating_add(entering.slow()).saturating_sub(slow),
+        }
+    }
+}
+
+impl CountWindow {
+    /// A window of `calls` results, 1 to 65,535.
+    pub(crate) fn new(calls: u32) -> Self {
+        let calls = calls.clamp(1, u32::from(u16::MAX));
+        let slots = calls.saturating_add(1).next_power_of_two();
+        Self {
+            calls,
+            mask: slots.saturating_sub(1),
+            slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+            // Far enough from the zeros in the slots that none of them looks like a result.
+            head: CachePadded::new(AtomicU64::new(Head { index: 1 << 31, failures: 0, slow: 0 }.bits())),
+            base: CachePadded::new(AtomicU32::new(1 << 31)),
+        }
+    }
+
+    /// How many results the window holds when it is full.
+    pub(crate) const fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// Whether a fast success would change nothing.
+    #[inline]
+    pub(crate) fn is_full_of_good(&self) -> bool {
+        let head = Head::of(self.head.load(Relaxed));
+        head.is_all_good() && self.total(head) == self.calls
+    }
+
+    fn total(&self, head: Head) -> u32 {
+        head.index.wrapping_sub(self.base.load(Relaxed)).min(self.calls)
+    }
+
+    fn figures_of(&self, head: Head) -> Figures {
+        Figures { calls: self.total(head).into(), failures: head.failures.into(), slow: head.slow.into() }
+    }
+
+    /// Counts one result and returns what the window then holds, unless `is_current` says that the generation of the
+    /// result has passed.
+    pub(crate) fn record(&self, mark: Mark, is_current: impl Fn() -> bool) -> Option<Figures> {
+        loop {
+            // Acquire: partner is the release in `restart`; who sees the head of a new generation also sees, in
+            // `is_current`, that the old one has passed.
+            let seen = self.head.load(Acquire);
+            if !is_current() {
+                return None;
+            }
+            let head = Head::of(seen);
+            let cell = self.slots.get((head.index & self.mask) as usize)?;
+            // Acquire and AcqRel: partners are each other, for the slot of a thread that is to be helped.
+            let current = Slot(cell.load(Acquire));
+            let mine = Slot::new(head.index, mark);
+            let placed =
+                current.index() != head.index && cell.compare_exchange(current.0, mine.0, AcqRel, Relaxed).is_ok();
+            if placed {
+                let after = self.advance(head, mine)?;
+                return Some(self.figures_of(after));
+            }
+            let theirs = Slot(cell.load(Acquire));
+            if theirs.index() == head.index {
+                self.advance(head, theirs);
+            }
+        }
+    }
+
+    /// Takes `entering` into the head. If somebody else did it first the result is the same.
+    fn advance(&self, head: Head, entering: Slot) -> Option<Head> {
+        let oldest = head.index.wrapping_sub(self.calls);
+        let cell = self.slots.get((oldest & self.mask) as usize)?;
+        // Acquire: partner is the exchange that put it there.
+        let leaving = Some(Slot(cell.load(Acquire))).filter(|slot| slot.index() == oldest);
+        let next = head.advanced(entering, leaving);
+        // AcqRel: partner is the load in `record`.
+        if self.head.compare_exchange(head.bits(), next.bits(), AcqRel, Relaxed).is_ok() {
+            self.move_base(next);
+        }
+        Some(next)
+    }
+
+    /// Keeps the distance to the base small, so that it never wraps.
+    fn move_base(&self, head: Head) {
+        let base = self.base.load(Relaxed);
+        if head.index.wrapping_sub(base) >= 1 << 30 {
+            // A restart in between has moved the base itself; then this one fails.
+            let moved = head.index.wrapping_sub(self.calls);
+            let _ = self.base.compare_exchange(base, moved, Relaxed, Relaxed);
+        }
+    }
+
+    /// Empties the window, by going so far ahead that no result in the ring is near.
+    pub(crate) fn restart(&self) {
+        let mut seen = self.head.load(Relaxed);
+        loop {
+            let index = Head::of(seen).index.wrapping_add(self.calls).wrapping_add(1);
+            let next = Head { index, failures: 0, slow: 0 }.bits();
+            // AcqRel: partner is the load in `record`.
+            match self.head.compare_exchange_weak(seen, next, AcqRel, Relaxed) {
+                Ok(_) => {
+                    self.base.store(index, Release);
+                    return;
+                }
+                Err(newer) => seen = newer,
+            }
+        }
+    }
+
+    /// What the window holds.
+    pub(crate) fn figures(&self) -> Figures {
+        self.figures_of(Head::of(self.head.load(Acquire)))
+    }
+}

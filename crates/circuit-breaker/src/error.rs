@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use crate::config::Window;
+
+/// A setting that a breaker cannot have.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BreakerConfigError {
+    /// A count window of no calls, or of too many.
+    #[error("window is {calls} calls; allowed are 1 to 65535")]
+    WindowCalls {
+        /// The value given.
+        calls: u32,
+    },
+    /// A time window that is not of whole seconds, or of none, or of too many.
+    #[error("window is {length:?}; allowed are whole seconds, 1s to 3600s")]
+    WindowLength {
+        /// The value given.
+        length: Duration,
+    },
+    /// A ratio that is not a number, or outside its range.
+    #[error("{field} is {value}; allowed is a number above 0 and up to 1")]
+    Ratio {
+        /// `failure_ratio` or `slow_ratio`.
+        field: &'static str,
+        /// The value given.
+        value: f64,
+    },
+    /// A jitter that is not a number, or outside its range.
+    #[error("jitter is {value}; allowed is a number from 0 to 1")]
+    Jitter {
+        /// The value given.
+        value: f64,
+    },
+    /// A count of 0 where at least one is needed.
+    #[error("{field} is 0; allowed is 1 or more")]
+    Zero {
+        /// `min_calls` or `consecutive_failures`.
+        field: &'static str,
+    },
+    /// A time of 0 where it would refuse or fail every call.
+    #[error("{field} is 0ns; allowed is 1ns or more")]
+    NoTime {
+        /// `slow_after`, `max_probe_age` or `pushback`.
+        field: &'static str,
+    },
+    /// No probe, or more than the state word can count.
+    #[error("probes is {probes}; allowed are 1 to 255")]
+    Probes {
+        /// The value given.
+        probes: u32,
+    },
+    /// A number of successes that the probes cannot reach.
+    #[error("required_successes is {required}; allowed are 1 to the number of probes, {probes}")]
+    RequiredSuccesses {
+        /// The value given.
+        required: u32,
+        /// The number of probes.
+        probes: u32,
+    },
+    /// A cap below what it caps.
+    #[error("max_open_for is {max_open_for:?}; allowed is open_for, {open_for:?}, or more")]
+    MaxOpenFor {
+        /// The value given.
+        max_open_for: Duration,
+        /// The first open time.
+        open_for: Duration,
+    },
+    /// A breaker that nothing could open.
+    #[error("no rule is set; allowed is at least one of failure_ratio, slow_after and consecutive_failures")]
+    NoRule,
+    /// A change of the window, which holds the past that a running breaker must not lose.
+    #[error("window is {given:?}; allowed while running is the present one, {present:?}")]
+    WindowChanged {
+        /// The value given.
+        given: Window,
+        /// What the breaker was built with.
+        present: Window,
+    },
+}

@@ -1,0 +1,184 @@
+use std::time::Duration;
+
+use seawall_core::{
+    Timestamp,
+    sync::atomic::Ordering::{Relaxed, Release},
+};
+
+use crate::{
+    breaker::Breaker,
+    change::{Cause, Change},
+    figures::Figures,
+    hooks,
+    ledger::Ledger,
+    settings::Verdict,
+    state::State,
+    word::{Tag, Word},
+};
+
+/// A change that is decided, but not made.
+pub(crate) struct Step {
+    pub(crate) to: State,
+    pub(crate) cause: Cause,
+    pub(crate) figures: Figures,
+    pub(crate) at: Timestamp,
+    /// The open time in nanoseconds, when it opens.
+    pub(crate) wait: Option<u64>,
+}
+
+const FOR_EVER: u64 = u64::MAX;
+
+impl Breaker {
+    /// Opens, if the circuit is still closed in the generation whose results say so.
+    #[cold]
+    pub(crate) fn open(&self, tag: Tag, cause: Cause, figures: Figures, at: Timestamp) {
+        let mut ledger = self.ledger.get();
+        let word = self.word();
+        if word.tag() != tag {
+            return;
+        }
+        let wait = Some(ledger.schedule.next(at));
+        self.change(&mut ledger, word, &Step { to: State::Open, cause, figures, at, wait });
+        drop(ledger);
+        self.tell();
+    }
+
+    #[cold]
+    pub(crate) fn count_failure_in_a_row(&self, tag: Tag, limit: u32, at: Timestamp) {
+        let failures = self.streak.extend(tag.generation());
+        if failures >= limit {
+            self.open(tag, Cause::ConsecutiveFailures { failures }, self.results.figures(tag, at), at);
+        }
+    }
+
+    /// From open to half-open, as the open time is over. Returns what the word is then.
+    #[cold]
+    pub(crate) fn begin_probing(&self, tag: Tag, at: Timestamp) -> Word {
+        let mut ledger = self.ledger.get();
+        let word = self.word();
+        // Somebody was faster, or the open time was extended.
+        if word.tag() != tag || at.as_nanos() <= self.hot.until.load(Relaxed) {
+            return word;
+        }
+        let step = Step { to: State::HalfOpen, cause: Cause::WaitOver, figures: Figures::default(), at, wait: None };
+        let word = self.change(&mut ledger, word, &step);
+        drop(ledger);
+        self.tell();
+        word
+    }
+
+    /// Ends the round of probes of `tag` if its results suffice, or if those that are missing are too old to wait for.
+    #[cold]
+    pub(crate) fn settle_round(&self, tag: Tag, at: Timestamp) {
+        let word = self.word();
+        if word.tag() != tag || self.verdict(word, at).is_none() {
+            return;
+        }
+        let mut ledger = self.ledger.get();
+        let word = self.word();
+        // Results may have come in since.
+        let Some((verdict, figures, at)) = self.verdict(word, at).filter(|_| word.tag() == tag) else { return };
+        let step = match verdict {
+            Verdict::Close => {
+                ledger.schedule.closed(at);
+                Step { to: State::Closed, cause: Cause::ProbesSucceeded, figures, at, wait: None }
+            }
+            Verdict::Open(cause) => {
+                let wait = Some(ledger.schedule.next(at));
+                Step { to: State::Open, cause, figures, at, wait }
+            }
+        };
+        self.change(&mut ledger, word, &step);
+        drop(ledger);
+        self.tell();
+    }
+
+    /// What a half-open word says, on which figures and as of when.
+    fn verdict(&self, word: Word, at: Timestamp) -> Option<(Verdict, Figures, Timestamp)> {
+        let figures = word.figures();
+        if let Some(verdict) = self.settings.judge_round(&figures) {
+            return Some((verdict, figures, at));
+        }
+        let given_up = Timestamp::from_nanos(self.hot.probed_at.load(Relaxed))
+            .saturating_add(Duration::from_nanos(self.settings.max_probe_age()));
+        let full = word.with_place(self.settings.probes()).is_none();
+        if !full || word.outstanding() == 0 || at < given_up || given_up == Timestamp::MAX {
+            return None;
+        }
+        let figures = Figures {
+            calls: figures.calls.saturating_add(word.outstanding()),
+            failures: figures.failures.saturating_add(word.outstanding()),
+            slow: figures.slow,
+        };
+        // The open time begins when the probes were given up, not when somebody came and saw it.
+        match self.settings.judge_round(&figures)? {
+            Verdict::Close => Some((Verdict::Close, figures, at)),
+            Verdict::Open(_) => Some((Verdict::Open(Cause::ProbesHung), figures, given_up)),
+        }
+    }
+
+    /// The other side asks to be left alone for `wait` nanoseconds.
+    #[cold]
+    pub(crate) fn push_back(&self, tag: Tag, wait: u64, at: Timestamp) {
+        let mut ledger = self.ledger.get();
+        let word = self.word();
+        match word.state() {
+            State::Open => {
+                let until = at.as_nanos().saturating_add(wait);
+                self.hot.until.fetch_max(until, Relaxed);
+            }
+            State::Closed | State::HalfOpen if word.tag() == tag => {
+                let figures = self.figures_of(word, at);
+                let step = Step { to: State::Open, cause: Cause::Pushback, figures, at, wait: Some(wait) };
+                self.change(&mut ledger, word, &step);
+            }
+            _ => {}
+        }
+        drop(ledger);
+        self.tell();
+    }
+
+    /// What the state of `word` is judged by.
+    pub(crate) fn figures_of(&self, word: Word, at: Timestamp) -> Figures {
+        match word.state() {
+            State::HalfOpen => word.figures(),
+            _ => self.results.figures(word.tag(), at),
+        }
+    }
+
+    /// Makes a change and writes it down. The ledger is locked, so the state and the generation of `word` still hold;
+    /// what probes add to its counters from here on is of an earlier generation.
+    pub(crate) fn change(&self, ledger: &mut Ledger, word: Word, step: &Step) -> Word {
+        let next = word.next(step.to);
+        let open_for = step.wait.filter(|wait| *wait != FOR_EVER).map(Duration::from_nanos);
+        if let Some(wait) = step.wait {
+            self.hot.until.store(step.at.as_nanos().saturating_add(wait), Relaxed);
+        }
+        if matches!(step.to, State::Closed | State::Disabled) {
+            self.results.restart();
+        }
+        // Release: partner is `Breaker::word`; publishes the open time and the empty window.
+        self.hot.word.store(next.bits(), Release);
+        let counted = self.counters.counted();
+        let change = Change {
+            from: word.state(),
+            to: step.to,
+            at: step.at,
+            cause: step.cause,
+            figures: step.figures,
+            open_for,
+            outage: None,
+        };
+        ledger.write(change, counted);
+        next
+    }
+
+    /// Tells the hooks, outside the lock.
+    pub(crate) fn tell(&self) {
+        loop {
+            let Some((change, hooks)) = self.ledger.get().hooks.begin() else { return };
+            hooks::tell(&change, &hooks);
+            self.ledger.get().hooks.end();
+        }
+    }
+}
