@@ -28,6 +28,7 @@
 //! # }
 //! ```
 mod admission;
+mod budget;
 mod classify;
 mod clock;
 mod context;
@@ -54,6 +55,7 @@ mod wait_list;
 mod wrap_error;
 
 pub use admission::{Admission, NoWait, Wait};
+pub use budget::{Budget, BudgetError, Stamping, TokenBudget, WindowBudget};
 pub use classify::{ByResult, Classify, Verdict};
 pub use clock::{Clock, MonotonicClock, Timer, Timestamp, VirtualClock, VirtualSleep};
 #[cfg(feature = "tokio")]

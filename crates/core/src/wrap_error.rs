@@ -68,6 +68,13 @@ pin_project! {
     }
 }
 
+impl<F> WrapErrorFuture<F> {
+    /// Wraps the error of `inner`: for layers that protect futures without Tower.
+    pub const fn new(inner: F) -> Self {
+        Self { inner }
+    }
+}
+
 impl<F: Future<Output = Result<T, E>>, T, E> Future for WrapErrorFuture<F> {
     type Output = Result<T, Error<E>>;
 
