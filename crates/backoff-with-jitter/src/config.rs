@@ -1,0 +1,174 @@
+use std::time::Duration;
+
+use seawall_core::Budget;
+
+use crate::{Backoff, RetryError};
+
+/// What to do with a call of which nobody says whether doing it twice does harm.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "it is repeated or it is not")]
+pub enum IfUnknown {
+    /// Repeat it: the calls of this service are known to be harmless when repeated.
+    Repeat,
+    /// Repeat it only when the other side has not acted on it: a refusal by a layer, or [`Advice::Again`].
+    ///
+    /// [`Advice::Again`]: crate::Advice::Again
+    OnlyUnsent,
+}
+
+/// How often, after what wait and at whose expense to try again.
+///
+/// ```
+/// use seawall_backoff_with_jitter::{Backoff, IfUnknown, RetryConfig};
+/// use std::time::Duration;
+///
+/// let config = RetryConfig::new(IfUnknown::OnlyUnsent)
+///     .with_attempts(4)?
+///     .with_backoff(Backoff::unhurried());
+/// assert_eq!(config.attempts(), 4);
+/// # Ok::<(), seawall_backoff_with_jitter::RetryError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RetryConfig {
+    attempts: u32,
+    backoff: Backoff,
+    if_unknown: IfUnknown,
+    max_hint: Duration,
+    max_elapsed: Option<Duration>,
+    budget: Option<Budget>,
+}
+
+impl RetryConfig {
+    /// The defaults, with the one choice that nobody can make for you: what happens to a call whose
+    /// [`CallContext::idempotent`](seawall_core::CallContext::idempotent) is not known.
+    pub fn new(if_unknown: IfUnknown) -> Self {
+        Self {
+            attempts: 3,
+            backoff: Backoff::default(),
+            if_unknown,
+            max_hint: Duration::from_secs(30),
+            max_elapsed: None,
+            budget: Some(Budget::default()),
+        }
+    }
+
+    /// How many attempts a call may have in all, the first included. 1 and more, default 3; 1 never retries.
+    ///
+    /// # Errors
+    /// `attempts` is 0.
+    pub fn with_attempts(mut self, attempts: u32) -> Result<Self, RetryError> {
+        if attempts == 0 {
+            return Err(RetryError::Attempts);
+        }
+        self.attempts = attempts;
+        Ok(self)
+    }
+
+    /// The waits between attempts. Default 50 ms doubling to 1 s, full jitter.
+    #[must_use]
+    pub fn with_backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// The longest wait that the other side may ask for; more is cut to this. Default 30 s.
+    ///
+    /// A layer's own refusal that names a longer wait ends the call instead: coming earlier is known to be pointless.
+    #[must_use]
+    pub const fn with_max_hint(mut self, max_hint: Duration) -> Self {
+        self.max_hint = max_hint;
+        self
+    }
+
+    /// How long a call may go on starting attempts, from the time it was made. Not limited by default: the caller's
+    /// deadline limits it.
+    ///
+    /// # Errors
+    /// `max_elapsed` is 0.
+    pub fn with_max_elapsed(mut self, max_elapsed: Duration) -> Result<Self, RetryError> {
+        if max_elapsed.is_zero() {
+            return Err(RetryError::MaxElapsed);
+        }
+        self.max_elapsed = Some(max_elapsed);
+        Ok(self)
+    }
+
+    /// Retries at the expense of `budget`, which other layers may share. By default every configuration has a
+    /// [`Budget::default`] of its own, shared by its clones.
+    #[must_use]
+    pub fn with_budget(mut self, budget: Budget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Retries without a budget: when everything fails, the load is multiplied by the number of attempts.
+    #[must_use]
+    pub fn without_budget(mut self) -> Self {
+        self.budget = None;
+        self
+    }
+
+    /// How many attempts a call may have.
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The waits between attempts.
+    pub const fn backoff(&self) -> &Backoff {
+        &self.backoff
+    }
+
+    /// What happens to a call of which nobody knows whether it may be repeated.
+    pub const fn if_unknown(&self) -> IfUnknown {
+        self.if_unknown
+    }
+
+    /// The longest wait that the other side may ask for.
+    pub const fn max_hint(&self) -> Duration {
+        self.max_hint
+    }
+
+    /// How long a call may go on starting attempts.
+    pub const fn max_elapsed(&self) -> Option<Duration> {
+        self.max_elapsed
+    }
+
+    /// Who pays.
+    #[inline]
+    pub const fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_these() {
+        let config = RetryConfig::new(IfUnknown::OnlyUnsent);
+
+        assert_eq!(config.attempts(), 3);
+        assert_eq!(*config.backoff(), Backoff::default());
+        assert_eq!(config.max_hint(), Duration::from_secs(30));
+        assert_eq!(config.max_elapsed(), None);
+        assert_eq!(config.budget().map(|budget| budget.balance(seawall_core::Timestamp::ZERO)), Some(30));
+    }
+
+    #[test]
+    fn no_attempt_and_no_time_are_refused() {
+        let config = RetryConfig::new(IfUnknown::Repeat);
+
+        assert_eq!(config.clone().with_attempts(0).unwrap_err(), RetryError::Attempts);
+        assert_eq!(config.with_max_elapsed(Duration::ZERO).unwrap_err(), RetryError::MaxElapsed);
+    }
+
+    #[test]
+    fn clones_of_a_configuration_share_its_budget() {
+        let config = RetryConfig::new(IfUnknown::Repeat);
+
+        let clone = config.clone();
+
+        assert!(config.budget().zip(clone.budget()).is_some_and(|(one, two)| one.same(two)));
+    }
+}

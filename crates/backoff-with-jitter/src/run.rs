@@ -1,0 +1,92 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use seawall_core::{CallContext, CarryRejection, Classify, Environment, Shared, Timer, Timestamp};
+
+use crate::{Advice, Ended, RetrySchedule, RetryWhen, shell::Core};
+
+pin_project! {
+    /// The future of [`RetryLayer::run`](crate::RetryLayer::run).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct RetryRun<M, F, E, W>
+    where
+        E: Environment,
+        E::Clock: Timer,
+    {
+        #[pin]
+        attempt: Option<F>,
+        sleep: Option<Pin<Box<<E::Clock as Timer>::Sleep>>>,
+        make: M,
+        when: W,
+        schedule: RetrySchedule,
+        context: CallContext,
+        // Unset until the first poll, which begins the call.
+        until: Option<Timestamp>,
+        done: bool,
+        core: Shared<Core<E>>,
+    }
+}
+
+impl<M, F, E: Environment<Clock: Timer>, W> RetryRun<M, F, E, W> {
+    pub(crate) fn new(core: Shared<Core<E>>, when: W, context: CallContext, make: M) -> Self {
+        let schedule = RetrySchedule::default();
+        Self { attempt: None, sleep: None, make, when, schedule, context, until: None, done: false, core }
+    }
+}
+
+impl<M, F, E, W, T, X> Future for RetryRun<M, F, E, W>
+where
+    M: FnMut(u32) -> F,
+    F: Future<Output = Result<T, X>>,
+    X: CarryRejection,
+    E: Environment<Clock: Timer> + Classify<T, X::Remote>,
+    W: RetryWhen<T, X::Remote>,
+{
+    type Output = Result<T, X>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if *this.done {
+            return Poll::Pending;
+        }
+        let until = *this.until.get_or_insert_with(|| this.core.begin());
+        loop {
+            if let Some(sleep) = this.sleep.as_mut() {
+                ready!(sleep.as_mut().poll(cx));
+                *this.sleep = None;
+            }
+            if this.attempt.is_none() {
+                let previous_attempts = this.schedule.attempts().saturating_sub(1);
+                this.attempt.set(Some((this.make)(previous_attempts)));
+            }
+            let Some(attempt) = this.attempt.as_mut().as_pin_mut() else { return Poll::Pending };
+            let result = ready!(attempt.poll(cx));
+            this.attempt.set(None);
+            let (ended, success) = Ended::judge(&this.core.env, this.when, &result);
+            let next = if ended.advice == Advice::Stop {
+                this.core.end(success, this.schedule.attempts() > 1);
+                None
+            } else {
+                this.core.next(this.schedule, ended, until, |_| Some(((), *this.context)))
+            };
+            let Some(((), at)) = next else {
+                *this.done = true;
+                return Poll::Ready(result);
+            };
+            *this.sleep = (at > Timestamp::ZERO).then(|| Box::pin(this.core.env.clock().sleep_until(at)));
+        }
+    }
+}
+
+impl<M, F, E: Environment<Clock: Timer>, W> fmt::Debug for RetryRun<M, F, E, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryRun")
+            .field("attempts", &self.schedule.attempts())
+            .field("waiting", &self.sleep.is_some())
+            .finish_non_exhaustive()
+    }
+}
