@@ -1,1 +1,39 @@
 //! Bounds how long a call may take, per attempt and in total, and carries the deadline on.
+//!
+//! ```
+//! use seawall_timeout::{TimeoutConfig, TimeoutLayer};
+//! use std::time::Duration;
+//! # use tower::{ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), seawall_timeout::TimeoutError> {
+//! # let client = service_fn(|id: u32| async move { Ok::<_, std::io::Error>(id + 1) });
+//! let timeout = TimeoutLayer::new(TimeoutConfig::total(Duration::from_secs(5))?);
+//! let answer = timeout.protect(client).oneshot(41).await;
+//! assert_eq!(answer.ok(), Some(42));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The limit is fixed, or follows what is usual ([`AdaptiveConfig`]: 3 × p99). The deadline that a call brings along
+//! counts when it is earlier, and a call that brings one that has passed is not even sent. Layers further in learn the
+//! deadline through [`CarryDeadline`].
+mod adaptive;
+mod carry;
+mod config;
+mod error;
+mod future;
+mod layer;
+mod quantile;
+mod service;
+mod watch;
+
+pub use adaptive::{AdaptiveConfig, AdaptiveTimeout};
+pub use carry::{CarryDeadline, NotCarried};
+pub use config::TimeoutConfig;
+pub use error::TimeoutError;
+pub use future::TimeoutFuture;
+pub use layer::TimeoutLayer;
+pub use quantile::LatencyQuantile;
+pub use seawall_core::{Error, Rejection, WrapErrorLayer};
+pub use service::Timeout;

@@ -1,0 +1,323 @@
+use std::time::Duration;
+
+use seawall_core::{
+    Timestamp,
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed},
+    },
+};
+
+use crate::{LatencyQuantile, TimeoutError, quantile::quantile_of};
+
+/// The longest ceiling: what latencies are measured to.
+const MAX_CEILING: Duration = Duration::from_nanos(1 << 40);
+/// Fewer successes than this in the last two windows say nothing about a 99th percentile.
+const MIN_SAMPLES: u64 = 100;
+const MAX_FACTOR: f64 = 1_000.0;
+
+/// Settings of a timeout that follows the latencies it sees: `factor` × the `quantile` of recent successes, within a
+/// floor and a ceiling. Default 3 × p99 over windows of 10 s.
+///
+/// ```
+/// use seawall_timeout::{AdaptiveConfig, TimeoutConfig};
+/// use std::time::Duration;
+///
+/// let three_times_p99 = AdaptiveConfig::new(Duration::from_millis(50), Duration::from_secs(5))?;
+/// let config = TimeoutConfig::adaptive(three_times_p99);
+/// # let _ = config;
+/// # Ok::<(), seawall_timeout::TimeoutError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdaptiveConfig {
+    floor: Duration,
+    ceiling: Duration,
+    quantile: f64,
+    factor: f64,
+    window: Duration,
+}
+
+impl AdaptiveConfig {
+    /// 3 × p99, never below `floor` or above `ceiling`, which is also the timeout while too little is known.
+    ///
+    /// # Errors
+    /// A floor of 0, a floor above the ceiling, or a ceiling above 18 minutes.
+    pub fn new(floor: Duration, ceiling: Duration) -> Result<Self, TimeoutError> {
+        if floor.is_zero() {
+            return Err(TimeoutError::Zero { field: "floor" });
+        }
+        if floor > ceiling {
+            return Err(TimeoutError::Floor { floor, ceiling });
+        }
+        if ceiling > MAX_CEILING {
+            return Err(TimeoutError::Ceiling { ceiling, max: MAX_CEILING });
+        }
+        Ok(Self { floor, ceiling, quantile: 0.99, factor: 3.0, window: Duration::from_secs(10) })
+    }
+
+    /// The share of calls whose latency is the measure. Between 0 and 1, default 0.99.
+    ///
+    /// # Errors
+    /// A quantile that is not between 0 and 1.
+    pub fn with_quantile(mut self, quantile: f64) -> Result<Self, TimeoutError> {
+        if !(quantile > 0.0 && quantile < 1.0) {
+            return Err(TimeoutError::Quantile { quantile });
+        }
+        self.quantile = quantile;
+        Ok(self)
+    }
+
+    /// How many times the measure a call may take. 1 to 1,000, default 3.
+    ///
+    /// # Errors
+    /// A factor outside its range.
+    pub fn with_factor(mut self, factor: f64) -> Result<Self, TimeoutError> {
+        if !(1.0..=MAX_FACTOR).contains(&factor) {
+            return Err(TimeoutError::Factor { factor });
+        }
+        self.factor = factor;
+        Ok(self)
+    }
+
+    /// How often the timeout moves; it looks back over the last one to two windows. Default 10 s.
+    ///
+    /// # Errors
+    /// A window of 0.
+    pub fn with_window(mut self, window: Duration) -> Result<Self, TimeoutError> {
+        if window.is_zero() {
+            return Err(TimeoutError::Zero { field: "window" });
+        }
+        self.window = window;
+        Ok(self)
+    }
+
+    pub(crate) const fn ceiling(&self) -> Duration {
+        self.ceiling
+    }
+}
+
+/// The decision of an adaptive timeout: a pure core, to which latencies and time come as arguments.
+///
+/// It moves at the end of each window, to `factor` × the quantile of the successes in the last two. Only successes
+/// count: what was cut says nothing about how long it would have taken, so a hung dependency cannot teach the timeout
+/// upwards. With fewer than 100 successes in two windows it is the ceiling: a dependency that has become slower for good
+/// is so found out after an outage of two windows at most, and a new or idle one is given the most time.
+///
+/// ```
+/// use seawall_core::Timestamp;
+/// use seawall_timeout::{AdaptiveConfig, AdaptiveTimeout};
+/// use std::time::Duration;
+///
+/// let config = AdaptiveConfig::new(Duration::from_millis(10), Duration::from_secs(5))?;
+/// let timeout = AdaptiveTimeout::new(config);
+/// let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
+/// for _ in 0..1_000 {
+///     timeout.record(at(100), Duration::from_millis(20));
+/// }
+/// assert_eq!(timeout.limit(at(101)), Duration::from_secs(5));
+/// let learnt = timeout.limit(at(110)).as_secs_f64();
+/// assert!((learnt - 0.060).abs() < 0.001);
+/// assert_eq!(timeout.limit(at(130)), Duration::from_secs(5));
+/// # Ok::<(), seawall_timeout::TimeoutError>(())
+/// ```
+#[derive(Debug)]
+pub struct AdaptiveTimeout {
+    config: AdaptiveConfig,
+    window: u64,
+    limit: AtomicU64,
+    /// The number of the current window.
+    current: AtomicU64,
+    /// The current window, the one before, and the next, already empty.
+    windows: [LatencyQuantile; 3],
+}
+
+impl AdaptiveTimeout {
+    /// A timeout that knows nothing yet: at its ceiling.
+    pub fn new(config: AdaptiveConfig) -> Self {
+        let nanos = |time| Timestamp::ZERO.saturating_add(time).as_nanos();
+        Self {
+            config,
+            window: nanos(config.window),
+            limit: AtomicU64::new(nanos(config.ceiling)),
+            current: AtomicU64::new(0),
+            windows: Default::default(),
+        }
+    }
+
+    /// How long a call that begins at `now` may take.
+    #[inline]
+    pub fn limit(&self, now: Timestamp) -> Duration {
+        self.turn_to(now);
+        // Relaxed: the word guards no other memory.
+        Duration::from_nanos(self.limit.load(Relaxed))
+    }
+
+    /// A call succeeded at `now` after `latency`.
+    #[inline]
+    pub fn record(&self, now: Timestamp, latency: Duration) {
+        let number = self.turn_to(now);
+        if let Some(window) = self.windows.get(place(number)) {
+            window.record(latency);
+        }
+    }
+
+    /// Begins a new window when it is time; gives the number of the current one.
+    #[inline]
+    fn turn_to(&self, now: Timestamp) -> u64 {
+        let number = now.as_nanos().checked_div(self.window).unwrap_or(0);
+        // Acquire: with the exchange in `turn`, after which the window's sketch is empty.
+        let current = self.current.load(Acquire);
+        if number > current { self.turn(current, number) } else { current }
+    }
+
+    #[cold]
+    fn turn(&self, from: u64, to: u64) -> u64 {
+        let [ended, before, next] = [from, from.wrapping_add(2), from.wrapping_add(1)].map(|n| &self.windows[place(n)]);
+        if to > from.saturating_add(1) {
+            // Nobody came for a whole window: the next one is empty, and so is what came before.
+            before.clear();
+            if to > from.saturating_add(2) {
+                ended.clear();
+            }
+        }
+        let learnt = match to.saturating_sub(from) {
+            1 => quantile_of(&[ended, before], self.config.quantile),
+            2 => quantile_of(&[ended], self.config.quantile),
+            _ => None,
+        };
+        // AcqRel: releases the clearing of sketches to whoever then records into them.
+        match self.current.compare_exchange(from, to, AcqRel, Acquire) {
+            Ok(_) => {
+                self.limit.store(self.limit_of(learnt), Relaxed);
+                // What is two windows old makes room for the next. A late record may be lost here.
+                self.windows[place(to.wrapping_add(1))].clear();
+                if to > from.saturating_add(1) {
+                    next.clear();
+                }
+                to
+            }
+            Err(newer) => newer,
+        }
+    }
+
+    fn limit_of(&self, learnt: Option<(Duration, u64)>) -> u64 {
+        let limit = match learnt {
+            Some((latency, samples)) if samples >= MIN_SAMPLES => {
+                latency.mul_f64(self.config.factor).clamp(self.config.floor, self.config.ceiling)
+            }
+            _ => self.config.ceiling,
+        };
+        Timestamp::ZERO.saturating_add(limit).as_nanos()
+    }
+}
+
+#[inline]
+const fn place(number: u64) -> usize {
+    (number % 3) as usize
+}
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn seconds(seconds: u64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn timeout() -> AdaptiveTimeout {
+        AdaptiveTimeout::new(AdaptiveConfig::new(10 * MS, 5_000 * MS).unwrap())
+    }
+
+    fn record(timeout: &AdaptiveTimeout, at: u64, count: u32, latency: Duration) {
+        for _ in 0..count {
+            timeout.record(seconds(at), latency);
+        }
+    }
+
+    fn about(limit: Duration, expected: Duration) -> bool {
+        limit.abs_diff(expected) <= expected / 64
+    }
+
+    #[test]
+    fn a_new_timeout_and_one_that_saw_too_little_is_at_its_ceiling() {
+        let timeout = timeout();
+
+        record(&timeout, 5, 99, 20 * MS);
+
+        assert_eq!(timeout.limit(seconds(5)), 5_000 * MS);
+        assert_eq!(timeout.limit(seconds(10)), 5_000 * MS);
+    }
+
+    #[test]
+    fn it_looks_back_over_two_windows_and_no_further() {
+        let timeout = timeout();
+        record(&timeout, 5, 1_000, 100 * MS);
+        record(&timeout, 15, 500, 20 * MS);
+        assert!(about(timeout.limit(seconds(20)), 300 * MS));
+
+        record(&timeout, 25, 500, 20 * MS);
+
+        assert!(about(timeout.limit(seconds(30)), 60 * MS));
+    }
+
+    #[test]
+    fn a_window_in_which_nobody_came_counts_as_one() {
+        let timeout = timeout();
+        record(&timeout, 5, 1_000, 100 * MS);
+        record(&timeout, 15, 1_000, 20 * MS);
+
+        assert!(about(timeout.limit(seconds(30)), 60 * MS));
+        assert_eq!(timeout.limit(seconds(40)), 5_000 * MS);
+        record(&timeout, 45, 1_000, 30 * MS);
+        assert!(about(timeout.limit(seconds(50)), 90 * MS));
+    }
+
+    #[test]
+    fn it_keeps_within_its_bounds() {
+        let timeout = timeout();
+        record(&timeout, 5, 1_000, MS);
+        assert_eq!(timeout.limit(seconds(10)), 10 * MS);
+
+        record(&timeout, 15, 1_000, 4_000 * MS);
+
+        assert_eq!(timeout.limit(seconds(20)), 5_000 * MS);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_or_goes_back_does_no_harm() {
+        let timeout = timeout();
+        timeout.record(Timestamp::MAX, Duration::MAX);
+        timeout.record(Timestamp::ZERO, Duration::MAX);
+
+        assert_eq!(timeout.limit(Timestamp::ZERO), 5_000 * MS);
+        assert_eq!(timeout.limit(Timestamp::MAX), 5_000 * MS);
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused() {
+        let config = AdaptiveConfig::new(MS, 2 * MS).unwrap();
+
+        assert_eq!(AdaptiveConfig::new(Duration::ZERO, MS).unwrap_err(), TimeoutError::Zero { field: "floor" });
+        let floor = AdaptiveConfig::new(2 * MS, MS).unwrap_err();
+        assert_eq!(floor.to_string(), "floor is 2ms; allowed are times up to the ceiling of 1ms");
+        assert!(matches!(AdaptiveConfig::new(MS, Duration::MAX), Err(TimeoutError::Ceiling { .. })));
+        assert_eq!(config.with_window(Duration::ZERO).unwrap_err(), TimeoutError::Zero { field: "window" });
+        for quantile in [0.0, 1.0, f64::NAN] {
+            assert!(matches!(config.with_quantile(quantile), Err(TimeoutError::Quantile { .. })));
+        }
+        for factor in [0.9, 1_001.0, f64::NAN] {
+            assert!(matches!(config.with_factor(factor), Err(TimeoutError::Factor { .. })));
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_these() {
+        assert_eq!(
+            format!("{:?}", AdaptiveConfig::new(MS, 2 * MS).unwrap()),
+            "AdaptiveConfig { floor: 1ms, ceiling: 2ms, quantile: 0.99, factor: 3.0, window: 10s }"
+        );
+    }
+}

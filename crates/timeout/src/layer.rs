@@ -1,0 +1,139 @@
+use std::{fmt, time::Duration};
+
+use seawall_core::{CallContext, Classify, Clock, Env, Environment, Shared, Timer, WrapError, WrapErrorFuture};
+use tower_layer::Layer;
+
+use crate::{
+    NotCarried, Timeout, TimeoutConfig, TimeoutFuture,
+    watch::{Core, Watch},
+};
+
+/// Bounds how long calls may take.
+///
+/// Time counts from `call`. The call is polled before the timer, so one that is answered in the same poll in which its
+/// time is up is answered. A call that takes too long is dropped, and ends with a
+/// [`Rejection`](seawall_core::Rejection). It is never cut early, and late by at most a tick of the timer.
+///
+/// A call that is answered in its first poll makes no timer and allocates nothing; others make one timer in one box.
+///
+/// ```
+/// use seawall_core::{Error, Reason};
+/// use seawall_timeout::{TimeoutConfig, TimeoutLayer};
+/// use std::time::Duration;
+/// use tower::{ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), seawall_timeout::TimeoutError> {
+/// let hangs = service_fn(|_: ()| std::future::pending::<Result<(), std::io::Error>>());
+/// let env = seawall_core::Env::new().with_clock(seawall_core::TokioClock);
+/// let layer = TimeoutLayer::with_env(TimeoutConfig::attempt(Duration::from_secs(1))?, env);
+///
+/// let cut = layer.protect(hangs).oneshot(()).await.unwrap_err();
+///
+/// assert_eq!(cut.rejection().map(|rejection| rejection.reason()), Some(Reason::AttemptTimeout));
+/// # Ok(())
+/// # }
+/// ```
+pub struct TimeoutLayer<E: 'static = Env, D = NotCarried> {
+    core: Shared<Core<E>>,
+    carry: D,
+}
+
+impl TimeoutLayer {
+    /// A layer in the default environment.
+    pub fn new(config: TimeoutConfig) -> Self {
+        Self::with_env(config, Env::new())
+    }
+}
+
+impl<E: Environment> TimeoutLayer<E> {
+    /// A layer with a clock, an observer and so on of its own.
+    pub fn with_env(config: TimeoutConfig, env: E) -> Self {
+        Self { core: Shared::new(Core::new(config, env)), carry: NotCarried }
+    }
+}
+
+impl<E: Environment, D> TimeoutLayer<E, D> {
+    /// Gives deadlines on as `carry` says. Default [`NotCarried`].
+    pub fn with_carry<D2>(self, carry: D2) -> TimeoutLayer<E, D2> {
+        TimeoutLayer { core: self.core, carry }
+    }
+
+    /// The same layer, whose state lives as long as the process. Earlier clones keep sharing.
+    #[must_use]
+    pub fn leak(self) -> Self {
+        Self { core: self.core.leak(), carry: self.carry }
+    }
+
+    /// How long a call that begins now may take, by the layer's own limit: it moves where the timeout is adaptive.
+    pub fn limit(&self) -> Duration {
+        let now = self.core.env.clock().now();
+        self.core.allow(now, None).map_or(Duration::ZERO, |allowance| allowance.until.since(now))
+    }
+
+    /// Wraps the errors of `service` and bounds its calls: the whole protection in one call.
+    pub fn protect<S>(&self, service: S) -> Timeout<WrapError<S>, E, D>
+    where
+        D: Clone,
+    {
+        self.layer(WrapError::new(service))
+    }
+
+    /// Bounds a future without Tower. Time counts from here, not from the first poll.
+    ///
+    /// ```
+    /// use seawall_timeout::{TimeoutConfig, TimeoutLayer};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), seawall_timeout::TimeoutError> {
+    /// let timeout = TimeoutLayer::new(TimeoutConfig::attempt(Duration::from_secs(1))?);
+    /// let answer = timeout.run(async { Ok::<_, std::io::Error>(7) }).await;
+    /// assert_eq!(answer.ok(), Some(7));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run<F, T, X>(&self, future: F) -> TimeoutFuture<WrapErrorFuture<F>, E>
+    where
+        F: Future<Output = Result<T, X>>,
+        E: Classify<T, X> + Environment<Clock: Timer>,
+    {
+        self.run_with(CallContext::default(), future)
+    }
+
+    /// Bounds a future of which something is known: its deadline.
+    pub fn run_with<F, T, X>(&self, context: CallContext, future: F) -> TimeoutFuture<WrapErrorFuture<F>, E>
+    where
+        F: Future<Output = Result<T, X>>,
+        E: Classify<T, X> + Environment<Clock: Timer>,
+    {
+        let now = self.core.env.clock().now();
+        let watch = Watch::new(&self.core, now);
+        match self.core.allow(now, context.deadline) {
+            Ok(allowance) => {
+                TimeoutFuture::new(WrapErrorFuture::new(future), allowance, self.core.env.clock().clone(), watch)
+            }
+            Err(rejection) => TimeoutFuture::refused(rejection, self.core.env.clock().clone(), watch),
+        }
+    }
+}
+
+impl<S, E, D: Clone> Layer<S> for TimeoutLayer<E, D> {
+    type Service = Timeout<S, E, D>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Timeout::new(inner, self.core.clone(), self.carry.clone())
+    }
+}
+
+impl<E, D: Clone> Clone for TimeoutLayer<E, D> {
+    fn clone(&self) -> Self {
+        Self { core: self.core.clone(), carry: self.carry.clone() }
+    }
+}
+
+impl<E, D> fmt::Debug for TimeoutLayer<E, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimeoutLayer").field("config", &self.core.config).finish_non_exhaustive()
+    }
+}

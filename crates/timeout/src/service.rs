@@ -1,0 +1,78 @@
+use std::{
+    fmt,
+    task::{Context, Poll},
+};
+
+use seawall_core::{Attributes, CarryRejection, Classify, Clock, Env, Environment, Shared, Timer, Timestamp};
+use tower_service::Service;
+
+use crate::{
+    CarryDeadline, NotCarried, TimeoutFuture,
+    watch::{Core, Watch},
+};
+
+/// A service behind a [`TimeoutLayer`](crate::TimeoutLayer).
+///
+/// A call that is refused because its deadline is too close leaves the readiness that the inner service granted with
+/// this handle, for its next call.
+pub struct Timeout<S, E: 'static = Env, D = NotCarried> {
+    inner: S,
+    core: Shared<Core<E>>,
+    carry: D,
+}
+
+impl<S, E, D> Timeout<S, E, D> {
+    pub(crate) const fn new(inner: S, core: Shared<Core<E>>, carry: D) -> Self {
+        Self { inner, core, carry }
+    }
+
+    /// The service whose calls are bounded.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S: Clone, E, D: Clone> Clone for Timeout<S, E, D> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), core: self.core.clone(), carry: self.carry.clone() }
+    }
+}
+
+impl<S: fmt::Debug, E, D> fmt::Debug for Timeout<S, E, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeout").field("config", &self.core.config).field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, Req, E, D> Service<Req> for Timeout<S, E, D>
+where
+    S: Service<Req, Error: CarryRejection>,
+    E: Environment<Clock: Timer> + Attributes<Req> + Classify<S::Response, <S::Error as CarryRejection>::Remote>,
+    D: CarryDeadline<Req>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = TimeoutFuture<S::Future, E>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let env = &self.core.env;
+        let now = env.clock().now();
+        let mut watch = Watch::new(&self.core, now);
+        match self.core.allow(now, env.context(&request).deadline) {
+            Ok(allowance) => {
+                if allowance.until < Timestamp::MAX {
+                    self.carry.carry(&mut request, allowance.until.saturating_sub(self.core.config.reserve()));
+                }
+                let future = watch.around(|| self.inner.call(request));
+                TimeoutFuture::new(future, allowance, env.clock().clone(), watch)
+            }
+            Err(rejection) => TimeoutFuture::refused(rejection, env.clock().clone(), watch),
+        }
+    }
+}

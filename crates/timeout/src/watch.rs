@@ -1,0 +1,119 @@
+use std::any::TypeId;
+
+use seawall_core::{
+    CarryRejection, Class, Classify, Clock, Environment, NoObserver, Observer, Outcome, Rejection, Shared, Timestamp,
+};
+
+use crate::{
+    AdaptiveTimeout, TimeoutConfig,
+    config::{Allowance, Limit},
+};
+
+/// What all services and clones of one layer share.
+#[derive(Debug)]
+pub(crate) struct Core<E> {
+    pub(crate) config: TimeoutConfig,
+    pub(crate) env: E,
+    pub(crate) adaptive: Option<AdaptiveTimeout>,
+}
+
+impl<E: Environment> Core<E> {
+    pub(crate) fn new(config: TimeoutConfig, env: E) -> Self {
+        let adaptive = match config.limit() {
+            Limit::Fixed(_) => None,
+            Limit::Adaptive(config) => Some(AdaptiveTimeout::new(*config)),
+        };
+        Self { config, env, adaptive }
+    }
+
+    /// Decides on a call that begins at `now`.
+    #[inline]
+    pub(crate) fn allow(&self, now: Timestamp, deadline: Option<Timestamp>) -> Result<Allowance, Rejection> {
+        let limit = match (self.config.limit(), &self.adaptive) {
+            (Limit::Fixed(limit), _) => *limit,
+            (Limit::Adaptive(_), Some(adaptive)) => adaptive.limit(now),
+            (Limit::Adaptive(config), None) => config.ceiling(),
+        };
+        self.config.allow(limit, now, deadline)
+    }
+}
+
+/// Reports how one call ended, exactly once, where somebody wants to know. Where nobody does it counts no reference.
+#[derive(Debug)]
+pub(crate) struct Watch<E: Environment> {
+    core: Option<Shared<Core<E>>>,
+    start: Timestamp,
+    running: bool,
+}
+
+impl<E: Environment> Watch<E> {
+    #[inline]
+    pub(crate) fn new(core: &Shared<Core<E>>, start: Timestamp) -> Self {
+        let heard = TypeId::of::<E::Observer>() != TypeId::of::<NoObserver>();
+        let core = if heard || core.adaptive.is_some() { Some(core.clone()) } else { None };
+        Self { core, start, running: false }
+    }
+
+    /// Runs a piece of the call: a panic inside is reported as one.
+    #[inline]
+    pub(crate) fn around<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        if E::Observer::PER_CALL {
+            self.running = true;
+        }
+        let result = call();
+        if E::Observer::PER_CALL {
+            self.running = false;
+        }
+        result
+    }
+
+    /// The call was answered in time.
+    #[inline]
+    pub(crate) fn answered<T, X>(&mut self, result: &Result<T, X>)
+    where
+        E: Classify<T, X::Remote>,
+        X: CarryRejection,
+    {
+        let Some(core) = self.core.take() else { return };
+        if core.adaptive.is_none() && !E::Observer::PER_CALL {
+            return;
+        }
+        let outcome = match result {
+            Ok(response) => Outcome::Finished(core.env.classify(Ok(response)).class),
+            Err(error) => match error.split() {
+                Ok(remote) => Outcome::Finished(core.env.classify(Err(remote)).class),
+                Err(rejection) => Outcome::of_rejection(rejection),
+            },
+        };
+        if let Some(adaptive) = &core.adaptive {
+            if outcome == Outcome::Finished(Class::Success) {
+                let now = core.env.clock().now();
+                adaptive.record(now, now.since(self.start));
+            }
+        }
+        if E::Observer::PER_CALL {
+            core.env.observer().on_call(outcome);
+        }
+    }
+
+    /// The call was refused, or cut.
+    pub(crate) fn rejected(&mut self, rejection: &Rejection) {
+        let Some(core) = self.core.take() else { return };
+        core.env.observer().on_reject(rejection);
+        if E::Observer::PER_CALL && rejection.may_have_been_sent() {
+            core.env.observer().on_call(Outcome::TimedOut);
+        }
+    }
+}
+
+impl<E: Environment> Drop for Watch<E> {
+    #[inline]
+    fn drop(&mut self) {
+        if E::Observer::PER_CALL {
+            if let Some(core) = self.core.take() {
+                let outcome = if self.running { Outcome::Panicked } else { Outcome::Cancelled };
+                core.env.observer().on_call(outcome);
+            }
+        }
+    }
+}
