@@ -1,1 +1,48 @@
 //! Refuses the calls that a server cannot finish in time, and learns by itself how many that is.
+//!
+//! ```
+//! use seawall_load_shedder::{LoadShedderConfig, LoadShedderLayer};
+//! use tower::{Service, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = service_fn(|id: u32| async move { Ok::<_, std::io::Error>(id + 1) });
+//! let mut server = LoadShedderLayer::new(LoadShedderConfig::default()).protect(server);
+//! assert_eq!(server.ready().await?.call(1).await?, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`LoadShedder`] counts the calls under way and admits a new one while they are below a limit. The limit follows the
+//! server: [`Knee`], the default, compares the latency under load with the latency at half the load, and keeps as many
+//! calls under way as the server can use and no more. A refused call is refused at once, without a clock reading, a lock
+//! or an allocation.
+//!
+//! - Calls have one of four [criticalities](seawall_core::Criticality); the sheddable go first.
+//! - A call that is cut by a timeout or dropped counts as a latency of at least its age: a server that answers nobody in
+//!   time is seen to be slow.
+//! - The limit is at least 1 and does not grow while the server is not asked for more.
+//! - All clones of a layer and all services that it makes share one limit.
+mod aimd;
+mod config;
+mod control;
+mod error;
+mod fixed;
+mod gradient2;
+mod knee;
+mod layer;
+mod limit;
+mod shedder;
+mod tally;
+mod word;
+
+pub use aimd::{Aimd, AimdConfig};
+pub use config::LoadShedderConfig;
+pub use error::LoadShedderError;
+pub use fixed::Fixed;
+pub use gradient2::{Gradient2, Gradient2Config};
+pub use knee::Knee;
+pub use layer::{LoadShedderLayer, LoadShedderService};
+pub use limit::{LimitAlgorithm, LimitRange, Probe, Window, WindowSize};
+pub use seawall_core::{Error, Rejection, WrapErrorLayer};
+pub use shedder::{LoadShedder, Passage};

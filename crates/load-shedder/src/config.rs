@@ -1,0 +1,127 @@
+use std::time::Duration;
+
+use crate::{Knee, LimitRange, LoadShedderError};
+
+/// `Retry-After` counts whole seconds, and an overload that lasts is seen and answered well within one.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+
+/// How a [`LoadShedder`](crate::LoadShedder) with a [`Knee`] limit is built. The defaults need no tuning.
+///
+/// ```
+/// use seawall_load_shedder::{LimitRange, LoadShedderConfig};
+///
+/// let config = LoadShedderConfig::default().with_range(LimitRange::new(4, 32, 500)?);
+/// assert_eq!(config.range().initial(), 32);
+/// # Ok::<(), seawall_load_shedder::LoadShedderError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Raw", into = "Raw"))]
+pub struct LoadShedderConfig {
+    range: LimitRange,
+    retry_after: Duration,
+}
+
+impl LoadShedderConfig {
+    /// The lowest, first and highest limit. Default: 1, 16, 10,000.
+    #[must_use]
+    pub const fn with_range(mut self, range: LimitRange) -> Self {
+        self.range = range;
+        self
+    }
+
+    /// What a rejection says on when to come back. Allowed: up to an hour; default 1 s.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::RetryAfter`] when it is more than an hour.
+    pub fn with_retry_after(mut self, retry_after: Duration) -> Result<Self, LoadShedderError> {
+        if retry_after > MAX_RETRY_AFTER {
+            return Err(LoadShedderError::RetryAfter { retry_after });
+        }
+        self.retry_after = retry_after;
+        Ok(self)
+    }
+
+    /// The lowest, first and highest limit.
+    pub const fn range(&self) -> LimitRange {
+        self.range
+    }
+
+    /// What a rejection says on when to come back.
+    pub const fn retry_after(&self) -> Duration {
+        self.retry_after
+    }
+}
+
+impl Default for LoadShedderConfig {
+    fn default() -> Self {
+        Self { range: Knee::default().range(), retry_after: DEFAULT_RETRY_AFTER }
+    }
+}
+
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    min_limit: u32,
+    initial_limit: u32,
+    max_limit: u32,
+    retry_after: Duration,
+}
+
+#[cfg(feature = "serde")]
+impl Default for Raw {
+    fn default() -> Self {
+        LoadShedderConfig::default().into()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<LoadShedderConfig> for Raw {
+    fn from(config: LoadShedderConfig) -> Self {
+        let LoadShedderConfig { range, retry_after } = config;
+        Self { min_limit: range.min(), initial_limit: range.initial(), max_limit: range.max(), retry_after }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Raw> for LoadShedderConfig {
+    type Error = LoadShedderError;
+
+    fn try_from(raw: Raw) -> Result<Self, LoadShedderError> {
+        Self::default()
+            .with_range(LimitRange::new(raw.min_limit, raw.initial_limit, raw.max_limit)?)
+            .with_retry_after(raw.retry_after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_these() {
+        assert_eq!(
+            format!("{:?}", LoadShedderConfig::default()),
+            "LoadShedderConfig { range: LimitRange { min: 1, initial: 16, max: 10000 }, retry_after: 1s }"
+        );
+    }
+
+    #[test]
+    fn a_limit_of_nothing_and_limits_out_of_order_are_not_built() {
+        for (min, initial, max) in [(0, 1, 1), (2, 1, 3), (1, 3, 2), (1, 1, 65_536)] {
+            assert_eq!(LimitRange::new(min, initial, max), Err(LoadShedderError::Limits { min, initial, max }));
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_configuration_from_a_file_is_validated_and_a_misspelt_field_refused() {
+        let read = serde_json::from_str::<LoadShedderConfig>;
+
+        assert_eq!(read("{}").ok(), Some(LoadShedderConfig::default()));
+        assert!(read(r#"{"min_limit": 0}"#).is_err_and(|error| error.to_string().contains("min 0")));
+        assert!(read(r#"{"max": 1}"#).is_err());
+    }
+}

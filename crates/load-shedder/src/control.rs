@@ -1,0 +1,206 @@
+use std::time::Duration;
+
+use seawall_core::Timestamp;
+
+use crate::{LimitAlgorithm, Probe, Window, limit::MAX_LIMIT, tally::Sample};
+
+/// A probe that nobody joined, or whose last calls do not come back, is given up after this many times the latency.
+const PATIENCE: f64 = 8.0;
+/// But not before this time, so that a quiet second gives none up.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// After the latency is known to be hopeless: as if a call took this long.
+const MOST_PATIENCE: f64 = 60e9;
+/// The part of a probe's calls that must be back before it is judged without those that run late.
+const ALMOST_ALL: f64 = 0.999;
+const ENOUGH: f64 = 0.99;
+/// Given up this often in a row, a probe is judged by whoever came back: better a low base than none.
+const LAST_ATTEMPT: u32 = 3;
+
+/// What runs between windows: the algorithm, and the probe if one is under way. Behind the shedder's lock.
+#[derive(Debug)]
+pub(crate) struct Control<A> {
+    pub(crate) algorithm: A,
+    phase: Phase,
+    /// The number of the current probe; tickets of earlier ones mean nothing.
+    epoch: u32,
+    cohort: Cohort,
+    /// When the current phase of a probe is given up.
+    give_up_at: Timestamp,
+    given_up: u32,
+    last_mean: f64,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No probe runs.
+    Normal,
+    /// The limit is that of the probe; calls that are admitted join its cohort.
+    Gathering { limit: u32 },
+    /// The cohort is complete, and not back yet.
+    Returning,
+}
+
+/// What became of a call that was admitted while a probe gathered.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// It belongs to the probe, which takes more.
+    Gathering,
+    /// It completed the probe.
+    Last,
+    /// The probe had become complete in between.
+    Late,
+}
+
+/// The calls of one probe.
+#[derive(Debug, Default)]
+struct Cohort {
+    wanted: u32,
+    joined: u32,
+    back: u32,
+    samples: u32,
+    dropped: u32,
+    sum: f64,
+    squares: f64,
+}
+
+impl<A: LimitAlgorithm> Control<A> {
+    pub(crate) fn new(algorithm: A) -> Self {
+        Self {
+            algorithm,
+            phase: Phase::Normal,
+            epoch: 0,
+            cohort: Cohort::default(),
+            give_up_at: Timestamp::MAX,
+            given_up: 0,
+            last_mean: 0.0,
+        }
+    }
+
+    /// The limit in force, and whether a probe gathers its calls.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped; what is no number is 0")]
+    pub(crate) fn limit(&self) -> (u32, bool) {
+        match self.phase {
+            Phase::Gathering { limit } => (limit.clamp(1, MAX_LIMIT), true),
+            Phase::Normal | Phase::Returning => ((self.algorithm.limit().ceil() as u32).clamp(1, MAX_LIMIT), false),
+        }
+    }
+
+    /// Learns from a window, and begins a probe if one is due.
+    pub(crate) fn update(&mut self, window: &Window, now: Timestamp) {
+        self.last_mean = window.mean;
+        self.algorithm.update(window);
+        if self.phase == Phase::Returning && now >= self.give_up_at {
+            self.judge_late();
+        }
+        if self.phase == Phase::Normal {
+            if let Some(Probe { limit, calls }) = self.algorithm.probe() {
+                self.phase = Phase::Gathering { limit };
+                // 0 is the epoch of calls that belong to no probe.
+                self.epoch = self.epoch.wrapping_add(1).max(1);
+                self.cohort = Cohort { wanted: calls.max(1), ..Cohort::default() };
+                self.wait_from(now);
+            }
+        }
+    }
+
+    /// Takes a call that was admitted while a probe gathers.
+    pub(crate) fn join(&mut self, now: Timestamp) -> Joined {
+        if !matches!(self.phase, Phase::Gathering { .. }) {
+            return Joined::Late;
+        }
+        self.cohort.joined = self.cohort.joined.saturating_add(1);
+        self.wait_from(now);
+        if self.cohort.joined < self.cohort.wanted {
+            return Joined::Gathering;
+        }
+        self.phase = Phase::Returning;
+        Joined::Last
+    }
+
+    /// The number of the current probe, never 0.
+    pub(crate) const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// When the current phase of the probe is given up.
+    pub(crate) const fn give_up_at(&self) -> Timestamp {
+        self.give_up_at
+    }
+
+    /// A call that joined the probe of `epoch` is back, with its latency if that counts; whether that ended the probe.
+    pub(crate) fn back(&mut self, epoch: u32, sample: Option<Sample>) -> bool {
+        if epoch != self.epoch || self.phase == Phase::Normal {
+            return false;
+        }
+        self.cohort.back = self.cohort.back.saturating_add(1);
+        if let Some(sample) = sample {
+            self.cohort.record(sample);
+        }
+        let ended = self.phase == Phase::Returning && self.cohort.has_back(ALMOST_ALL);
+        if ended {
+            self.judge();
+        }
+        ended
+    }
+
+    /// Gives up a probe for which nobody came in for too long: those inside may never leave. Whether it did.
+    pub(crate) fn give_up_gathering(&mut self, now: Timestamp) -> bool {
+        let stalled = matches!(self.phase, Phase::Gathering { .. }) && now >= self.give_up_at;
+        if stalled {
+            self.abandon();
+        }
+        stalled
+    }
+
+    fn wait_from(&mut self, now: Timestamp) {
+        let patience = Duration::from_secs_f64((PATIENCE * self.last_mean).clamp(0.0, MOST_PATIENCE) / 1e9);
+        self.give_up_at = now.saturating_add(patience.max(LEAST_PATIENCE));
+    }
+
+    /// The time is up and some are not back.
+    fn judge_late(&mut self) {
+        let last_attempt = self.given_up.saturating_add(1) >= LAST_ATTEMPT;
+        if self.cohort.has_back(ENOUGH) || (last_attempt && self.cohort.samples > 0) {
+            self.judge();
+        } else {
+            self.abandon();
+        }
+    }
+
+    fn abandon(&mut self) {
+        self.given_up = self.given_up.saturating_add(1);
+        self.phase = Phase::Normal;
+        self.algorithm.probed(None);
+    }
+
+    fn judge(&mut self) {
+        self.given_up = 0;
+        self.phase = Phase::Normal;
+        self.algorithm.probed(self.cohort.window().as_ref());
+    }
+}
+
+impl Cohort {
+    #[expect(clippy::cast_precision_loss, reason = "a latency of 104 days is off by a nanosecond")]
+    fn record(&mut self, sample: Sample) {
+        let nanos = sample.nanos as f64;
+        self.dropped = self.dropped.saturating_add(sample.dropped.into());
+        self.samples = self.samples.saturating_add(1);
+        self.sum += nanos;
+        self.squares += nanos * nanos;
+    }
+
+    fn has_back(&self, part: f64) -> bool {
+        f64::from(self.back) >= part * f64::from(self.wanted)
+    }
+
+    fn window(&self) -> Option<Window> {
+        if self.samples == 0 {
+            return None;
+        }
+        let samples = f64::from(self.samples);
+        let mean = (self.sum / samples).max(1.0);
+        let relative_variance = (self.squares / samples / (mean * mean) - 1.0).max(0.0);
+        Some(Window::new(self.samples, mean, relative_variance, self.joined).with_dropped(self.dropped))
+    }
+}

@@ -1,0 +1,61 @@
+use std::time::Duration;
+
+use crate::limit::MAX_LIMIT;
+
+/// A load shedder that cannot be built as asked.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadShedderError {
+    /// The limits are out of order or out of range.
+    #[error("limits are min {min}, initial {initial}, max {max}; allowed are 1 ≤ min ≤ initial ≤ max ≤ {MAX_LIMIT}")]
+    Limits {
+        /// The lowest limit given.
+        min: u32,
+        /// The first limit given.
+        initial: u32,
+        /// The highest limit given.
+        max: u32,
+    },
+    /// The factor of a decrease is outside its range.
+    #[error("backoff_ratio is {backoff_ratio}; allowed are 0.5 to 0.99")]
+    BackoffRatio {
+        /// The value given.
+        backoff_ratio: f64,
+    },
+    /// The latency that counts as a drop is zero.
+    #[error("timeout is {timeout:?}; allowed is any time above 0s")]
+    Timeout {
+        /// The value given.
+        timeout: Duration,
+    },
+    /// The smoothing is outside its range.
+    #[error("smoothing is {smoothing}; allowed are 0.001 to 1")]
+    Smoothing {
+        /// The value given.
+        smoothing: f64,
+    },
+    /// The tolerated rise of the latency is outside its range.
+    #[error("tolerance is {tolerance}; allowed are 1 to 10")]
+    Tolerance {
+        /// The value given.
+        tolerance: f64,
+    },
+    /// The span of the long average is outside its range.
+    #[error("long_window is {long_window} samples; allowed are 10 to 1000000")]
+    LongWindow {
+        /// The value given.
+        long_window: u32,
+    },
+    /// The latency average knows no samples to be spared from queueing.
+    #[error("queue_size is {queue_size}; allowed are 1 to 1000")]
+    QueueSize {
+        /// The value given.
+        queue_size: u32,
+    },
+    /// The advice on when to come back is too long to be one.
+    #[error("retry_after is {retry_after:?}; allowed are 0s to 1h")]
+    RetryAfter {
+        /// The value given.
+        retry_after: Duration,
+    },
+}

@@ -1,0 +1,140 @@
+use crate::{LimitAlgorithm, LimitRange, LoadShedderError, Window};
+
+/// The long average starts as the plain mean of this many windows.
+const WARM_UP: u32 = 10;
+/// A long average above this many times the latency of the hour is out of date, and sinks faster.
+const STALE: f64 = 2.0;
+const STALE_DECAY: f64 = 0.95;
+
+/// How a [`Gradient2`] limit moves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gradient2Config {
+    range: LimitRange,
+    smoothing: f64,
+    tolerance: f64,
+    long_window: u32,
+    queue_size: u32,
+}
+
+impl Gradient2Config {
+    /// A limit within `range`. Default: 20 to 200, first 20.
+    #[must_use]
+    pub const fn with_range(mut self, range: LimitRange) -> Self {
+        self.range = range;
+        self
+    }
+
+    /// How much of a new limit is taken over at once. Allowed: .001 to 1, default .2.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::Smoothing`] outside that range.
+    pub fn with_smoothing(mut self, smoothing: f64) -> Result<Self, LoadShedderError> {
+        if !(0.001..=1.0).contains(&smoothing) {
+            return Err(LoadShedderError::Smoothing { smoothing });
+        }
+        self.smoothing = smoothing;
+        Ok(self)
+    }
+
+    /// The latency may be so many times the long average before the limit sinks. Allowed: 1 to 10, default 1.5.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::Tolerance`] outside that range.
+    pub fn with_tolerance(mut self, tolerance: f64) -> Result<Self, LoadShedderError> {
+        if !(1.0..=10.0).contains(&tolerance) {
+            return Err(LoadShedderError::Tolerance { tolerance });
+        }
+        self.tolerance = tolerance;
+        Ok(self)
+    }
+
+    /// The span of the long average, in windows. Allowed: 10 to 1,000,000, default 600.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::LongWindow`] outside that range.
+    pub const fn with_long_window(mut self, long_window: u32) -> Result<Self, LoadShedderError> {
+        if long_window < 10 || long_window > 1_000_000 {
+            return Err(LoadShedderError::LongWindow { long_window });
+        }
+        self.long_window = long_window;
+        Ok(self)
+    }
+
+    /// How many calls may queue in the server. Allowed: 1 to 1,000, default 4.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::QueueSize`] outside that range.
+    pub const fn with_queue_size(mut self, queue_size: u32) -> Result<Self, LoadShedderError> {
+        if queue_size == 0 || queue_size > 1_000 {
+            return Err(LoadShedderError::QueueSize { queue_size });
+        }
+        self.queue_size = queue_size;
+        Ok(self)
+    }
+}
+
+impl Default for Gradient2Config {
+    fn default() -> Self {
+        Self {
+            range: LimitRange::of_constants(20, 20, 200),
+            smoothing: 0.2,
+            tolerance: 1.5,
+            long_window: 600,
+            queue_size: 4,
+        }
+    }
+}
+
+/// Compares the latency of each window with a long average of it. A lasting overload becomes the average; kept for
+/// comparison.
+///
+/// # Source
+/// The algorithm of that name in Netflix' concurrency-limits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gradient2 {
+    config: Gradient2Config,
+    limit: f64,
+    long: f64,
+    windows: u32,
+}
+
+impl Gradient2 {
+    /// The limit before anything is known.
+    pub fn new(config: Gradient2Config) -> Self {
+        Self { limit: config.range.initial().into(), config, long: 0.0, windows: 0 }
+    }
+
+    /// Adds to the long average and returns it.
+    fn average(&mut self, latency: f64) -> f64 {
+        if self.windows < WARM_UP {
+            let before = f64::from(self.windows);
+            self.windows = self.windows.saturating_add(1);
+            self.long = (self.long * before + latency) / (before + 1.0);
+        } else {
+            let factor = 2.0 / (f64::from(self.config.long_window) + 1.0);
+            self.long = self.long * (1.0 - factor) + latency * factor;
+        }
+        self.long
+    }
+}
+
+impl LimitAlgorithm for Gradient2 {
+    fn limit(&self) -> f64 {
+        self.limit
+    }
+
+    fn update(&mut self, window: &Window) {
+        let latency = window.mean.max(1.0);
+        let long = self.average(latency);
+        if long / latency > STALE {
+            self.long *= STALE_DECAY;
+        }
+        if f64::from(window.max_in_flight) < self.limit / 2.0 {
+            return;
+        }
+        let gradient = (self.config.tolerance * long / latency).clamp(0.5, 1.0);
+        let next = self.limit * gradient + f64::from(self.config.queue_size);
+        let smoothed = self.limit * (1.0 - self.config.smoothing) + next * self.config.smoothing;
+        self.limit = self.config.range.clamp(smoothed);
+    }
+}

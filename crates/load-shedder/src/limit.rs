@@ -1,0 +1,156 @@
+use std::time::Duration;
+
+use crate::LoadShedderError;
+
+/// The largest limit that a shedder can have: 16 bits of its word.
+pub(crate) const MAX_LIMIT: u32 = 65_535;
+
+/// What a limit may be: lowest, first and highest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitRange {
+    min: u32,
+    initial: u32,
+    max: u32,
+}
+
+impl LimitRange {
+    /// A range in which `1 ≤ min ≤ initial ≤ max ≤ 65,535`. A limit of 0 could never learn that the server has
+    /// recovered.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::Limits`] otherwise.
+    pub const fn new(min: u32, initial: u32, max: u32) -> Result<Self, LoadShedderError> {
+        if 1 <= min && min <= initial && initial <= max && max <= MAX_LIMIT {
+            Ok(Self { min, initial, max })
+        } else {
+            Err(LoadShedderError::Limits { min, initial, max })
+        }
+    }
+
+    pub(crate) const fn of_constants(min: u32, initial: u32, max: u32) -> Self {
+        Self { min, initial, max }
+    }
+
+    /// The lowest limit.
+    pub const fn min(&self) -> u32 {
+        self.min
+    }
+
+    /// The limit before anything is known.
+    pub const fn initial(&self) -> u32 {
+        self.initial
+    }
+
+    /// The highest limit.
+    pub const fn max(&self) -> u32 {
+        self.max
+    }
+
+    pub(crate) fn clamp(&self, limit: f64) -> f64 {
+        // A comparison with NaN is false: it becomes the lowest limit.
+        if limit > f64::from(self.max) {
+            self.max.into()
+        } else if limit > f64::from(self.min) {
+            limit
+        } else {
+            self.min.into()
+        }
+    }
+}
+
+/// What a number of calls in a row showed of the server.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Window {
+    /// How many calls.
+    pub samples: u32,
+    /// Their mean latency, from admission to completion, in nanoseconds.
+    pub mean: f64,
+    /// The variance of their latencies over the square of the mean: 1 for exponential ones, 0 for equal ones.
+    pub relative_variance: f64,
+    /// The most calls that were under way at once.
+    pub max_in_flight: u32,
+    /// How many of them were cut by a timeout, or by a caller who had waited longer than the mean.
+    pub dropped: u32,
+}
+
+impl Window {
+    /// The window of a single call.
+    #[expect(clippy::cast_precision_loss, reason = "a latency of 104 days is off by a nanosecond")]
+    pub const fn of_one(latency: Duration, in_flight: u32, dropped: bool) -> Self {
+        Self {
+            samples: 1,
+            mean: latency.as_nanos() as f64,
+            relative_variance: 0.0,
+            max_in_flight: in_flight,
+            dropped: dropped as u32,
+        }
+    }
+
+    /// The window of many calls.
+    pub const fn new(samples: u32, mean: f64, relative_variance: f64, max_in_flight: u32) -> Self {
+        Self { samples, mean, relative_variance, max_in_flight, dropped: 0 }
+    }
+
+    /// The same, but so many of the calls were cut.
+    #[must_use]
+    pub const fn with_dropped(mut self, dropped: u32) -> Self {
+        self.dropped = dropped;
+        self
+    }
+
+    /// Whether most calls were cut: then the mean says how long callers wait, not how long the server takes.
+    pub(crate) const fn is_mostly_dropped(&self) -> bool {
+        self.dropped > self.samples / 2
+    }
+}
+
+/// When a window ends: after `full` samples, or after `at_most` once there are `enough`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a rule with three parts; a fourth would be another rule")]
+pub struct WindowSize {
+    /// This many samples close a window whatever the time.
+    pub full: u32,
+    /// This many close it when its time is over.
+    pub enough: u32,
+    /// The time after which `enough` samples will do.
+    pub at_most: Duration,
+}
+
+/// A look at the server under less load: the limit is lowered, and the next calls that are admitted under it are
+/// followed to their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a limit and a number of calls")]
+pub struct Probe {
+    /// The limit while the calls of the probe are admitted.
+    pub limit: u32,
+    /// How many calls.
+    pub calls: u32,
+}
+
+/// Finds out how many calls a server should have under way: the decision behind a [`LoadShedder`](crate::LoadShedder).
+///
+/// Fed once per window, never per call. It has no clock and takes no lock; what it says at the edges (no samples, zero
+/// latency, numbers that are none) is within its range.
+pub trait LimitAlgorithm: Send + 'static {
+    /// The limit; the shedder rounds it down, and up to 1.
+    fn limit(&self) -> f64;
+
+    /// How long the next window should be. Default: at least 10 samples, and a second unless there are 1,000.
+    fn window_size(&self) -> WindowSize {
+        WindowSize { full: 1_000, enough: 10, at_most: Duration::from_secs(1) }
+    }
+
+    /// Learns from a window.
+    fn update(&mut self, window: &Window);
+
+    /// Whether to look at the server under less load next. Asked after each window while no probe runs.
+    fn probe(&self) -> Option<Probe> {
+        None
+    }
+
+    /// Learns from a probe; `None` when it came to nothing.
+    fn probed(&mut self, probe: Option<&Window>) {
+        let _ = probe;
+    }
+}

@@ -1,0 +1,135 @@
+use seawall_core::{
+    Stripes,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+};
+
+use crate::Window;
+
+/// The count of samples stands above the sum of their latencies, in one word, so that a mean is never torn.
+const COUNT_SHIFT: u32 = 48;
+const SUM: u64 = (1 << COUNT_SHIFT) - 1;
+/// Latencies are summed in units of 16 ns: 65,535 of the longest fit below the count.
+const UNIT_SHIFT: u32 = 4;
+/// Longer latencies count as this, 64 s.
+const LONGEST: u64 = 64_000_000_000 >> UNIT_SHIFT;
+
+/// The samples of one window, one stripe per core.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    stripes: Stripes<Stripe>,
+}
+
+/// The latency that a call counts with.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) nanos: u64,
+    /// It was cut: it would have taken longer.
+    pub(crate) dropped: bool,
+}
+
+#[derive(Debug, Default)]
+struct Stripe {
+    count_and_sum: AtomicU64,
+    /// The sum of the squares, as the bits of a float.
+    squares: AtomicU64,
+    max_in_flight: AtomicU32,
+    dropped: AtomicU32,
+}
+
+impl Tally {
+    #[inline]
+    pub(crate) fn record(&self, sample: Sample, in_flight: u32) {
+        let stripe = self.stripes.mine();
+        let units = (sample.nanos >> UNIT_SHIFT).min(LONGEST);
+        stripe.count_and_sum.fetch_add((1 << COUNT_SHIFT) | units, Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "below 2³²: exact")]
+        let square = (units as f64) * (units as f64);
+        let mut seen = stripe.squares.load(Relaxed);
+        while let Err(newer) =
+            stripe.squares.compare_exchange_weak(seen, (f64::from_bits(seen) + square).to_bits(), Relaxed, Relaxed)
+        {
+            seen = newer;
+        }
+        stripe.raise(in_flight);
+        if sample.dropped {
+            stripe.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// So many calls were under way, or as good as.
+    #[inline]
+    pub(crate) fn note_in_flight(&self, in_flight: u32) {
+        self.stripes.mine().raise(in_flight);
+    }
+
+    /// How many samples there are.
+    pub(crate) fn samples(&self) -> u32 {
+        self.stripes.iter().map(|stripe| count(stripe.count_and_sum.load(Relaxed))).fold(0, u32::saturating_add)
+    }
+
+    /// The window so far; the next one begins. `None` when it has no samples.
+    #[expect(clippy::cast_precision_loss, reason = "sums of latencies, for a mean")]
+    pub(crate) fn take(&self) -> Option<Window> {
+        let (mut samples, mut sum, mut squares, mut max_in_flight, mut dropped) = (0_u32, 0.0, 0.0, 0, 0_u32);
+        for stripe in self.stripes.iter() {
+            let word = stripe.count_and_sum.swap(0, Relaxed);
+            samples = samples.saturating_add(count(word));
+            sum += (word & SUM) as f64;
+            squares += f64::from_bits(stripe.squares.swap(0, Relaxed));
+            max_in_flight = max_in_flight.max(stripe.max_in_flight.swap(0, Relaxed));
+            dropped = dropped.saturating_add(stripe.dropped.swap(0, Relaxed));
+        }
+        if samples == 0 {
+            return None;
+        }
+        let mean = (sum / f64::from(samples)).max(f64::MIN_POSITIVE);
+        let relative_variance = (squares / f64::from(samples) / (mean * mean) - 1.0).max(0.0);
+        let nanos = mean * f64::from(1_u32 << UNIT_SHIFT);
+        Some(Window::new(samples, nanos, relative_variance, max_in_flight).with_dropped(dropped))
+    }
+}
+
+impl Stripe {
+    #[inline]
+    fn raise(&self, in_flight: u32) {
+        if self.max_in_flight.load(Relaxed) < in_flight {
+            self.max_in_flight.fetch_max(in_flight, Relaxed);
+        }
+    }
+}
+
+const fn count(word: u64) -> u32 {
+    (word >> COUNT_SHIFT) as u32
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use super::*;
+
+    const fn answered(nanos: u64) -> Sample {
+        Sample { nanos, dropped: false }
+    }
+
+    #[test]
+    fn a_window_has_the_mean_and_the_spread_of_its_samples() {
+        let tally = Tally::default();
+        tally.record(answered(1_600), 3);
+        tally.record(Sample { nanos: 4_800, dropped: true }, 2);
+
+        assert_eq!(tally.samples(), 2);
+        assert_eq!(tally.take(), Some(Window::new(2, 3_200.0, 0.25, 3).with_dropped(1)));
+        assert_eq!(tally.take(), None);
+    }
+
+    #[test]
+    fn the_longest_latencies_do_not_reach_the_count() {
+        let tally = Tally::default();
+        for _ in 0..1_000 {
+            tally.record(answered(u64::MAX), u32::MAX);
+        }
+
+        let window = tally.take().unwrap();
+
+        assert_eq!((window.samples, window.mean), (1_000, 64e9));
+    }
+}

@@ -1,0 +1,192 @@
+use seawall_core::sync::{
+    CachePadded,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+const LIMIT_SHIFT: u32 = 20;
+const PROBING: u64 = 1 << 36;
+const ENDED_SHIFT: u32 = 37;
+const IN_FLIGHT: u64 = (1 << LIMIT_SHIFT) - 1;
+const LIMIT: u64 = 0xFFFF << LIMIT_SHIFT;
+/// The count of ended calls has what is left of the word.
+const ENDED_BITS: u32 = u64::BITS - ENDED_SHIFT;
+
+/// The calls under way (20 bits), the limit (16), whether a probe gathers its calls (1), and how many calls have ended,
+/// modulo 2²⁷: all that a call needs to know, moved in one step.
+///
+/// Every access is relaxed: the word counts, it guards no other memory.
+#[derive(Debug)]
+pub(crate) struct Word {
+    word: CachePadded<AtomicU64>,
+}
+
+/// What the word said at one moment.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen(u64);
+
+/// A count of ended calls, modulo 2²⁷.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended(u32);
+
+impl Seen {
+    #[inline]
+    pub(crate) const fn in_flight(self) -> u32 {
+        (self.0 & IN_FLIGHT) as u32
+    }
+
+    #[inline]
+    pub(crate) const fn limit(self) -> u32 {
+        ((self.0 & LIMIT) >> LIMIT_SHIFT) as u32
+    }
+
+    #[inline]
+    pub(crate) const fn is_probing(self) -> bool {
+        self.0 & PROBING != 0
+    }
+
+    #[inline]
+    pub(crate) const fn ended(self) -> Ended {
+        Ended((self.0 >> ENDED_SHIFT) as u32)
+    }
+}
+
+impl Ended {
+    const MASK: u32 = (1 << ENDED_BITS) - 1;
+    /// Differences below this are "later", others "earlier".
+    const HORIZON: u32 = 1 << (ENDED_BITS - 1);
+    /// So many calls on is never reached before it is changed, and not yet the past.
+    pub(crate) const FAR: u32 = Self::HORIZON / 2;
+
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits & Self::MASK)
+    }
+
+    pub(crate) const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) const fn plus(self, calls: u32) -> Self {
+        Self(self.0.wrapping_add(calls) & Self::MASK)
+    }
+
+    /// Whether `self` is `mark` or up to 2²⁶ calls later.
+    #[inline]
+    pub(crate) const fn has_reached(self, mark: Self) -> bool {
+        self.0.wrapping_sub(mark.0) & Self::MASK < Self::HORIZON
+    }
+}
+
+impl Word {
+    pub(crate) fn new(limit: u32) -> Self {
+        Self { word: CachePadded::new(AtomicU64::new(u64::from(limit) << LIMIT_SHIFT)) }
+    }
+
+    /// One more under way, if fewer are than `share` of the limit; what the word said before.
+    #[inline]
+    pub(crate) fn enter(&self, share: impl Fn(u32) -> u32) -> Result<Seen, Seen> {
+        let mut seen = self.word.load(Relaxed);
+        loop {
+            if Seen(seen).in_flight() >= share(Seen(seen).limit()) {
+                return Err(Seen(seen));
+            }
+            match self.word.compare_exchange_weak(seen, seen.wrapping_add(1), Relaxed, Relaxed) {
+                Ok(_) => return Ok(Seen(seen)),
+                Err(newer) => seen = newer,
+            }
+        }
+    }
+
+    /// One less under way, one more ended; what the word said before.
+    #[inline]
+    pub(crate) fn leave(&self) -> Seen {
+        // The count of ended calls is at the top, so that its carry falls off the word.
+        Seen(self.word.fetch_add((1 << ENDED_SHIFT) - 1, Relaxed))
+    }
+
+    /// Another limit, and whether a probe gathers its calls.
+    pub(crate) fn set(&self, limit: u32, probing: bool) {
+        let fields = u64::from(limit) << LIMIT_SHIFT | if probing { PROBING } else { 0 };
+        let _ = self.word.fetch_update(Relaxed, Relaxed, |seen| Some(seen & !(LIMIT | PROBING) | fields));
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        Seen(self.word.load(Relaxed))
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_of_the_word_do_not_touch() {
+        let word = Word::new(65_535);
+        word.word.fetch_or(u64::from(Ended::MASK) << ENDED_SHIFT, Relaxed);
+
+        assert!(word.enter(|limit| limit).is_ok());
+        word.set(1, true);
+        let before = word.leave();
+
+        assert_eq!((before.in_flight(), before.limit(), before.is_probing()), (1, 1, true));
+        assert_eq!(before.ended().to_bits(), Ended::MASK);
+        let after = word.seen();
+        assert_eq!((after.in_flight(), after.limit(), after.ended().to_bits()), (0, 1, 0));
+    }
+
+    #[test]
+    fn a_mark_is_reached_across_the_wrap_of_the_count() {
+        let before_wrap = Ended::from_bits(Ended::MASK);
+
+        assert!(before_wrap.plus(5).has_reached(before_wrap));
+        assert!(!before_wrap.has_reached(before_wrap.plus(5)));
+    }
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    #[test]
+    fn no_call_enters_above_the_limit_and_none_is_counted_wrong() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let word = Arc::new(Word::new(1));
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let word = Arc::clone(&word);
+                    thread::spawn(move || {
+                        let entered = word.enter(|limit| limit).is_ok();
+                        if entered {
+                            assert_eq!(word.leave().in_flight(), 1);
+                        }
+                        entered
+                    })
+                })
+                .collect();
+            let entered = threads.into_iter().map(|thread| u32::from(thread.join().unwrap())).sum::<u32>();
+            assert!(entered >= 1);
+            assert_eq!((word.seen().in_flight(), word.seen().ended().to_bits()), (0, entered));
+        });
+    }
+
+    #[test]
+    fn a_new_limit_keeps_the_calls_that_come_and_go_meanwhile() {
+        loom::model(|| {
+            let word = Arc::new(Word::new(2));
+            word.enter(|limit| limit).unwrap();
+            let other = Arc::clone(&word);
+            let goes = thread::spawn(move || other.leave().in_flight());
+            word.set(1, true);
+            let entered = word.enter(|limit| limit);
+            let before = goes.join().unwrap();
+            let seen = word.seen();
+            assert_eq!((seen.limit(), seen.is_probing(), seen.ended().to_bits()), (1, true, 1));
+            assert_eq!(seen.in_flight(), u32::from(entered.is_ok()));
+            assert!(before == 1 || before == 2);
+        });
+    }
+}
