@@ -47,10 +47,7 @@ const BARS: &[(&str, Bar)] = &[
         "stack/client",
         Bar {
             instructions: None,
-            peers: &[
-                ("tower three", 0.75),
-                ("tower-resilience TimeLimiter > Retry > CircuitBreaker > Bulkhead", 6.0),
-            ],
+            peers: &[("tower three", 0.75), ("tower-resilience TimeLimiter > Retry > CircuitBreaker > Bulkhead", 6.0)],
             peers_two_threads: &[],
         },
     ),
@@ -80,7 +77,10 @@ pub fn missed(row: &Row, measured: &Measured, instructions: Option<f64>) -> Vec<
     let mut missed = Vec::new();
     let ours = !row.name.starts_with("floor/");
     if ours && measured.allocs > 0.0 {
-        missed.push(Missed { fatal: true, text: format!("{}: {} allocations per call, bar 0", row.name, measured.allocs) });
+        missed.push(Missed {
+            fatal: true,
+            text: format!("{}: {} allocations per call, bar 0", row.name, measured.allocs),
+        });
     }
     let Some((_, bar)) = BARS.iter().find(|(name, _)| *name == row.name) else { return missed };
     if let (Some(count), Some(most)) = (instructions, bar.instructions) {
@@ -88,7 +88,8 @@ pub fn missed(row: &Row, measured: &Measured, instructions: Option<f64>) -> Vec<
             missed.push(Missed { fatal: true, text: format!("{}: {count:.0} instructions, bar {most}", row.name) });
         }
     }
-    let sides = [(&measured.peers, bar.peers, ""), (&measured.peers_two_threads, bar.peers_two_threads, " on two threads")];
+    let sides =
+        [(&measured.peers, bar.peers, ""), (&measured.peers_two_threads, bar.peers_two_threads, " on two threads")];
     for (ratios, bars, threads) in sides {
         for (peer, least) in bars {
             let ratio = ratios.iter().find(|(name, _)| name == peer).map_or(0.0, |(_, ratio)| *ratio);

@@ -89,9 +89,8 @@ fn run(rows: &[Row], arguments: &Arguments, runtime: &tokio::runtime::Handle) ->
     let mut missed = Vec::new();
     for row in rows.iter().filter(|row| row.name.contains(&arguments.only)) {
         let measured = measure::row(row, &rows::BARE, Effort::FULL, runtime);
-        let instructions = instructions::per_call(row.name).map(|count| {
-            if row.over_bare_call { count - bare.unwrap_or(0.0) } else { count }
-        });
+        let instructions = instructions::per_call(row.name)
+            .map(|count| if row.over_bare_call { count - bare.unwrap_or(0.0) } else { count });
         if arguments.json {
             println!("{}", report::json(row, &measured, instructions));
         } else {

@@ -117,8 +117,7 @@ pub fn row(row: &Row, bare: &Side, effort: Effort, runtime: &tokio::runtime::Han
     let (mut own, mut scaling) = (Vec::new(), Vec::new());
     let mut ratios = vec![(Vec::new(), Vec::new()); peers.len()];
     for _ in 0..effort.rounds {
-        let (base, base_both) =
-            if row.over_bare_call { (floor.alone(), floor.together(runtime)) } else { (0.0, 0.0) };
+        let (base, base_both) = if row.over_bare_call { (floor.alone(), floor.together(runtime)) } else { (0.0, 0.0) };
         let (alone, both) = (ours.alone(), ours.together(runtime));
         let (net, net_both) = (over(alone, base), over(both, base_both));
         own.push(net);

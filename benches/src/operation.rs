@@ -87,3 +87,11 @@ impl Service<u64> for Leaf {
         ready(Ok(request))
     }
 }
+
+/// What valid settings build.
+///
+/// # Panics
+/// When they are not valid after all.
+pub fn built<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| unreachable!("the settings of a row are valid: {error}"))
+}

@@ -1,5 +1,7 @@
 //! The rows: their names are fixed, so that runs can be compared over time.
 
+mod bulkhead;
+mod circuit_breaker;
 mod floor;
 mod peers;
 
@@ -39,7 +41,12 @@ pub struct Row {
 
 /// All rows, in the order in which they are printed.
 pub fn all() -> Vec<Row> {
-    floor::rows()
+    [floor::rows(), circuit_breaker::rows(), bulkhead::rows()].concat()
+}
+
+/// The row of a layer: what it costs over the bare call.
+fn layer_row(name: &'static str, clock: &'static str, make: fn() -> Box<dyn Operation>, peers: Vec<Side>) -> Row {
+    Row { name, clock, over_bare_call: true, ours: Side { name: "seawall", make }, peers }
 }
 
 /// The row of the bare call.

@@ -69,8 +69,10 @@ macro_rules! seatbelt_stack {
     };
 }
 
-pub(super) const SEATBELT_BREAKER: Side =
-    side!("seatbelt breaker", Calls(ServiceBuilder::new().layer(seatbelt_breaker!(&seatbelt_context())).service(Leaf::default())));
+pub(super) const SEATBELT_BREAKER: Side = side!(
+    "seatbelt breaker",
+    Calls(ServiceBuilder::new().layer(seatbelt_breaker!(&seatbelt_context())).service(Leaf::default()))
+);
 
 pub(super) const SEATBELT_STACK: Side =
     side!("seatbelt Timeout > Retry > Breaker", Calls(seatbelt_stack!(&seatbelt_context(), Leaf::default())));
@@ -175,7 +177,8 @@ pub(super) const TOWER_THREE: Side = side!(
 pub(super) const RESILIENCE_STACK: Side = side!("tower-resilience TimeLimiter > Retry > CircuitBreaker > Bulkhead", {
     let unreachable = || unreachable!("valid settings");
     let breaker = CircuitBreakerLayer::builder().build().unwrap_or_else(|_| unreachable());
-    let bulkhead = BulkheadLayer::builder().max_concurrent_calls(PLACES).build().unwrap_or_else(|_| unreachable!("valid"));
+    let bulkhead =
+        BulkheadLayer::builder().max_concurrent_calls(PLACES).build().unwrap_or_else(|_| unreachable!("valid"));
     let bulkhead = bulkhead.layer(Leaf::default());
     Calls(TimeLimiterLayer::builder().timeout_duration(LONG).build().layer(breaker.layer(bulkhead)))
 });

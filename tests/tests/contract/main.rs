@@ -4,3 +4,4 @@
 
 mod axum;
 mod bulkhead;
+mod circuit_breaker;

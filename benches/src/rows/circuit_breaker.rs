@@ -1,0 +1,101 @@
+//! The circuit breaker beside seatbelt's, tower-resilience's and recloser.
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use seawall::{
+    circuit_breaker::{BreakerConfig, CircuitBreakerLayer, Window},
+    core::{Class, Clock, MonotonicClock, Outcome},
+};
+use tower::Service;
+
+use super::{Row, layer_row, peers};
+use crate::operation::{Calls, Failed, Leaf, Operation, built};
+
+/// Calls that are in the window before the row that is named after them is measured.
+const MILLION: u32 = 1_000_000;
+
+fn by_time() -> CircuitBreakerLayer {
+    CircuitBreakerLayer::new(BreakerConfig::default())
+}
+
+fn by_count() -> CircuitBreakerLayer {
+    CircuitBreakerLayer::new(built(BreakerConfig::builder().window(Window::Calls(100)).build()))
+}
+
+/// Every twentieth call fails, far below the threshold.
+#[derive(Clone)]
+struct SometimesFails {
+    calls: u64,
+}
+
+impl Service<u64> for SometimesFails {
+    type Response = u64;
+    type Error = Failed;
+    type Future = std::future::Ready<Result<u64, Failed>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u64) -> Self::Future {
+        self.calls = self.calls.wrapping_add(1);
+        std::future::ready(if self.calls % 20 == 0 { Err(Failed::default()) } else { Ok(request) })
+    }
+}
+
+/// What a thousand calls, one of them failed, leave behind: the window is looked at from here on.
+fn filled(layer: CircuitBreakerLayer, calls: u32) -> CircuitBreakerLayer {
+    let now = MonotonicClock.now();
+    for call in 0..calls {
+        if let Ok(ticket) = layer.gate().try_admit(now) {
+            let class = if call % 1_000 == 0 { Class::Failure } else { Class::Success };
+            layer.gate().record(ticket, Outcome::Finished(class), Duration::ZERO, now);
+        }
+    }
+    layer
+}
+
+fn open() -> CircuitBreakerLayer {
+    let layer = by_time();
+    layer.gate().force_open(MonotonicClock.now());
+    layer
+}
+
+fn closed() -> Box<dyn Operation> {
+    Box::new(Calls(by_time().protect(Leaf::default())))
+}
+
+fn closed_leaked() -> Box<dyn Operation> {
+    Box::new(Calls(by_time().leak().protect(Leaf::default())))
+}
+
+fn closed_by_count() -> Box<dyn Operation> {
+    Box::new(Calls(by_count().protect(Leaf::default())))
+}
+
+fn with_failures() -> Box<dyn Operation> {
+    Box::new(Calls(by_time().protect(SometimesFails { calls: 0 })))
+}
+
+fn million_in_window() -> Box<dyn Operation> {
+    Box::new(Calls(filled(by_time(), MILLION).protect(Leaf::default())))
+}
+
+fn refusing() -> Box<dyn Operation> {
+    Box::new(Calls(open().protect(Leaf::default())))
+}
+
+pub(super) fn rows() -> Vec<Row> {
+    let peers = || vec![peers::SEATBELT_BREAKER, peers::RESILIENCE_BREAKER, peers::RECLOSER];
+    vec![
+        layer_row("circuit-breaker/closed", "own", closed, peers()),
+        layer_row("circuit-breaker/closed-leaked", "own", closed_leaked, peers()),
+        layer_row("circuit-breaker/closed-count-window", "own", closed_by_count, peers()),
+        layer_row("circuit-breaker/closed-with-failures", "own", with_failures, Vec::new()),
+        layer_row("circuit-breaker/closed-1m-in-window", "own", million_in_window, Vec::new()),
+        Row { over_bare_call: false, ..layer_row("circuit-breaker/open", "none", refusing, Vec::new()) },
+    ]
+}
