@@ -129,7 +129,7 @@ where
                 StateProjection::Driving { parked, guard } => {
                     match ready!(guard.around(|| <G::Wait as Readiness<S, Req>>::drive(parked, cx))) {
                         Ok(future) => {
-                            let guard = std::mem::replace(guard, Guard::disarmed());
+                            let guard = guard.take();
                             state.set(State::Calling { future, guard });
                         }
                         Err(error) => return Poll::Ready(end(guard, Err(error))),
@@ -167,7 +167,6 @@ where
     E: Serves<Req, Res, Err>,
     Err: CarryRejection,
 {
-    let mut guard = std::mem::replace(guard, Guard::disarmed());
     let outcome = guard.judge(&result);
     match result {
         Ok(response) => Ok(E::Settle::settle(guard, outcome, response)),

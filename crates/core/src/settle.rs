@@ -8,8 +8,12 @@ pub trait Settle<Res> {
     /// The response that the caller gets: one that holds the guard, where the call goes on.
     type Response<G: Gate, E: Environment>;
 
-    /// Takes over the guard of a call whose answer was judged as `outcome`.
-    fn settle<G: Gate, E: Environment>(guard: Guard<G, E>, outcome: Outcome, response: Res) -> Self::Response<G, E>;
+    /// Ends a call whose answer was judged as `outcome`, or takes its guard over with [`Guard::take`].
+    fn settle<G: Gate, E: Environment>(
+        guard: &mut Guard<G, E>,
+        outcome: Outcome,
+        response: Res,
+    ) -> Self::Response<G, E>;
 }
 
 /// The default: a call ends with its response.
@@ -20,7 +24,7 @@ impl<Res> Settle<Res> for AtHead {
     type Response<G: Gate, E: Environment> = Res;
 
     #[inline]
-    fn settle<G: Gate, E: Environment>(mut guard: Guard<G, E>, outcome: Outcome, response: Res) -> Res {
+    fn settle<G: Gate, E: Environment>(guard: &mut Guard<G, E>, outcome: Outcome, response: Res) -> Res {
         guard.settle(outcome);
         response
     }

@@ -20,11 +20,11 @@ impl<B: Body> Settle<Response<B>> for AtBodyEnd {
     type Response<G: Gate, E: Environment> = Response<GuardedBody<B, G, E>>;
 
     fn settle<G: Gate, E: Environment>(
-        guard: Guard<G, E>,
+        guard: &mut Guard<G, E>,
         outcome: Outcome,
         response: Response<B>,
     ) -> Self::Response<G, E> {
-        let mut held = Held { head: guard.now(), guard, outcome };
+        let mut held = Held { head: guard.now(), guard: guard.take(), outcome };
         if response.body().is_end_stream() {
             held.settle();
         }
