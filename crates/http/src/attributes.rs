@@ -46,6 +46,17 @@ impl<B> Attributes<Request<B>> for HttpAttributes {
     }
 }
 
+/// A `reqwest::Request` has no extensions: criticality and idempotency come from its headers and its method.
+#[cfg(feature = "reqwest")]
+impl Attributes<reqwest::Request> for HttpAttributes {
+    fn context(&self, request: &reqwest::Request) -> CallContext {
+        let headers = request.headers();
+        let idempotent = is_idempotent(request.method()) || headers.contains_key(IDEMPOTENCY_KEY_HEADER);
+        let criticality = headers.get(CRITICALITY_HEADER).and_then(|value| parse_criticality(value.as_bytes()));
+        CallContext::new().with_idempotent(idempotent).with_criticality(criticality.unwrap_or_default())
+    }
+}
+
 fn parse_criticality(value: &[u8]) -> Option<Criticality> {
     let known: [(&[u8], Criticality); 4] = [
         (b"sheddable", Criticality::Sheddable),

@@ -36,6 +36,18 @@ impl Deadline {
     }
 }
 
+/// Carries a timeout's deadline in the extension [`Deadline`], where [`HttpAttributes`](crate::HttpAttributes) finds it.
+#[cfg(feature = "timeout")]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct CarryInRequest;
+
+#[cfg(feature = "timeout")]
+impl<B> seawall_timeout::CarryDeadline<Request<B>> for CarryInRequest {
+    fn carry(&self, request: &mut Request<B>, deadline: Timestamp) {
+        Deadline::bring_forward(request, deadline);
+    }
+}
+
 /// Reads the value of an `x-request-timeout-ms`: 1 to 18 digits.
 pub fn parse_timeout_ms(value: &[u8]) -> Option<Duration> {
     const MAX_DIGITS: usize = 18;

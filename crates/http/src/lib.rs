@@ -25,6 +25,8 @@ mod env;
 mod grpc;
 mod method;
 mod problem;
+#[cfg(feature = "retry")]
+mod replay;
 mod respond;
 mod retry_after;
 mod trace_context;
@@ -32,6 +34,8 @@ mod trace_context;
 pub use attributes::{CRITICALITY_HEADER, HttpAttributes, Idempotent};
 pub use body_end::{AtBodyEnd, GuardedBody};
 pub use classify::Http;
+#[cfg(feature = "timeout")]
+pub use deadline::CarryInRequest;
 pub use deadline::{
     Deadline, ReceiveDeadline, ReceiveDeadlineLayer, SendDeadline, SendDeadlineLayer, TIMEOUT_HEADER, parse_timeout_ms,
 };
@@ -39,6 +43,8 @@ pub use env::{HttpEnv, env};
 pub use grpc::{Grpc, format_grpc_timeout, parse_grpc_timeout, parse_pushback};
 pub use method::{is_idempotent, is_safe};
 pub use problem::Problem;
+#[cfg(feature = "retry")]
+pub use replay::HttpReplay;
 pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer};
 pub use retry_after::parse_retry_after;
 pub use seawall_core::{Error, Rejection, WrapErrorLayer};

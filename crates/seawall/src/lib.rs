@@ -1,9 +1,19 @@
 //! Resilience layers for Rust services: circuit breaker, retry, bulkhead, load shedder, pool, health checks, timeout.
+//!
+//! [`client()`](client()) puts the layers that belong before a dependency around an HTTP client, in the order that works
+//! and with defaults that say why; each layer is also a crate of its own, re-exported here.
+mod client;
+mod error;
+mod leak;
 
+pub use client::{BodyEnv, Client, ClientService, HttpClient, Innermost, client};
+pub use error::StackError;
+pub use leak::Leak;
 pub use seawall_backoff_with_jitter as backoff_with_jitter;
 pub use seawall_bulkhead as bulkhead;
 pub use seawall_circuit_breaker as circuit_breaker;
 pub use seawall_core as core;
+pub use seawall_core::{Error, Reason, Rejection};
 pub use seawall_health as health;
 pub use seawall_http as http;
 pub use seawall_load_shedder as load_shedder;

@@ -27,8 +27,8 @@ fn half_open(env: TestEnv) -> CircuitBreakerLayer<TestEnv> {
 
 /// Whether no probe would get through long after everything ended.
 fn wedged(layer: &CircuitBreakerLayer<TestEnv>) -> usize {
-    let later = TokioClock.now().saturating_add(Duration::from_secs(3600));
-    usize::from(layer.gate().try_admit(later).is_err())
+    let much_later = TokioClock.now().saturating_add(Duration::from_secs(3600));
+    usize::from(layer.gate().try_admit(much_later).is_err())
 }
 
 #[tokio::test(start_paused = true)]

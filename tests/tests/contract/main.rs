@@ -5,3 +5,6 @@
 mod axum;
 mod bulkhead;
 mod circuit_breaker;
+mod outcomes_of_timeouts;
+mod retry;
+mod timeout;

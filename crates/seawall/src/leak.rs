@@ -1,0 +1,35 @@
+use seawall_backoff_with_jitter::RetryLayer;
+use seawall_core::{Environment, Gate, GateLayer};
+use seawall_timeout::TimeoutLayer;
+use tower_layer::Identity;
+
+/// A layer whose state can be made to live as long as the process.
+pub trait Leak {
+    /// The same layer, never freed: cheaper for cores that share it.
+    #[must_use]
+    fn leak(self) -> Self;
+}
+
+impl Leak for Identity {
+    fn leak(self) -> Self {
+        self
+    }
+}
+
+impl<G: Gate, E: Environment> Leak for GateLayer<G, E> {
+    fn leak(self) -> Self {
+        Self::leak(self)
+    }
+}
+
+impl<E: Environment, P, W> Leak for RetryLayer<E, P, W> {
+    fn leak(self) -> Self {
+        Self::leak(self)
+    }
+}
+
+impl<E: Environment, D> Leak for TimeoutLayer<E, D> {
+    fn leak(self) -> Self {
+        Self::leak(self)
+    }
+}
