@@ -1,11 +1,11 @@
 //! A whole stack in a folder of its own.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
@@ -15,25 +15,21 @@ const READY: Duration = Duration::from_secs(110);
 const STOPPED: Duration = Duration::from_secs(50);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-static NEXT: AtomicU32 = AtomicU32::new(1);
-
 /// Stopped with [`Stack::stop`]; a stack that is dropped is killed, and its instances end with it.
 pub(crate) struct Stack {
     parent: Child,
-    folder: PathBuf,
+    folder: TempDir,
     ready: Value,
 }
 
 impl Stack {
     pub(crate) async fn start() -> Self {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("four-plane-browser-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
-        let file = folder.join("ready.json");
+        let folder = TempDir::new().expect("the temporary folder can be written");
+        let file = folder.path().join("ready.json");
         let mut parent = Command::new(env!("CARGO_BIN_EXE_four-plane"))
             .args(["run", "--listen", "127.0.0.1:0", "--state", "embedded"])
             .arg("--data")
-            .arg(folder.join("data"))
+            .arg(folder.path().join("data"))
             .arg("--ready-file")
             .arg(&file)
             .stdin(Stdio::null())
@@ -73,12 +69,12 @@ impl Stack {
 
         let mut again = interval(LOOK_AGAIN);
         let gone = async {
-            while self.instances().any(|pid| PathBuf::from(format!("/proc/{pid}")).exists()) {
+            while self.instances().any(|pid| Path::new("/proc").join(pid.to_string()).exists()) {
                 again.tick().await;
             }
         };
         timeout(STOPPED, gone).await.expect("no instance is left behind");
-        std::fs::remove_dir_all(&self.folder).expect("the temporary folder can be removed");
+        self.folder.close().expect("the temporary folder can be removed");
     }
 
     fn instances(&self) -> impl Iterator<Item = u64> {

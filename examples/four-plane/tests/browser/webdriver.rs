@@ -5,7 +5,6 @@
 //! W3C `WebDriver`, <https://www.w3.org/TR/webdriver2/>; `se/log` and `goog/cdp/execute` are chromedriver's.
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Mutex;
@@ -50,7 +50,8 @@ struct Session {
     /// Kept open: a driver that cannot write its log stops.
     _log: BufReader<ChildStdout>,
     url: String,
-    profile: PathBuf,
+    /// Removed with the session.
+    _profile: TempDir,
 }
 
 impl Page {
@@ -64,11 +65,11 @@ impl Page {
             .expect("chromedriver is installed");
         let mut log = BufReader::new(driver.stdout.take().expect("its output is piped"));
         let port = timeout(STARTED, port(&mut log)).await.expect("chromedriver starts in time");
-        let profile = std::env::temp_dir().join(format!("four-plane-chromium-{}-{port}", std::process::id()));
+        let profile = TempDir::new().expect("the temporary folder can be written");
         let arguments: Vec<String> = ARGUMENTS
             .into_iter()
             .map(str::to_owned)
-            .chain([format!("--user-data-dir={}", profile.display())])
+            .chain([format!("--user-data-dir={}", profile.path().display())])
             .collect();
         let capabilities = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
@@ -78,7 +79,7 @@ impl Page {
         let root = format!("http://127.0.0.1:{port}/session");
         let answer = send(Method::POST, &root, &capabilities).await;
         let id = answer["sessionId"].as_str().expect("a session has an id");
-        let session = Session { driver: Mutex::new(driver), _log: log, url: format!("{root}/{id}"), profile };
+        let session = Session { driver: Mutex::new(driver), _log: log, url: format!("{root}/{id}"), _profile: profile };
         let page = Self { session: Arc::new(session) };
         page.post("url", json!({"url": address})).await;
         page
@@ -147,7 +148,6 @@ impl Page {
         send(Method::DELETE, &self.session.url, &Value::Null).await;
         let mut driver = self.session.driver.lock().await;
         driver.kill().await.expect("the driver can be stopped");
-        std::fs::remove_dir_all(&self.session.profile).expect("the profile can be removed");
     }
 
     async fn run(&self, expression: &str) -> Value {
