@@ -20,7 +20,7 @@ const FIGURES = {
 };
 const ALARMING = { error_ratio: 0.01 };
 // What these do not do is shown only where it was done nevertheless.
-const PASSIVE = ["database", "cache", "control"];
+const PASSIVE = ["database", "cache", "control", "load"];
 const ACTIVE_FIGURES = ["shed_total", "retried_total", "degraded_total"];
 
 /** Instances are named `role/number`; the control plane's own parts are not, and nobody kills those. */
@@ -103,6 +103,7 @@ class Box {
 
   #spark(index, figure, least, format, words) {
     const most = spark(this.sparks[index], this.#history.runs(figure), least);
+    this.sparks[index].parentElement.hidden = most === null;
     write(this.find(`[data-top="${figure}"]`), `at most ${format(most)}`);
     this.sparks[index].setAttribute("aria-label", `${this.title}: ${words} over the last two minutes, at most ${format(most)}`);
   }
@@ -115,8 +116,9 @@ class Box {
     }, (item, call) => {
       const [to, amount, state] = item.children;
       write(to, BOXES[call.to]?.[0] ?? call.to);
-      const failing = call.errorRatio > 0 ? `, ${percent(call.errorRatio)} failing` : "";
-      write(amount, `${call.rps === null ? "" : `${rate(call.rps)}/s`}${failing}`);
+      const perSecond = call.rps === null ? null : `${rate(call.rps)}/s`;
+      const failing = call.errorRatio > 0 ? `${percent(call.errorRatio)} failing` : null;
+      write(amount, [perSecond, failing].filter(Boolean).join(", "));
       state.hidden = call.breaker === null;
       if (call.breaker === null) return;
       mark(state, "breaker", call.name);
@@ -193,7 +195,8 @@ export class Board {
     const list = document.querySelector(`[data-plane="${name}"] .sum`);
     if (!list) return;
     const done = (total) => total > 0 || name === "edge" || name === "service" ? count(total) : "–";
-    const words = sums.notClosed.length ? sums.notClosed.join(", ") : `${sums.breakers.length} closed`;
+    const states = ["open", "half-open", "closed"].map((state) => [sums.breakers.filter((one) => one === state).length, state]);
+    const words = states.filter(([number]) => number > 0).map(([number, state]) => `${number} ${state}`).join(", ");
     const rows = [
       ["rate", "req/s", rate(plane.rps)],
       ["p50", "p50", millis(plane.p50_ms)],
@@ -203,7 +206,7 @@ export class Board {
       ["shed", "shed", done(sums.shed)],
       ["retried", "retried", done(sums.retried)],
       ["degraded", "degraded", done(sums.degraded)],
-      ["breakers", "breakers", sums.breakers.length ? words : "–", sums.notClosed.length > 0],
+      ["breakers", "breakers", sums.breakers.length ? words : "–", sums.breakers.some((state) => state !== "closed")],
     ].filter(([, , value]) => value !== "–");
     keyed(list, rows, ([key]) => key, ([, label]) => {
       const row = document.createElement("div");

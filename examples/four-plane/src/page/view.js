@@ -62,7 +62,6 @@ export class View {
     const breakers = services.flatMap((service) => this.callsOf(service.service)).filter((call) => call.breaker).map((call) => call.breaker);
     return {
       inFlight: of("in_flight"), limit: of("limit"), shed: of("shed_total"), retried: of("retried_total"), degraded, breakers,
-      notClosed: breakers.filter((state) => state !== "closed"),
     };
   }
 }
