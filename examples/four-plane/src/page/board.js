@@ -195,8 +195,10 @@ export class Board {
     const list = document.querySelector(`[data-plane="${name}"] .sum`);
     if (!list) return;
     const done = (total) => total > 0 || name === "edge" || name === "service" ? count(total) : "–";
-    const states = ["open", "half-open", "closed"].map((state) => [sums.breakers.filter((one) => one === state).length, state]);
-    const words = states.filter(([number]) => number > 0).map(([number, state]) => `${number} ${state}`).join(", ");
+    // The closed ones go without saying while one is not.
+    const kinds = ["open", "half-open", "closed"].map((state) => [sums.breakers.filter((one) => one === state).length, state]);
+    const [[number, state] = [0, ""]] = kinds.filter(([some]) => some > 0);
+    const words = `${number} ${state}`;
     const rows = [
       ["rate", "req/s", rate(plane.rps)],
       ["p50", "p50", millis(plane.p50_ms)],
