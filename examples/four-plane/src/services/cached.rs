@@ -85,13 +85,13 @@ impl CacheAside {
                 Origin::Bypass
             }
         };
-        let made = make.await?;
+        let fresh = make.await?;
         if origin == Origin::Miss
-            && let Some(value) = &made
+            && let Some(value) = &fresh
         {
             // The next one who asks tries again.
             let _not_kept = self.call(self.cache.set(key, value.clone(), ttl)).await;
         }
-        Ok((made, origin))
+        Ok((fresh, origin))
     }
 }

@@ -34,6 +34,8 @@ pub const MAX_LIMIT: usize = 100;
 const MAX_QUERY: usize = 200;
 /// How long a list of what is popular now may be wrong.
 const POPULAR_TTL: Duration = Duration::from_secs(5);
+/// Keys in a cache that others may use too; the number changes with the form of what is kept.
+pub(super) const KEYS: &str = "four-plane:1:";
 /// How the fallback is called in `x-seawall-degraded`.
 const SNAPSHOT: &str = "snapshot";
 
@@ -113,7 +115,7 @@ async fn item(State(catalog): State<Catalog>, Path(id): Path<String>, headers: H
         return Err(Problem::not_allowed("the item's id", &id, "a whole number from 0 to 4294967295"));
     };
     let make = async { Ok(catalog.database.item(id).await?.map(|city| encoded(&city))) };
-    let answer = catalog.cache.through(&format!("item:{id}"), cache::TTL, make).await;
+    let answer = catalog.cache.through(&format!("{KEYS}item:{id}"), cache::TTL, make).await;
     let response = answered(answer, || FALLBACK.find(id).map(encoded))
         .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no item {id}")))?;
     catalog.views.record(View { user: user::of(&headers), item: id });
@@ -133,7 +135,7 @@ async fn search(
     let list = |items| encoded(&Found { query: query.clone(), items });
     let make = async { Ok(Some(encoded(&catalog.database.search(&name, limit).await?))) };
     // What is cached is the list without the query: its spellings share an entry.
-    let answer = catalog.cache.through(&format!("search:{limit}:{name}"), cache::TTL, make).await;
+    let answer = catalog.cache.through(&format!("{KEYS}search:{limit}:{name}"), cache::TTL, make).await;
     let answer = answer.map(|(items, origin)| (items.and_then(|items| decoded(&items)).map(list), origin));
     answered(answer, || Some(list(FALLBACK.found(&name, limit)))).ok_or_else(unreadable)
 }
@@ -144,7 +146,7 @@ async fn popular(
 ) -> Result<Response, Problem> {
     let limit = checked(query.map_err(not_a_query)?.0.limit)?;
     let make = async { Ok(Some(encoded(&Popular { items: catalog.database.popular(limit).await? }))) };
-    let answer = catalog.cache.through(&format!("popular:{limit}"), POPULAR_TTL, make).await;
+    let answer = catalog.cache.through(&format!("{KEYS}popular:{limit}"), POPULAR_TTL, make).await;
     let largest = || FALLBACK.first(limit).into_iter().map(|item| Counted { item, count: 0 }).collect();
     answered(answer, || Some(encoded(&Popular { items: largest() }))).ok_or_else(unreadable)
 }
@@ -179,6 +181,7 @@ fn unreadable() -> Problem {
     Problem::new(StatusCode::BAD_GATEWAY, "the cache holds something else than a list")
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
 pub(super) fn not_a_query(rejection: QueryRejection) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, rejection.body_text())
 }

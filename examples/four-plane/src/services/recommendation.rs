@@ -26,7 +26,7 @@ use crate::state::connect::{self, Dial};
 use crate::state::{Counted, cache};
 
 /// What was made last for everybody, kept for when the database does not answer.
-const POPULAR_KEY: &str = "recommendation:popular";
+const POPULAR_KEY: &str = "four-plane:1:recommendation:popular";
 
 /// What recommendations are made from.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ async fn recommend(
         origin.write(response.headers_mut());
         return Ok(degraded(response, fallback));
     }
-    let items = service.from_catalog(limit).await.ok_or_else(|| {
+    let items = service.catalog_popular(limit).await.ok_or_else(|| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "neither database, cache nor catalog answers")
             .with_retry_after(std::time::Duration::from_secs(1))
     })?;
@@ -139,7 +139,7 @@ impl Recommendation {
     }
 
     /// What is popular, as the catalog service says.
-    async fn from_catalog(&self, limit: usize) -> Option<Vec<Counted>> {
+    async fn catalog_popular(&self, limit: usize) -> Option<Vec<Counted>> {
         let request = Request::get(format!("/catalog/popular?limit={limit}")).body(Bytes::new()).ok()?;
         let answer = self.catalog.call(request).await.ok().filter(|answer| answer.status().is_success())?;
         serde_json::from_slice(answer.body()).ok().map(|Popular { items }| items)

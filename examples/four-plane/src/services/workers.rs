@@ -45,7 +45,7 @@ impl Workers {
         }
         #[expect(clippy::cast_precision_loss, reason = "four")]
         let seconds = WORKERS as f64 / per_second;
-        let service_time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(Duration::from_secs(3600));
+        let service_time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(Duration::from_hours(1));
         Self { service_time, idle: Mutex::new(idle), back }
     }
 
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_capacity_that_is_no_rate_gives_the_longest_service_time() {
         for capacity in [0.0, -1.0, f64::NAN] {
-            assert_eq!(Workers::new(capacity).service_time, Duration::from_secs(3600));
+            assert_eq!(Workers::new(capacity).service_time, Duration::from_hours(1));
         }
         assert_eq!(Workers::new(250.0).service_time, Duration::from_millis(16));
         assert_eq!(Workers::new(f64::INFINITY).service_time, Duration::ZERO);

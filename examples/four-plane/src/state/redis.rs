@@ -138,9 +138,10 @@ impl Cache for RedisCache {
         let commands =
             [command([Bytes::from_static(b"GET"), key.clone()]), command([Bytes::from_static(b"PTTL"), key])];
         match self.ask(&commands).await?.as_slice() {
-            [BytesFrame::Null, BytesFrame::Integer(_)] => Ok(None),
             // -2: it went between the two commands.
-            [BytesFrame::BulkString(_), BytesFrame::Integer(-2)] => Ok(None),
+            [BytesFrame::Null, BytesFrame::Integer(_)] | [BytesFrame::BulkString(_), BytesFrame::Integer(-2)] => {
+                Ok(None)
+            }
             [BytesFrame::BulkString(value), BytesFrame::Integer(millis)] => {
                 let remaining = Duration::from_millis(u64::try_from(*millis).unwrap_or(0));
                 Ok(Some(Cached { value: value.clone(), remaining }))
