@@ -10,8 +10,9 @@ use bytes::Bytes;
 use four_plane::data::{self, City};
 use four_plane::link::{InstanceOptions, Role, StateMode};
 use four_plane::state::connect::{self, Dial};
+use four_plane::state::provision::chain;
 use four_plane::state::views::ViewsImage;
-use four_plane::state::{Cache, Catalog, Counted, Embedded, MemoryCache, StateError, View, provision};
+use four_plane::state::{Cache, Catalog, Counted, Embedded, MemoryCache, View, provision};
 use seawall_core::MonotonicClock;
 use support::{Stack, until};
 
@@ -186,12 +187,12 @@ async fn clients_find_the_state_instance_that_was_started_anew() {
     stack.forget(Role::State, 1);
 
     until("the client has let go of its connections", async || {
-        matches!(catalog.largest(1).await, Err(StateError::Absent))
+        catalog.largest(1).await.is_err_and(|error| chain(&error).ends_with("no state instance is up"))
     })
     .await;
     stack.start(Role::State, 1).await;
 
-    assert_eq!(catalog.largest(1).await.unwrap().len(), 1);
+    until("the database answers again", async || catalog.largest(1).await.is_ok_and(|found| found.len() == 1)).await;
     until("the cache answers again", async || matches!(cache.get("a").await, Ok(None))).await;
 }
 

@@ -13,7 +13,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::cached::{CacheAside, Origin};
-use super::database::{Database, DatabaseError};
+use super::database::Database;
+use super::guard::Refusal;
 use super::metrics::CacheMetrics;
 use super::problem::Problem;
 use super::serving::{self, DEGRADED, Serving};
@@ -82,10 +83,13 @@ struct ListQuery {
 /// # Errors
 /// When a listener cannot be bound.
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
-    let serving = Serving::new(&instance);
+    let mut checks = serving::checks(&instance);
     let dial = Dial::new(instance.topology.clone());
     let database = Arc::new(Database::new(connect::database(&dial)));
+    database.check(&mut checks)?;
     let cache = CacheAside::new(connect::cache(&dial), CacheMetrics::of(Role::Catalog, &instance.name()));
+    cache.check(&mut checks)?;
+    let serving = Serving::new(&instance, checks);
     let (views, writing) = ViewLog::new(Arc::clone(&database));
     let writing = tokio::spawn(writing);
     LazyLock::force(&FALLBACK);
@@ -153,7 +157,7 @@ async fn popular(
 
 /// The answer, or what the fallback has in its place.
 fn answered(
-    answer: Result<(Option<Bytes>, Origin), DatabaseError>,
+    answer: Result<(Option<Bytes>, Origin), Refusal>,
     fallback: impl FnOnce() -> Option<Bytes>,
 ) -> Option<Response> {
     let (body, origin, degraded) = match answer {

@@ -167,8 +167,8 @@ async fn given_redis(url: &str) -> Result<Backend, ProvisionError> {
     Ok(Backend::Server { url: url.to_owned(), host: parsed.host, port: parsed.port })
 }
 
-async fn reach(part: &'static str, host: &str, port: u16) -> Result<TcpStream, ProvisionError> {
-    let refused = |source| ProvisionError::Unreachable { part, host: host.to_owned(), port, source };
+async fn reach(what: &'static str, host: &str, port: u16) -> Result<TcpStream, ProvisionError> {
+    let refused = |source| ProvisionError::Unreachable { part: what, host: host.to_owned(), port, source };
     TcpStream::connect((host, port)).await.map_err(refused)
 }
 
