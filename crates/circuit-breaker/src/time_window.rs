@@ -83,8 +83,13 @@ impl Watch {
     const NEW: Self = Self { bad: u32::MAX, checked: u32::MAX };
 
     const fn with_bad(self, tick: u32) -> Self {
-        let is_new = self.bad == u32::MAX && self.checked == u32::MAX;
-        Self { bad: if is_new || is_older(self.bad, tick) { tick } else { self.bad }, ..self }
+        if self.bad == Self::NEW.bad && self.checked == Self::NEW.checked {
+            Self { bad: tick, checked: tick.wrapping_sub(1) }
+        } else if is_older(self.bad, tick) {
+            Self { bad: tick, ..self }
+        } else {
+            self
+        }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "two halves of a word")]
@@ -234,6 +239,7 @@ impl TimeWindow {
 }
 
 #[cfg(all(test, not(seawall_loom)))]
+#[expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 mod tests {
     use std::time::Duration;
 
