@@ -27,21 +27,29 @@ pin_project! {
         #[pin]
         attempt: Option<S::Future>,
         kept: Option<P::Kept>,
-        // In one box, made when the first retry is due.
-        later: Option<Pin<Box<Later<S, P::Request, <E::Clock as Timer>::Sleep>>>>,
+        stage: Stage<S, E, P, W, P::Request, <E::Clock as Timer>::Sleep>,
         until: Timestamp,
-        template: Shared<Template<S, E, P, W>>,
+        pays: bool,
     }
+}
+
+/// One field, so that a call that succeeds at first makes and drops no more than a reference.
+enum Stage<S: 'static, E: 'static, P: 'static, W: 'static, R, T> {
+    /// The first attempt is under way.
+    First(Shared<Template<S, E, P, W>>),
+    /// It has failed. What only a retry needs is in one box, made now.
+    Later(Pin<Box<Later<S, E, P, W, R, T>>>),
 }
 
 pin_project! {
     /// A retry that is waiting: for its time, then for its service.
-    struct Later<S, R, T> {
+    struct Later<S: 'static, E: 'static, P: 'static, W: 'static, R, T> {
         #[pin]
         sleep: Option<T>,
         service: Option<S>,
         request: Option<R>,
         schedule: RetrySchedule,
+        template: Shared<Template<S, E, P, W>>,
     }
 }
 
@@ -55,10 +63,14 @@ where
     pub(crate) const fn new(
         attempt: S::Future,
         kept: Option<P::Kept>,
-        until: Timestamp,
+        until: Option<Timestamp>,
         template: Shared<Template<S, E, P, W>>,
     ) -> Self {
-        Self { attempt: Some(attempt), kept, later: None, until, template }
+        let (until, pays) = match until {
+            None => (Timestamp::MAX, false),
+            Some(until) => (until, true),
+        };
+        Self { attempt: Some(attempt), kept, stage: Stage::First(template), until, pays }
     }
 }
 
@@ -72,31 +84,63 @@ where
     type Output = Result<S::Response, S::Error>;
 
     #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut future = self;
+        let this = future.as_mut().project();
+        let (Some(attempt), Stage::First(template)) = (this.attempt.as_pin_mut(), &*this.stage) else {
+            return future.poll_later(cx);
+        };
+        let result = ready!(attempt.poll(cx));
+        let (ended, success) = Ended::judge(&template.env, &template.when, &result);
+        if ended.advice == Advice::Stop {
+            if *this.pays {
+                template.core.end(success, false);
+            }
+            return Poll::Ready(result);
+        }
+        if !future.as_mut().retry(ended) {
+            return Poll::Ready(result);
+        }
+        // The outcome goes before the wait: it may hold a connection.
+        drop(result);
+        future.poll_later(cx)
+    }
+}
+
+impl<S, Req, E, P, W> RetryFuture<S, Req, E, P, W>
+where
+    P: Replay<Req>,
+    S: Service<P::Request, Error: CarryRejection> + Clone,
+    E: Environment<Clock: Timer> + Attributes<P::Request> + Classify<S::Response, <S::Error as CarryRejection>::Remote>,
+    W: RetryWhen<S::Response, <S::Error as CarryRejection>::Remote>,
+{
+    /// Everything after the first attempt.
+    #[cold]
+    #[inline(never)]
+    fn poll_later(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
         loop {
             let this = self.as_mut().project();
-            let result = match (this.attempt.as_pin_mut(), this.later.as_mut()) {
-                (Some(attempt), _) => ready!(attempt.poll(cx)),
-                (None, Some(later)) => match ready!(later.as_mut().poll_call(cx, || this.template.service())) {
+            // Before the first failure there is an attempt, and that is polled above.
+            let Stage::Later(later) = this.stage else { return Poll::Pending };
+            let result = match this.attempt.as_pin_mut() {
+                Some(attempt) => ready!(attempt.poll(cx)),
+                None => match ready!(later.as_mut().poll_call(cx)) {
                     Ok(attempt) => {
                         self.as_mut().project().attempt.set(Some(attempt));
                         continue;
                     }
                     Err(error) => Err(error),
                 },
-                // Nothing is under way and nothing waits: never so before the first answer.
-                (None, None) => return Poll::Pending,
             };
-            let Template { core, when, .. } = &**this.template;
-            let (ended, success) = Ended::judge(&core.env, when, &result);
+            let template = &later.template;
+            let (ended, success) = Ended::judge(&template.env, &template.when, &result);
             if ended.advice == Advice::Stop {
-                core.end(success, this.later.is_some());
+                template.core.end(success, true);
                 return Poll::Ready(result);
             }
             if !self.as_mut().retry(ended) {
                 return Poll::Ready(result);
             }
-            // The outcome goes before the wait: it may hold a connection.
         }
     }
 }
@@ -109,10 +153,14 @@ where
 {
     /// Prepares another attempt, if there is to be one.
     #[cold]
+    #[inline(never)]
     fn retry(self: Pin<&mut Self>, ended: Ended) -> bool {
         let mut this = self.project();
-        let Template { core, replay, .. } = &**this.template;
-        let mut schedule = this.later.as_ref().map_or_else(RetrySchedule::default, |later| later.schedule);
+        let (template, mut schedule) = match &*this.stage {
+            Stage::First(template) => (template.clone(), RetrySchedule::default()),
+            Stage::Later(later) => (later.template.clone(), later.schedule),
+        };
+        let Template { core, replay, .. } = &*template;
         let next = core.next(&mut schedule, ended, *this.until, |previous_attempts| {
             let request = replay.again(this.kept.as_mut()?, previous_attempts)?;
             let context = core.env.context(&request);
@@ -121,16 +169,17 @@ where
         let Some((request, at)) = next else { return false };
         this.attempt.set(None);
         let sleep = (at > Timestamp::ZERO).then(|| core.env.clock().sleep_until(at));
-        if let Some(later) = this.later {
+        if let Stage::Later(later) = this.stage {
             later.as_mut().restart(schedule, request, sleep);
         } else {
-            *this.later = Some(Box::pin(Later { sleep, service: None, request: Some(request), schedule }));
+            let later = Later { sleep, service: None, request: Some(request), schedule, template };
+            *this.stage = Stage::Later(Box::pin(later));
         }
         true
     }
 }
 
-impl<S, R, T> Later<S, R, T> {
+impl<S, E: Environment, P, W, R, T> Later<S, E, P, W, R, T> {
     fn restart(self: Pin<&mut Self>, schedule: RetrySchedule, request: R, sleep: Option<T>) {
         let mut this = self.project();
         *this.schedule = schedule;
@@ -139,13 +188,9 @@ impl<S, R, T> Later<S, R, T> {
     }
 
     /// Waits, drives a fresh service ready, and calls it.
-    fn poll_call(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        fresh: impl FnOnce() -> S,
-    ) -> Poll<Result<S::Future, S::Error>>
+    fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Future, S::Error>>
     where
-        S: Service<R>,
+        S: Service<R> + Clone,
         T: Future<Output = ()>,
     {
         let mut this = self.project();
@@ -153,7 +198,7 @@ impl<S, R, T> Later<S, R, T> {
             ready!(sleep.poll(cx));
             this.sleep.set(None);
         }
-        let service = this.service.get_or_insert_with(fresh);
+        let service = this.service.get_or_insert_with(|| this.template.service());
         let ready = ready!(service.poll_ready(cx));
         // Not kept after the call: an idle service may hold a place.
         let service = this.service.take();
@@ -172,7 +217,10 @@ where
     E: Environment<Clock: Timer>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let attempts = self.later.as_ref().map_or(1, |later| later.schedule.attempts());
+        let attempts = match &self.stage {
+            Stage::First(_) => 1,
+            Stage::Later(later) => later.schedule.attempts(),
+        };
         f.debug_struct("RetryFuture")
             .field("attempts", &attempts)
             .field("waiting", &self.attempt.is_none())

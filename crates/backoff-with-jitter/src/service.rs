@@ -60,7 +60,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let until = self.template.core.begin();
+        let until = self.template.begin();
         let (request, kept) = self.template.replay.keep(request);
         RetryFuture::new(self.inner.call(request), kept, until, self.template.clone())
     }

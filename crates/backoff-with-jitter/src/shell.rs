@@ -19,8 +19,13 @@ impl<E: Environment> Core<E> {
         Self { config, env, tally: Tally::default() }
     }
 
+    /// Whether a call that succeeds at first concerns nobody: no budget, no limit of time.
+    const fn is_plain(&self) -> bool {
+        self.config.budget().is_none() && self.config.max_elapsed().is_none()
+    }
+
     /// A call begins: pays in, and tells until when its attempts may start.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn begin(&self) -> Timestamp {
         if let Some(budget) = self.config.budget() {
             budget.request(|| self.env.clock().now());
@@ -29,7 +34,7 @@ impl<E: Environment> Core<E> {
     }
 
     /// A call ends with the outcome of its last attempt.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn end(&self, success: bool, retried: bool) {
         if success {
             if let Some(budget) = self.config.budget() {
@@ -89,12 +94,22 @@ pub(crate) struct Template<S, E: 'static, P, W> {
     pub(crate) core: Shared<Core<E>>,
     pub(crate) replay: P,
     pub(crate) when: W,
+    // Here as well as in the core: the path of a call that succeeds at first follows one pointer.
+    pub(crate) env: E,
+    plain: bool,
     service: Mutex<S>,
 }
 
-impl<S, E, P, W> Template<S, E, P, W> {
-    pub(crate) const fn new(core: Shared<Core<E>>, replay: P, when: W, service: S) -> Self {
-        Self { core, replay, when, service: Mutex::new(service) }
+impl<S, E: Environment, P, W> Template<S, E, P, W> {
+    pub(crate) fn new(core: Shared<Core<E>>, replay: P, when: W, service: S) -> Self {
+        let (env, plain) = (core.env.clone(), core.is_plain());
+        Self { core, replay, when, env, plain, service: Mutex::new(service) }
+    }
+
+    /// A call begins. Where there is a budget or a limit of time, tells until when its attempts may start.
+    #[inline]
+    pub(crate) fn begin(&self) -> Option<Timestamp> {
+        if self.plain { None } else { Some(self.core.begin()) }
     }
 
     pub(crate) fn service(&self) -> S

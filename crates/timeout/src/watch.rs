@@ -14,27 +14,28 @@ use crate::{
 pub(crate) struct Core<E> {
     pub(crate) config: TimeoutConfig,
     pub(crate) env: E,
+    /// The fixed limit in nanoseconds, or the ceiling of the adaptive one.
+    limit: u64,
     pub(crate) adaptive: Option<AdaptiveTimeout>,
 }
 
 impl<E: Environment> Core<E> {
     pub(crate) fn new(config: TimeoutConfig, env: E) -> Self {
-        let adaptive = match config.limit() {
-            Limit::Fixed(_) => None,
-            Limit::Adaptive(config) => Some(AdaptiveTimeout::new(*config)),
+        let (limit, adaptive) = match config.limit() {
+            Limit::Fixed(limit) => (*limit, None),
+            Limit::Adaptive(config) => (config.ceiling(), Some(AdaptiveTimeout::new(*config))),
         };
-        Self { config, env, adaptive }
+        Self { config, env, limit: Timestamp::ZERO.saturating_add(limit).as_nanos(), adaptive }
     }
 
-    /// Decides on a call that begins at `now`.
+    /// Decides on a call that begins at `now`; nothing: too little time is left.
     #[inline]
-    pub(crate) fn allow(&self, now: Timestamp, deadline: Option<Timestamp>) -> Result<Allowance, Rejection> {
-        let limit = match (self.config.limit(), &self.adaptive) {
-            (Limit::Fixed(limit), _) => *limit,
-            (Limit::Adaptive(_), Some(adaptive)) => adaptive.limit(now),
-            (Limit::Adaptive(config), None) => config.ceiling(),
+    pub(crate) fn allow(&self, now: Timestamp, deadline: Option<Timestamp>) -> Option<Allowance> {
+        let own = match &self.adaptive {
+            None => Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit)),
+            Some(adaptive) => now.saturating_add(adaptive.limit(now)),
         };
-        self.config.allow(limit, now, deadline)
+        self.config.allow(own, now, deadline)
     }
 }
 
