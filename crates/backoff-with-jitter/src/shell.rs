@@ -2,9 +2,30 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use seawall_core::{CallContext, Clock, Entropy, Environment, Shared, Timestamp};
+use seawall_core::{Attributes, CallContext, Clock, Entropy, Environment, Shared, Timer, Timestamp};
 
 use crate::{Ended, Hint, Next, RetryConfig, RetrySchedule, Stopped, figures::Tally};
+
+/// What a call has to do with budget and time. One word: it is written for every call.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Until when attempts may start: [`Timestamp::MAX`] for ever, [`Timestamp::ZERO`] in an empty account.
+    until: Timestamp,
+}
+
+impl Account {
+    /// No budget and no limit of time.
+    pub(crate) const EMPTY: Self = Self { until: Timestamp::ZERO };
+
+    #[inline]
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::EMPTY
+    }
+
+    fn until(self) -> Option<Timestamp> {
+        (self.until > Timestamp::ZERO && self.until < Timestamp::MAX).then_some(self.until)
+    }
+}
 
 /// What all services and clones of one layer share.
 #[derive(Debug)]
@@ -24,13 +45,14 @@ impl<E: Environment> Core<E> {
         self.config.budget().is_none() && self.config.max_elapsed().is_none()
     }
 
-    /// A call begins: pays in, and tells until when its attempts may start.
+    /// A call begins, and pays in.
     #[inline(never)]
-    pub(crate) fn begin(&self) -> Timestamp {
+    pub(crate) fn begin(&self) -> Account {
         if let Some(budget) = self.config.budget() {
             budget.request(|| self.env.clock().now());
         }
-        self.config.max_elapsed().map_or(Timestamp::MAX, |longest| self.env.clock().now().saturating_add(longest))
+        let until = self.config.max_elapsed().map(|longest| self.env.clock().now().saturating_add(longest));
+        Account { until: until.unwrap_or(Timestamp::MAX) }
     }
 
     /// A call ends with the outcome of its last attempt.
@@ -51,9 +73,9 @@ impl<E: Environment> Core<E> {
         &self,
         schedule: &mut RetrySchedule,
         ended: Ended,
-        until: Timestamp,
+        account: Account,
         request: impl FnOnce(u32) -> Option<(R, CallContext)>,
-    ) -> Option<(R, Timestamp)> {
+    ) -> Option<(R, Option<Timestamp>)> {
         let (config, env) = (&self.config, &self.env);
         // A refusal by a layer says nothing about the other side.
         if !matches!(ended.hint, Hint::Refused(_)) {
@@ -69,7 +91,7 @@ impl<E: Environment> Core<E> {
             self.tally.stop(Stopped::NotReplayable);
             return None;
         };
-        if until < Timestamp::MAX {
+        if let Some(until) = account.until() {
             context.deadline = Some(context.deadline.map_or(until, |deadline| deadline.min(until)));
         }
         let now = env.clock().now();
@@ -78,7 +100,7 @@ impl<E: Environment> Core<E> {
             Next::Retry { at, wait } => {
                 self.tally.retry();
                 // No wait needs no timer, which would round it up to a tick.
-                Some((request, if wait.is_zero() { Timestamp::ZERO } else { at }))
+                Some((request, (!wait.is_zero()).then_some(at)))
             }
             Next::Stop(stopped) => {
                 self.tally.stop(stopped);
@@ -106,10 +128,30 @@ impl<S, E: Environment, P, W> Template<S, E, P, W> {
         Self { core, replay, when, env, plain, service: Mutex::new(service) }
     }
 
-    /// A call begins. Where there is a budget or a limit of time, tells until when its attempts may start.
+    /// A call begins.
     #[inline]
-    pub(crate) fn begin(&self) -> Option<Timestamp> {
-        if self.plain { None } else { Some(self.core.begin()) }
+    pub(crate) fn begin(&self) -> Account {
+        if self.plain { Account::EMPTY } else { self.core.begin() }
+    }
+
+    /// Decides after an attempt that was worth another: its request, and the wait before it, if there is to be one.
+    pub(crate) fn next<R, T>(
+        &self,
+        schedule: &mut RetrySchedule,
+        ended: Ended,
+        account: Account,
+        request: impl FnOnce(u32) -> Option<R>,
+    ) -> Option<(R, Option<T>)>
+    where
+        E: Environment<Clock: Timer<Sleep = T>> + Attributes<R>,
+    {
+        let core = &*self.core;
+        let next = core.next(schedule, ended, account, |previous| {
+            let request = request(previous)?;
+            let context = core.env.context(&request);
+            Some((request, context))
+        });
+        next.map(|(request, at)| (request, at.map(|at| core.env.clock().sleep_until(at))))
     }
 
     pub(crate) fn service(&self) -> S
