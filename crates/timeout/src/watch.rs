@@ -42,8 +42,7 @@ impl<E: Environment> Core<E> {
 /// Reports how one call ended, exactly once, where somebody wants to know. Where nobody does it counts no reference.
 #[derive(Debug)]
 pub(crate) struct Watch<E: Environment> {
-    core: Option<Shared<Core<E>>>,
-    start: Timestamp,
+    watched: Option<(Shared<Core<E>>, Timestamp)>,
     running: bool,
 }
 
@@ -51,8 +50,21 @@ impl<E: Environment> Watch<E> {
     #[inline]
     pub(crate) fn new(core: &Shared<Core<E>>, start: Timestamp) -> Self {
         let heard = TypeId::of::<E::Observer>() != TypeId::of::<NoObserver>();
-        let core = if heard || core.adaptive.is_some() { Some(core.clone()) } else { None };
-        Self { core, start, running: false }
+        let watched = if heard || core.adaptive.is_some() { Some((core.clone(), start)) } else { None };
+        Self { watched, running: false }
+    }
+
+    /// Watches a call from before it is made, so that a panic in there is reported. Where nobody hears of panics, from
+    /// after: what is made later need not be moved.
+    #[inline]
+    pub(crate) fn over<T>(core: &Shared<Core<E>>, start: Timestamp, call: impl FnOnce() -> T) -> (T, Self) {
+        if E::Observer::PER_CALL {
+            let mut watch = Self::new(core, start);
+            (watch.around(call), watch)
+        } else {
+            let result = call();
+            (result, Self::new(core, start))
+        }
     }
 
     /// Runs a piece of the call: a panic inside is reported as one.
@@ -75,7 +87,7 @@ impl<E: Environment> Watch<E> {
         E: Classify<T, X::Remote>,
         X: CarryRejection,
     {
-        let Some(core) = self.core.take() else { return };
+        let Some((core, start)) = self.watched.take() else { return };
         if core.adaptive.is_none() && !E::Observer::PER_CALL {
             return;
         }
@@ -89,7 +101,7 @@ impl<E: Environment> Watch<E> {
         if let Some(adaptive) = &core.adaptive {
             if outcome == Outcome::Finished(Class::Success) {
                 let now = core.env.clock().now();
-                adaptive.record(now, now.since(self.start));
+                adaptive.record(now, now.since(start));
             }
         }
         if E::Observer::PER_CALL {
@@ -99,7 +111,7 @@ impl<E: Environment> Watch<E> {
 
     /// The call was refused, or cut.
     pub(crate) fn rejected(&mut self, rejection: &Rejection) {
-        let Some(core) = self.core.take() else { return };
+        let Some((core, _)) = self.watched.take() else { return };
         core.env.observer().on_reject(rejection);
         if E::Observer::PER_CALL && rejection.may_have_been_sent() {
             core.env.observer().on_call(Outcome::TimedOut);
@@ -111,7 +123,7 @@ impl<E: Environment> Drop for Watch<E> {
     #[inline]
     fn drop(&mut self) {
         if E::Observer::PER_CALL {
-            if let Some(core) = self.core.take() {
+            if let Some((core, _)) = self.watched.take() {
                 let outcome = if self.running { Outcome::Panicked } else { Outcome::Cancelled };
                 core.env.observer().on_call(outcome);
             }
