@@ -8,7 +8,7 @@
 pub mod cache;
 pub mod catalog;
 pub mod connect;
-mod connections;
+pub(crate) mod connections;
 pub mod embedded;
 pub mod error;
 pub mod forward;

@@ -5,12 +5,14 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use four_plane::data::{self, City};
 use four_plane::link::{InstanceOptions, Role, StateMode};
 use four_plane::state::connect::{self, Dial};
+use four_plane::state::provision::chain;
 use four_plane::state::views::ViewsImage;
-use four_plane::state::{Cache, Catalog, Counted, Embedded, MemoryCache, StateError, View};
+use four_plane::state::{Cache, Catalog, Counted, Embedded, MemoryCache, View, provision};
 use seawall_core::MonotonicClock;
 use support::{Stack, until};
 
@@ -27,102 +29,108 @@ fn view(user: &str, item: u32) -> View {
 }
 
 /// Everything that [`Catalog`] promises. The database has seen no view before.
-async fn is_a_catalog(catalog: &dyn Catalog) {
+async fn is_a_catalog(catalog: &dyn Catalog) -> anyhow::Result<()> {
     let cities = data::cities();
     let largest: Vec<u32> = ids(&cities[..5]);
-    finds_items(catalog, cities).await;
-    searches(catalog).await;
+    finds_items(catalog, cities).await?;
+    searches(catalog).await?;
 
-    assert_eq!(ids(&catalog.largest(5).await.unwrap()), largest);
-    assert_eq!(catalog.largest(0).await.unwrap(), []);
-    assert_eq!(catalog.popular(5).await.unwrap(), []);
-    assert_eq!(catalog.recommended("ann", 5).await.unwrap(), []);
+    assert_eq!(ids(&catalog.largest(5).await?), largest);
+    assert_eq!(catalog.largest(0).await?, []);
+    assert_eq!(catalog.popular(5).await?, []);
+    assert_eq!(catalog.recommended("ann", 5).await?, []);
 
-    counts_views(catalog, &largest).await;
-    forgets_what_is_long_ago(catalog, cities).await;
+    counts_views(catalog, &largest).await?;
+    forgets_what_is_long_ago(catalog, cities).await?;
+    Ok(())
 }
 
-async fn finds_items(catalog: &dyn Catalog, cities: &[City]) {
-    assert_eq!(catalog.item(cities[7].id).await.unwrap(), Some(cities[7].clone()));
-    assert_eq!(catalog.item(cities[20_000].id).await.unwrap(), Some(cities[20_000].clone()));
-    assert_eq!(catalog.item(1).await.unwrap(), None);
-    assert_eq!(catalog.item(u32::MAX).await.unwrap(), None);
+async fn finds_items(catalog: &dyn Catalog, cities: &[City]) -> anyhow::Result<()> {
+    assert_eq!(catalog.item(cities[7].id).await?, Some(cities[7].clone()));
+    assert_eq!(catalog.item(cities[20_000].id).await?, Some(cities[20_000].clone()));
+    assert_eq!(catalog.item(1).await?, None);
+    assert_eq!(catalog.item(u32::MAX).await?, None);
+    Ok(())
 }
 
-async fn searches(catalog: &dyn Catalog) {
+async fn searches(catalog: &dyn Catalog) -> anyhow::Result<()> {
     let names = |cities: Vec<City>| cities.into_iter().map(|city| city.name).collect::<Vec<_>>();
 
-    assert_eq!(names(catalog.search("SAO PAUL", 2).await.unwrap())[0], "São Paulo");
-    assert_eq!(names(catalog.search("são paul", 1).await.unwrap()), ["São Paulo"]);
+    assert_eq!(names(catalog.search("SAO PAUL", 2).await?)[0], "São Paulo");
+    assert_eq!(names(catalog.search("são paul", 1).await?), ["São Paulo"]);
     // York begins with it; New York City only holds it, but is larger.
-    let york = names(catalog.search("york", 10).await.unwrap());
+    let york = names(catalog.search("york", 10).await?);
     assert!(york.iter().position(|name| name == "York") < york.iter().position(|name| name == "New York City"));
-    assert_eq!(ids(&catalog.search("berlin", 3).await.unwrap())[0], 2_950_159);
-    assert_eq!(catalog.search("a", 17).await.unwrap().len(), 17);
-    assert_eq!(catalog.search("a", 0).await.unwrap(), []);
+    assert_eq!(ids(&catalog.search("berlin", 3).await?)[0], 2_950_159);
+    assert_eq!(catalog.search("a", 17).await?.len(), 17);
+    assert_eq!(catalog.search("a", 0).await?, []);
     for nothing in ["", " ", "%", "_", "\\", "'", "no such place"] {
-        assert_eq!(catalog.search(nothing, 5).await.unwrap(), [], "{nothing:?}");
+        assert_eq!(catalog.search(nothing, 5).await?, [], "{nothing:?}");
     }
     // Signs that mean something to a pattern mean themselves.
-    assert_eq!(catalog.search("a%", 5).await.unwrap(), []);
-    assert_eq!(catalog.search("a_a", 5).await.unwrap(), []);
+    assert_eq!(catalog.search("a%", 5).await?, []);
+    assert_eq!(catalog.search("a_a", 5).await?, []);
+    Ok(())
 }
 
-async fn counts_views(catalog: &dyn Catalog, items: &[u32]) {
-    let [a, b, c, d, _] = items else { panic!("five items") };
-    catalog.record_views(&[view("ann", *c), view("ann", *a), View { user: None, item: *c }]).await.unwrap();
-    catalog.record_views(&[view("bob", *b), view("bob", *a), view("bob", *a), view("bob", 1)]).await.unwrap();
-    catalog.record_views(&[]).await.unwrap();
+async fn counts_views(catalog: &dyn Catalog, items: &[u32]) -> anyhow::Result<()> {
+    let [a, b, c, d, _] = items else { bail!("five items") };
+    catalog.record_views(&[view("ann", *c), view("ann", *a), View { user: None, item: *c }]).await?;
+    catalog.record_views(&[view("bob", *b), view("bob", *a), view("bob", *a), view("bob", 1)]).await?;
+    catalog.record_views(&[]).await?;
 
     // Ties go to the larger city.
-    assert_eq!(counts(&catalog.popular(5).await.unwrap()), [(*a, 3), (*c, 2), (*b, 1)]);
-    assert_eq!(counts(&catalog.popular(1).await.unwrap()), [(*a, 3)]);
-    assert_eq!(counts(&catalog.seen_together(*a, 5).await.unwrap()), [(*b, 1), (*c, 1)]);
-    assert_eq!(counts(&catalog.seen_together(*a, 1).await.unwrap()), [(*b, 1)]);
-    assert_eq!(catalog.seen_together(*d, 5).await.unwrap(), []);
-    assert_eq!(counts(&catalog.recommended("ann", 5).await.unwrap()), [(*b, 1)]);
-    assert_eq!(counts(&catalog.recommended("bob", 5).await.unwrap()), [(*c, 1)]);
+    assert_eq!(counts(&catalog.popular(5).await?), [(*a, 3), (*c, 2), (*b, 1)]);
+    assert_eq!(counts(&catalog.popular(1).await?), [(*a, 3)]);
+    assert_eq!(counts(&catalog.seen_together(*a, 5).await?), [(*b, 1), (*c, 1)]);
+    assert_eq!(counts(&catalog.seen_together(*a, 1).await?), [(*b, 1)]);
+    assert_eq!(catalog.seen_together(*d, 5).await?, []);
+    assert_eq!(counts(&catalog.recommended("ann", 5).await?), [(*b, 1)]);
+    assert_eq!(counts(&catalog.recommended("bob", 5).await?), [(*c, 1)]);
 
-    catalog.record_views(&[view("cem", *c), view("cem", *a)]).await.unwrap();
-    assert_eq!(counts(&catalog.seen_together(*a, 5).await.unwrap()), [(*c, 2), (*b, 1)]);
+    catalog.record_views(&[view("cem", *c), view("cem", *a)]).await?;
+    assert_eq!(counts(&catalog.seen_together(*a, 5).await?), [(*c, 2), (*b, 1)]);
+    Ok(())
 }
 
-async fn forgets_what_is_long_ago(catalog: &dyn Catalog, cities: &[City]) {
+async fn forgets_what_is_long_ago(catalog: &dyn Catalog, cities: &[City]) -> anyhow::Result<()> {
     let visited: Vec<View> = cities[100..112].iter().map(|city| view("dee", city.id)).collect();
-    catalog.record_views(&visited).await.unwrap();
+    catalog.record_views(&visited).await?;
 
     // The twelfth came when the first two were no longer among the last ten.
-    let with_last = catalog.seen_together(cities[111].id, 20).await.unwrap();
+    let with_last = catalog.seen_together(cities[111].id, 20).await?;
     assert_eq!(ids(&with_last.into_iter().map(|counted| counted.item).collect::<Vec<_>>()), ids(&cities[101..111]));
+    Ok(())
 }
 
 /// Everything that [`Cache`] promises, as far as no time passes.
-async fn is_a_cache(cache: &dyn Cache) {
-    let minute = Duration::from_secs(60);
-    assert_eq!(cache.get("a").await.unwrap(), None);
+async fn is_a_cache(cache: &dyn Cache) -> anyhow::Result<()> {
+    let minute = Duration::from_mins(1);
+    assert_eq!(cache.get("a").await?, None);
 
-    cache.set("a", Bytes::from_static(b"one"), minute).await.unwrap();
-    cache.set("key with \r\n and é", Bytes::from_static(b"\0\r\n\xff"), minute).await.unwrap();
-    let found = cache.get("a").await.unwrap().unwrap();
+    cache.set("a", Bytes::from_static(b"one"), minute).await?;
+    cache.set("key with \r\n and é", Bytes::from_static(b"\0\r\n\xff"), minute).await?;
+    let found = cache.get("a").await?.context("it is there")?;
     assert_eq!(found.value, "one");
-    assert!(found.remaining <= minute && found.remaining > minute / 2, "{:?}", found.remaining);
-    assert_eq!(cache.get("key with \r\n and é").await.unwrap().unwrap().value, &b"\0\r\n\xff"[..]);
+    assert!(found.remaining <= minute && found.remaining > Duration::from_secs(30), "{:?}", found.remaining);
+    assert_eq!(cache.get("key with \r\n and é").await?.context("it is there")?.value, &b"\0\r\n\xff"[..]);
 
-    cache.set("a", Bytes::from_static(b""), minute * 2).await.unwrap();
-    let found = cache.get("a").await.unwrap().unwrap();
+    cache.set("a", Bytes::from_static(b""), Duration::from_mins(2)).await?;
+    let found = cache.get("a").await?.context("it is there")?;
     assert_eq!(found.value, "");
     assert!(found.remaining > minute);
 
-    cache.delete("a").await.unwrap();
-    cache.delete("a").await.unwrap();
-    assert_eq!(cache.get("a").await.unwrap(), None);
+    cache.delete("a").await?;
+    cache.delete("a").await?;
+    assert_eq!(cache.get("a").await?, None);
 
-    cache.set("short", Bytes::from_static(b"x"), Duration::ZERO).await.unwrap();
-    until("an entry goes when its time is over", async || cache.get("short").await.unwrap().is_none()).await;
+    cache.set("short", Bytes::from_static(b"x"), Duration::ZERO).await?;
+    until("an entry goes when its time is over", async || matches!(cache.get("short").await, Ok(None))).await;
 
     let large = Bytes::from(vec![7; 1 << 20]);
-    cache.set("large", large.clone(), minute).await.unwrap();
-    assert_eq!(cache.get("large").await.unwrap().unwrap().value, large);
+    cache.set("large", large.clone(), minute).await?;
+    assert_eq!(cache.get("large").await?.context("it is there")?.value, large);
+    Ok(())
 }
 
 /// The clients that services have, over this state instance's listeners.
@@ -139,12 +147,12 @@ fn embedded(data: &std::path::Path) -> InstanceOptions {
 
 #[tokio::test]
 async fn the_embedded_database_is_a_catalog() {
-    is_a_catalog(&Embedded::new(data::cities(), ViewsImage::default())).await;
+    is_a_catalog(&Embedded::new(data::cities(), ViewsImage::default())).await.unwrap();
 }
 
 #[tokio::test]
 async fn the_embedded_cache_is_a_cache() {
-    is_a_cache(&MemoryCache::new(MonotonicClock)).await;
+    is_a_cache(&MemoryCache::new(MonotonicClock)).await.unwrap();
 }
 
 #[tokio::test]
@@ -152,8 +160,8 @@ async fn the_embedded_parts_keep_their_promises_over_the_wire() {
     let folder = tempfile::tempdir().unwrap();
     let (_stack, catalog, cache) = over_the_wire(embedded(folder.path())).await;
 
-    is_a_catalog(&*catalog).await;
-    is_a_cache(&*cache).await;
+    is_a_catalog(&*catalog).await.unwrap();
+    is_a_cache(&*cache).await.unwrap();
 }
 
 #[tokio::test]
@@ -179,11 +187,153 @@ async fn clients_find_the_state_instance_that_was_started_anew() {
     stack.forget(Role::State, 1);
 
     until("the client has let go of its connections", async || {
-        matches!(catalog.largest(1).await, Err(StateError::Absent))
+        catalog.largest(1).await.is_err_and(|error| chain(&error).ends_with("no state instance is up"))
     })
     .await;
     stack.start(Role::State, 1).await;
 
-    assert_eq!(catalog.largest(1).await.unwrap().len(), 1);
+    until("the database answers again", async || catalog.largest(1).await.is_ok_and(|found| found.len() == 1)).await;
     until("the cache answers again", async || matches!(cache.get("a").await, Ok(None))).await;
+}
+
+/// The same contract over real servers: `cargo test -p four-plane --features servers`. One that is not installed fails.
+#[cfg(feature = "servers")]
+mod servers {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use four_plane::state::{Backend, Provisioned};
+
+    use super::*;
+
+    /// A folder that PostgreSQL's own user can pass through.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), all).expect("permissions that can be set");
+        folder
+    }
+
+    fn auto(data: &std::path::Path) -> InstanceOptions {
+        InstanceOptions { data: data.to_owned(), state: StateMode::Auto, ..InstanceOptions::default() }
+    }
+
+    async fn started(data: &std::path::Path) -> Provisioned {
+        let provisioned = provision(&auto(data)).await.expect("servers that start");
+        assert_eq!(provisioned.notes, [""; 0]);
+        assert!(provisioned.database.url().is_some(), "PostgreSQL is not installed");
+        assert!(provisioned.cache.url().is_some(), "Redis is not installed");
+        provisioned
+    }
+
+    async fn answers(backend: &Backend) -> bool {
+        match backend {
+            Backend::Server { host, port, .. } => tokio::net::TcpStream::connect((host.as_str(), *port)).await.is_ok(),
+            Backend::Embedded => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn postgresql_and_redis_keep_the_promises_over_the_wire_and_views_survive() {
+        let folder = folder();
+        let (mut stack, catalog, cache) = over_the_wire(auto(folder.path())).await;
+        let parts = stack.topology().borrow().state.clone().unwrap();
+        assert_eq!((parts.database.as_str(), parts.cache.as_str()), ("postgresql", "redis"));
+
+        is_a_catalog(&*catalog).await.unwrap();
+        is_a_cache(&*cache).await.unwrap();
+        let popular = catalog.popular(20).await.unwrap();
+        stack.drain(Role::State, 1).await;
+        stack.forget(Role::State, 1);
+
+        let (_stack, catalog, _) = over_the_wire(auto(folder.path())).await;
+        assert_eq!(catalog.popular(20).await.unwrap(), popular);
+    }
+
+    #[tokio::test]
+    async fn servers_that_are_given_by_url_are_used_and_not_stopped() {
+        let folder = folder();
+        let servers = started(folder.path()).await;
+        let given = InstanceOptions {
+            state: StateMode::Embedded,
+            database_url: servers.database.url(),
+            redis_url: servers.cache.url(),
+            ..auto(folder.path())
+        };
+
+        let (mut stack, catalog, cache) = over_the_wire(given).await;
+        assert_eq!(catalog.largest(1).await.unwrap(), data::cities()[..1]);
+        assert_eq!(cache.get("a").await.unwrap(), None);
+        stack.drain(Role::State, 1).await;
+
+        assert!(answers(&servers.database).await);
+        assert!(answers(&servers.cache).await);
+        servers.stop().await;
+    }
+
+    #[tokio::test]
+    async fn servers_end_with_whoever_started_them() {
+        let folder = folder();
+        let servers = started(folder.path()).await;
+        let (database, cache) = (servers.database.clone(), servers.cache.clone());
+        assert!(answers(&database).await && answers(&cache).await);
+
+        // Closes the pipes, as the end of the process does.
+        drop(servers);
+
+        until("both are gone", async || !answers(&database).await && !answers(&cache).await).await;
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_is_one_clear_line() {
+        let folder = folder();
+        let servers = started(folder.path()).await;
+        let Backend::Server { port, .. } = servers.database else { panic!("a server") };
+        let given = InstanceOptions {
+            database_url: Some(format!("postgresql://four_plane:wrong@127.0.0.1:{port}/postgres")),
+            ..embedded(folder.path())
+        };
+
+        let error = provision(&given).await.unwrap_err();
+
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("the database at 127.0.0.1:{port} cannot be used: ")), "{text}");
+        assert!(text.contains("password authentication failed") && !text.contains("wrong"), "{text}");
+        servers.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn urls_that_nothing_answers_at_are_one_clear_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let options = embedded(folder.path());
+    let refused = |text: &str| text.contains("Connection refused");
+
+    for (database_url, redis_url, start) in [
+        (Some(format!("postgresql://me:pw@{free}/db")), None, format!("the database at {free} cannot be reached: ")),
+        (None, Some(format!("redis://:pw@{free}")), format!("the cache at {free} cannot be reached: ")),
+    ] {
+        let options = InstanceOptions { database_url, redis_url, ..options.clone() };
+
+        let text = provision(&options).await.unwrap_err().to_string();
+
+        assert!(text.starts_with(&start) && refused(&text), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn urls_of_another_form_are_one_clear_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (database_url, redis_url, start) in [
+        (Some("postgresql://me@/db"), None, "database url is not of the form postgresql://"),
+        (Some("mysql://host/db"), None, "database url is not of the form postgresql://"),
+        (None, Some("http://host"), "redis url is not of the form redis://"),
+    ] {
+        let (database_url, redis_url) = (database_url.map(ToOwned::to_owned), redis_url.map(ToOwned::to_owned));
+        let options = InstanceOptions { database_url, redis_url, ..embedded(folder.path()) };
+
+        let text = provision(&options).await.unwrap_err().to_string();
+
+        assert!(text.starts_with(start), "{text}");
+    }
 }

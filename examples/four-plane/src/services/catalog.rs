@@ -13,7 +13,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::cached::{CacheAside, Origin};
-use super::database::{Database, DatabaseError};
+use super::database::Database;
+use super::guard::Refusal;
 use super::metrics::CacheMetrics;
 use super::problem::Problem;
 use super::serving::{self, DEGRADED, Serving};
@@ -34,6 +35,8 @@ pub const MAX_LIMIT: usize = 100;
 const MAX_QUERY: usize = 200;
 /// How long a list of what is popular now may be wrong.
 const POPULAR_TTL: Duration = Duration::from_secs(5);
+/// Keys in a cache that others may use too; the number changes with the form of what is kept.
+pub(super) const KEYS: &str = "four-plane:1:";
 /// How the fallback is called in `x-seawall-degraded`.
 const SNAPSHOT: &str = "snapshot";
 
@@ -80,10 +83,13 @@ struct ListQuery {
 /// # Errors
 /// When a listener cannot be bound.
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
-    let serving = Serving::new(&instance);
+    let mut checks = serving::checks(&instance);
     let dial = Dial::new(instance.topology.clone());
     let database = Arc::new(Database::new(connect::database(&dial)));
+    database.check(&mut checks)?;
     let cache = CacheAside::new(connect::cache(&dial), CacheMetrics::of(Role::Catalog, &instance.name()));
+    cache.check(&mut checks)?;
+    let serving = Serving::new(&instance, checks);
     let (views, writing) = ViewLog::new(Arc::clone(&database));
     let writing = tokio::spawn(writing);
     LazyLock::force(&FALLBACK);
@@ -113,7 +119,7 @@ async fn item(State(catalog): State<Catalog>, Path(id): Path<String>, headers: H
         return Err(Problem::not_allowed("the item's id", &id, "a whole number from 0 to 4294967295"));
     };
     let make = async { Ok(catalog.database.item(id).await?.map(|city| encoded(&city))) };
-    let answer = catalog.cache.through(&format!("item:{id}"), cache::TTL, make).await;
+    let answer = catalog.cache.through(&format!("{KEYS}item:{id}"), cache::TTL, make).await;
     let response = answered(answer, || FALLBACK.find(id).map(encoded))
         .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no item {id}")))?;
     catalog.views.record(View { user: user::of(&headers), item: id });
@@ -133,7 +139,7 @@ async fn search(
     let list = |items| encoded(&Found { query: query.clone(), items });
     let make = async { Ok(Some(encoded(&catalog.database.search(&name, limit).await?))) };
     // What is cached is the list without the query: its spellings share an entry.
-    let answer = catalog.cache.through(&format!("search:{limit}:{name}"), cache::TTL, make).await;
+    let answer = catalog.cache.through(&format!("{KEYS}search:{limit}:{name}"), cache::TTL, make).await;
     let answer = answer.map(|(items, origin)| (items.and_then(|items| decoded(&items)).map(list), origin));
     answered(answer, || Some(list(FALLBACK.found(&name, limit)))).ok_or_else(unreadable)
 }
@@ -144,14 +150,14 @@ async fn popular(
 ) -> Result<Response, Problem> {
     let limit = checked(query.map_err(not_a_query)?.0.limit)?;
     let make = async { Ok(Some(encoded(&Popular { items: catalog.database.popular(limit).await? }))) };
-    let answer = catalog.cache.through(&format!("popular:{limit}"), POPULAR_TTL, make).await;
+    let answer = catalog.cache.through(&format!("{KEYS}popular:{limit}"), POPULAR_TTL, make).await;
     let largest = || FALLBACK.first(limit).into_iter().map(|item| Counted { item, count: 0 }).collect();
     answered(answer, || Some(encoded(&Popular { items: largest() }))).ok_or_else(unreadable)
 }
 
 /// The answer, or what the fallback has in its place.
 fn answered(
-    answer: Result<(Option<Bytes>, Origin), DatabaseError>,
+    answer: Result<(Option<Bytes>, Origin), Refusal>,
     fallback: impl FnOnce() -> Option<Bytes>,
 ) -> Option<Response> {
     let (body, origin, degraded) = match answer {
@@ -179,6 +185,7 @@ fn unreadable() -> Problem {
     Problem::new(StatusCode::BAD_GATEWAY, "the cache holds something else than a list")
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
 pub(super) fn not_a_query(rejection: QueryRejection) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, rejection.body_text())
 }

@@ -3,60 +3,67 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_core::{Error, Pattern, Reason, Rejection};
+use seawall::health::{CheckConfig, HealthError, RecoveryAction, Registry};
 
+use super::guard::{Guard, Refusal};
 use crate::data::City;
-use crate::state::{Catalog, Counted, StateError, View};
+use crate::state::{Catalog, Counted, View};
 
-/// Three times the 99th percentile that is expected of the database, 50 ms.
-const TIMEOUT: Duration = Duration::from_millis(150);
-
-/// Why the database gave no answer: it failed, or the call was refused or cut on this side.
-pub type DatabaseError = Error<StateError>;
+/// Three times the 99th percentile, within these: less would cut answers that a busy machine delays, more would leave a
+/// request no time for a fallback.
+const TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(300));
 
 /// A [`Catalog`] behind timeout and circuit breaker.
 #[derive(Debug)]
 pub struct Database {
     catalog: Arc<dyn Catalog>,
+    guard: Guard,
 }
 
 impl Database {
     /// Over this catalog.
     pub fn new(catalog: Arc<dyn Catalog>) -> Self {
-        Self { catalog }
+        Self { catalog, guard: Guard::new("database", TIMEOUT) }
     }
 
-    async fn call<T>(&self, work: impl Future<Output = Result<T, StateError>> + Send) -> Result<T, DatabaseError> {
-        match tokio::time::timeout(TIMEOUT, work).await {
-            Ok(done) => done.map_err(Error::Inner),
-            Err(_) => Err(Error::Rejected(Rejection::new(Pattern::Timeout, Reason::AttemptTimeout))),
-        }
+    /// Adds the check of the database, and follows what it finds: while it fails, no call is made.
+    ///
+    /// # Errors
+    /// When the registry has such a check already.
+    pub fn check(&self, checks: &mut Registry) -> Result<(), HealthError> {
+        let catalog = Arc::clone(&self.catalog);
+        checks.register("database:connectivity", CheckConfig::database(), move || {
+            let catalog = Arc::clone(&catalog);
+            async move { catalog.largest(1).await.map(drop) }
+        })?;
+        self.guard.follow(checks, RecoveryAction::OpenCircuit);
+        Ok(())
     }
 
     /// As [`Catalog::item`].
     ///
     /// # Errors
-    /// [`DatabaseError`], here and below.
-    pub async fn item(&self, id: u32) -> Result<Option<City>, DatabaseError> {
-        self.call(self.catalog.item(id)).await
+    /// [`Refusal`], here and below.
+    pub async fn item(&self, id: u32) -> Result<Option<City>, Refusal> {
+        self.guard.run(self.catalog.item(id)).await
     }
 
     /// As [`Catalog::search`].
     ///
     /// # Errors
-    /// [`DatabaseError`].
-    pub async fn search(&self, query: &str, limit: usize) -> Result<Vec<City>, DatabaseError> {
-        self.call(self.catalog.search(query, limit)).await
+    /// [`Refusal`].
+    pub async fn search(&self, query: &str, limit: usize) -> Result<Vec<City>, Refusal> {
+        self.guard.run(self.catalog.search(query, limit)).await
     }
 
     /// The items with the most views, and the largest ones with no view where these are fewer than `limit`.
     ///
     /// # Errors
-    /// [`DatabaseError`].
-    pub async fn popular(&self, limit: usize) -> Result<Vec<Counted>, DatabaseError> {
-        let mut popular = self.call(self.catalog.popular(limit)).await?;
+    /// [`Refusal`].
+    pub async fn popular(&self, limit: usize) -> Result<Vec<Counted>, Refusal> {
+        let mut popular = self.guard.run(self.catalog.popular(limit)).await?;
         if popular.len() < limit {
-            for item in self.call(self.catalog.largest(limit)).await? {
+            for item in self.guard.run(self.catalog.largest(limit)).await? {
                 if popular.len() < limit && popular.iter().all(|counted| counted.item.id != item.id) {
                     popular.push(Counted { item, count: 0 });
                 }
@@ -68,16 +75,16 @@ impl Database {
     /// As [`Catalog::recommended`].
     ///
     /// # Errors
-    /// [`DatabaseError`].
-    pub async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, DatabaseError> {
-        self.call(self.catalog.recommended(user, limit)).await
+    /// [`Refusal`].
+    pub async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, Refusal> {
+        self.guard.run(self.catalog.recommended(user, limit)).await
     }
 
     /// As [`Catalog::record_views`].
     ///
     /// # Errors
-    /// [`DatabaseError`].
-    pub async fn record_views(&self, views: &[View]) -> Result<(), DatabaseError> {
-        self.call(self.catalog.record_views(views)).await
+    /// [`Refusal`].
+    pub async fn record_views(&self, views: &[View]) -> Result<(), Refusal> {
+        self.guard.run(self.catalog.record_views(views)).await
     }
 }

@@ -1,34 +1,60 @@
 //! The edge role: the public port, in front of the gateways.
+//!
+//! Requests pass the load shedder, occupy a worker for its service time, and go on to a gateway. The shedder looks at this
+//! process alone: that a service or the database is slow is the gateway's matter, whose breakers and bulkheads are nearer.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
-use http::StatusCode;
+use seawall::http::HttpAttributes;
+use seawall::load_shedder::{LimitRange, LoadShedderConfig, LoadShedderLayer};
+use seawall_core::{Attributes as _, ByResult, Env, Error, MetricsObserver, MonotonicClock, NoAttributes, Pattern};
 
 use super::client::Client;
+use super::figures;
 use super::gateway::collected;
 use super::instances::Instances;
-use super::problem::Problem;
-use super::serving::{self, Serving};
-use super::upstream::Upstream;
-use super::workers::Workers;
+use super::problem;
+use super::serving::{self, Serving, Shed};
+use super::upstream::{Protection, RetryOn, Upstream};
+use super::workers::{WORKERS, Workers};
 use crate::link::{Instance, Role};
+
+/// Longer than a gateway takes with all its attempts.
+const TO_GATEWAY: Protection =
+    Protection { total: Duration::from_secs(6), attempt: None, retry: RetryOn::None, places: 1024 };
+
+/// The lowest, first and highest limit of requests at the workers. At the lowest, a full process answers within three times
+/// the service time, and one that is half used sheds none of the bursts in which requests come by chance.
+const LIMIT: (u32, u32, u32) = (3 * WORKERS, 4 * WORKERS, 1_000);
 
 /// What the edge serves with.
 #[derive(Debug, Clone)]
 pub struct Edge {
+    shedder: Shedder,
     workers: Arc<Workers>,
     gateways: Upstream,
 }
 
+type Shedder = LoadShedderLayer<Env<MonotonicClock, ByResult, NoAttributes, MetricsObserver>>;
+
 impl Edge {
     /// From these parts.
-    pub fn new(workers: Workers, gateways: Upstream) -> Self {
-        Self { workers: Arc::new(workers), gateways }
+    ///
+    /// # Errors
+    /// When the limits of the shedder make no range.
+    pub fn new(workers: Workers, gateways: Upstream) -> anyhow::Result<Self> {
+        super::metrics::install();
+        let env = Env::new().with_observer(MetricsObserver::new(Pattern::LoadShedder, "edge"));
+        let range = LimitRange::new(LIMIT.0, LIMIT.1, LIMIT.2)?;
+        let shedder = LoadShedderLayer::with_env(LoadShedderConfig::default().with_range(range), env);
+        Ok(Self { shedder, workers: Arc::new(workers), gateways })
     }
 }
 
@@ -37,9 +63,13 @@ impl Edge {
 /// # Errors
 /// When a listener cannot be bound.
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
-    let serving = Serving::new(&instance);
-    let gateways = Upstream::new(Client::default(), Instances::new(instance.topology.clone(), Role::Gateway));
-    serving::serve(&instance, &serving, routes(Edge::new(Workers::new(instance.capacity), gateways))).await
+    let serving = Serving::new(&instance, serving::checks(&instance));
+    let gateways = Instances::new(instance.topology.clone(), Role::Gateway);
+    let gateways = Upstream::new(Client::default(), gateways, &TO_GATEWAY)?;
+    let edge = Edge::new(Workers::new(instance.capacity), gateways)?;
+    let (shedder, metrics) = (edge.shedder.clone(), serving.metrics().clone());
+    figures::before_scrape(move || metrics.limited_to(shedder.gate().limit().into()));
+    serving::serve(&instance, &serving, routes(edge)).await
 }
 
 /// Every path, passed on to a gateway.
@@ -48,13 +78,22 @@ pub fn routes(edge: Edge) -> Router {
 }
 
 async fn pass(State(edge): State<Edge>, request: Request) -> Response {
+    let context = HttpAttributes.context(&request);
+    let work = async {
+        edge.workers.work().await;
+        Ok::<_, Infallible>(())
+    };
+    if let Err(Error::Rejected(rejection)) = edge.shedder.run_with(context, work).await {
+        let mut response = problem::of_rejection(rejection);
+        response.extensions_mut().insert(Shed);
+        return response;
+    }
     let request = match collected(request).await {
         Ok(request) => request,
         Err(problem) => return problem.into_response(),
     };
-    edge.workers.work().await;
     match edge.gateways.call(request).await {
         Ok(answer) => answer.map(Body::from),
-        Err(error) => Problem::new(StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+        Err(error) => problem::of_call(&error),
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::link::{Fault, FaultKind, Role};
 
 /// The longest that a latency fault lasts: an hour, whatever the value.
-const LONGEST: Duration = Duration::from_secs(3600);
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// A fault's value as a duration: 0 for what is negative or no number.
 pub fn millis(value: f64) -> Duration {
@@ -93,7 +93,7 @@ mod tests {
         let (sender, active) = watch::channel(vec![fault(FaultKind::Hang, "catalog", 0.0)]);
         let hanging = tokio::spawn(async move { Faults::new(active, Role::Catalog, 1).strike().await });
 
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         assert!(!hanging.is_finished());
         sender.send(Vec::new()).unwrap();
 

@@ -1,24 +1,37 @@
 //! The gateway role: passes requests on to the services, and stands in for them when they cannot answer.
 
-use axum::Router;
+use std::time::Duration;
+
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
+use axum::{Json, Router};
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 
+use super::catalog::Popular;
 use super::client::Client;
 use super::instances::Instances;
 use super::last_good::LastGood;
-use super::problem::Problem;
-use super::serving::{self, Serving};
-use super::upstream::Upstream;
+use super::problem::{self, Problem};
+use super::recommendation::{Basis, Recommended};
+use super::serving::{self, DEGRADED, Serving};
+use super::upstream::{Protection, RetryOn, Upstream};
 use crate::link::{Instance, Role};
 
 /// The largest request body that is passed on: 1 MiB.
 const MAX_BODY: usize = 1 << 20;
+
+/// Per service: 5 s in all. An attempt may take three times the 99th percentile, but no less than a service needs to find
+/// out that its database does not answer, and no more than leaves time for another.
+const TO_SERVICE: Protection = Protection {
+    total: Duration::from_secs(5),
+    attempt: Some((Duration::from_millis(400), Duration::from_secs(2))),
+    retry: RetryOn::NoneOrFailure,
+    places: 64,
+};
 
 /// One service as the gateway calls it.
 #[derive(Debug, Clone)]
@@ -32,6 +45,22 @@ impl Route {
     pub fn new(upstream: Upstream) -> Self {
         Self { upstream, last_good: LastGood::default() }
     }
+
+    /// The service's answer, or else the last good one to the same request, or else the failure.
+    async fn call(&self, request: http::Request<Bytes>) -> Result<Response, Response> {
+        let key = LastGood::key(&request);
+        let failure = match self.upstream.call(request).await {
+            Ok(answer) if !answer.status().is_server_error() => {
+                if let Some(key) = key {
+                    self.last_good.keep(key, &answer);
+                }
+                return Ok(answer.map(Body::from));
+            }
+            Ok(answer) => answer.map(Body::from),
+            Err(error) => problem::of_call(&error),
+        };
+        key.and_then(|key| self.last_good.answer(&key)).ok_or(failure)
+    }
 }
 
 /// Serves until drained.
@@ -39,37 +68,63 @@ impl Route {
 /// # Errors
 /// When a listener cannot be bound.
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
-    let serving = Serving::new(&instance);
+    let serving = Serving::new(&instance, serving::checks(&instance));
     let client = Client::default();
-    let route = |role| Route::new(Upstream::new(client.clone(), Instances::new(instance.topology.clone(), role)));
-    serving::serve(&instance, &serving, routes(route(Role::Catalog), route(Role::Recommendation))).await
+    let route = |role| -> anyhow::Result<Route> {
+        let instances = Instances::new(instance.topology.clone(), role);
+        Ok(Route::new(Upstream::new(client.clone(), instances, &TO_SERVICE)?))
+    };
+    let routes = routes(route(Role::Catalog)?, route(Role::Recommendation)?);
+    serving::serve(&instance, &serving, routes).await
 }
 
 /// The gateway's paths.
 pub fn routes(catalog: Route, recommendation: Route) -> Router {
     Router::new()
-        .route("/catalog/{*rest}", any(pass).with_state(catalog))
-        .route("/recommendations/{user}", any(pass).with_state(recommendation))
+        .route("/catalog/{*rest}", any(to_catalog).with_state(catalog.clone()))
+        .route("/recommendations/{user}", any(to_recommendation).with_state((recommendation, catalog)))
 }
 
-async fn pass(State(route): State<Route>, request: Request) -> Response {
+async fn to_catalog(State(catalog): State<Route>, request: Request) -> Response {
+    match collected(request).await {
+        Ok(request) => catalog.call(request).await.unwrap_or_else(|failure| failure),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// What is popular in the catalog stands in for recommendations that cannot be had.
+async fn to_recommendation(
+    State((recommendation, catalog)): State<(Route, Route)>,
+    Path(user): Path<String>,
+    request: Request,
+) -> Response {
     let request = match collected(request).await {
         Ok(request) => request,
         Err(problem) => return problem.into_response(),
     };
-    let key = LastGood::key(&request);
-    let answer = route.upstream.call(request).await;
-    let problem = match answer {
-        Ok(answer) if !answer.status().is_server_error() => {
-            if let Some(key) = key {
-                route.last_good.keep(key, &answer);
-            }
-            return answer.map(Body::from);
-        }
-        Ok(answer) => answer.map(Body::from),
-        Err(error) => Problem::new(StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    let popular = (request.method() == Method::GET).then(|| popular_instead_of(&request)).flatten();
+    let failure = match recommendation.call(request).await {
+        Ok(answer) => return answer,
+        Err(failure) => failure,
     };
-    key.and_then(|key| route.last_good.answer(&key)).unwrap_or(problem)
+    match popular {
+        Some(request) => popular_for(user, &catalog, request).await.unwrap_or(failure),
+        None => failure,
+    }
+}
+
+/// The same question to the catalog, with the same query.
+fn popular_instead_of(request: &http::Request<Bytes>) -> Option<http::Request<Bytes>> {
+    let query = request.uri().query().unwrap_or_default();
+    http::Request::get(format!("/catalog/popular?{query}")).body(Bytes::new()).ok()
+}
+
+async fn popular_for(user: String, catalog: &Route, request: http::Request<Bytes>) -> Option<Response> {
+    let answer = catalog.upstream.call(request).await.ok().filter(|answer| answer.status().is_success())?;
+    let Popular { items } = serde_json::from_slice(answer.body()).ok()?;
+    let mut response = Json(Recommended { user, basis: Basis::Popular, items }).into_response();
+    response.headers_mut().insert(DEGRADED, HeaderValue::from_static("catalog"));
+    Some(response)
 }
 
 /// A request with its whole body, so that it can be sent more than once.

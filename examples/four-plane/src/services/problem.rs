@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use seawall_core::{Error, Rejection};
 use serde::Serialize;
+
+use super::client::CallError;
 
 /// An error answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +19,7 @@ pub struct Problem {
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct Document<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,
@@ -42,7 +46,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body {
+        let body = Document {
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             detail: &self.detail,
@@ -56,6 +60,19 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// What a call ended with that got no answer.
+pub fn of_call(error: &Error<CallError>) -> Response {
+    match error {
+        Error::Rejected(rejection) => of_rejection(*rejection),
+        Error::Inner(error) => Problem::new(StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
+}
+
+/// What a layer's refusal is answered with: 503 or 504, and when to try again.
+pub fn of_rejection(rejection: Rejection) -> Response {
+    seawall::http::Problem::from(rejection).into_response(Body::from)
 }
 
 /// What every path answers that no service knows.

@@ -1,6 +1,7 @@
 //! The recommendation role: what others saw together with what a user saw.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -19,14 +20,22 @@ use super::instances::Instances;
 use super::metrics::CacheMetrics;
 use super::problem::Problem;
 use super::serving::{self, DEGRADED, Serving};
-use super::upstream::Upstream;
+use super::upstream::{Protection, RetryOn, Upstream};
 use super::user;
 use crate::link::{Instance, Role};
 use crate::state::connect::{self, Dial};
 use crate::state::{Counted, cache};
 
 /// What was made last for everybody, kept for when the database does not answer.
-const POPULAR_KEY: &str = "recommendation:popular";
+const POPULAR_KEY: &str = "four-plane:1:recommendation:popular";
+
+/// The last resort: soon or not at all.
+const TO_CATALOG: Protection = Protection {
+    total: Duration::from_secs(1),
+    attempt: Some((Duration::from_millis(300), Duration::from_secs(1))),
+    retry: RetryOn::NoneOrFailure,
+    places: 32,
+};
 
 /// What recommendations are made from.
 #[derive(Debug, Clone)]
@@ -75,11 +84,15 @@ impl Recommendation {
 /// # Errors
 /// When a listener cannot be bound.
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
-    let serving = Serving::new(&instance);
+    let mut checks = serving::checks(&instance);
     let dial = Dial::new(instance.topology.clone());
     let database = Arc::new(Database::new(connect::database(&dial)));
+    database.check(&mut checks)?;
     let cache = CacheAside::new(connect::cache(&dial), CacheMetrics::of(Role::Recommendation, &instance.name()));
-    let catalog = Upstream::new(Client::default(), Instances::new(instance.topology.clone(), Role::Catalog));
+    cache.check(&mut checks)?;
+    let serving = Serving::new(&instance, checks);
+    let catalogs = Instances::new(instance.topology.clone(), Role::Catalog);
+    let catalog = Upstream::new(Client::default(), catalogs, &TO_CATALOG)?;
     serving::serve(&instance, &serving, routes(Recommendation::new(database, Arc::new(cache), catalog))).await
 }
 
@@ -110,9 +123,9 @@ async fn recommend(
         origin.write(response.headers_mut());
         return Ok(degraded(response, fallback));
     }
-    let items = service.from_catalog(limit).await.ok_or_else(|| {
+    let items = service.catalog_popular(limit).await.ok_or_else(|| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "neither database, cache nor catalog answers")
-            .with_retry_after(std::time::Duration::from_secs(1))
+            .with_retry_after(Duration::from_secs(1))
     })?;
     let response = Json(Recommended { user, basis: Basis::Popular, items }).into_response();
     Ok(degraded(response, Some("catalog")))
@@ -130,7 +143,7 @@ impl Recommendation {
     async fn popular(&self, limit: usize) -> Option<(Vec<Counted>, Origin)> {
         let make = async {
             let items = self.database.popular(super::catalog::MAX_LIMIT).await?;
-            Ok::<_, super::database::DatabaseError>(serde_json::to_vec(&items).ok().map(Bytes::from))
+            Ok::<_, super::guard::Refusal>(serde_json::to_vec(&items).ok().map(Bytes::from))
         };
         let (items, origin) = self.cache.through(POPULAR_KEY, cache::TTL, make).await.ok()?;
         let mut items: Vec<Counted> = serde_json::from_slice(&items?).ok()?;
@@ -139,7 +152,7 @@ impl Recommendation {
     }
 
     /// What is popular, as the catalog service says.
-    async fn from_catalog(&self, limit: usize) -> Option<Vec<Counted>> {
+    async fn catalog_popular(&self, limit: usize) -> Option<Vec<Counted>> {
         let request = Request::get(format!("/catalog/popular?limit={limit}")).body(Bytes::new()).ok()?;
         let answer = self.catalog.call(request).await.ok().filter(|answer| answer.status().is_success())?;
         serde_json::from_slice(answer.body()).ok().map(|Popular { items }| items)

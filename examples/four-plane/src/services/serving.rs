@@ -10,13 +10,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use seawall::health::{Answer, Health, HealthReport, Registry};
 use seawall_core::{Clock as _, MonotonicClock, Timestamp};
-use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::faults::Faults;
+use super::figures;
 use super::metrics::{self, RequestMetrics};
 use super::problem::{self, Problem};
 use crate::link::{Instance, Role};
@@ -44,20 +45,26 @@ struct Shared {
     name: HeaderValue,
     metrics: RequestMetrics,
     faults: Faults,
-    drain: watch::Receiver<bool>,
-    started: Timestamp,
+    health: Health,
 }
 
 impl Serving {
-    /// For this instance.
-    pub fn new(instance: &Instance) -> Self {
+    /// For this instance, with these checks, which run from here on. From its drain on it is not ready.
+    pub fn new(instance: &Instance, checks: Registry) -> Self {
         let name = instance.name();
         let metrics = RequestMetrics::of(instance.role, &name);
         let faults = Faults::new(instance.faults.clone(), instance.role, instance.number);
         // Role and number are letters, digits and a slash.
         let name = HeaderValue::try_from(name).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        let shared = Shared { name, metrics, faults, drain: instance.drain.clone(), started: MonotonicClock.now() };
-        Self { shared: Arc::new(shared) }
+        let health = checks.spawn(|check| {
+            tokio::spawn(check);
+        });
+        let (draining, drain) = (health.clone(), instance.drain.clone());
+        tokio::spawn(async move {
+            drained(drain).await;
+            draining.drain();
+        });
+        Self { shared: Arc::new(Shared { name, metrics, faults, health }) }
     }
 
     /// The instance's request metrics.
@@ -78,13 +85,9 @@ impl Serving {
         Router::new()
             .route("/health", get(health))
             .route("/health/live", get(live))
-            .route("/health/ready", get(health))
+            .route("/health/ready", get(ready))
             .route("/metrics", get(prometheus))
             .with_state(self.clone())
-    }
-
-    fn is_draining(&self) -> bool {
-        *self.shared.drain.borrow()
     }
 }
 
@@ -134,26 +137,34 @@ fn outcome(response: &Response) -> &'static str {
     }
 }
 
+/// The registry of an instance's health checks, empty.
+pub fn checks(instance: &Instance) -> Registry {
+    Registry::new().with_service(instance.name(), env!("CARGO_PKG_VERSION"))
+}
+
 async fn health(State(serving): State<Serving>) -> Response {
-    serving.shared.faults.hang().await;
-    let draining = serving.is_draining();
-    let uptime = MonotonicClock.now().since(serving.shared.started).as_secs();
-    let body = json!({
-        "status": if draining { "fail" } else { "pass" },
-        "serviceId": serving.shared.name.to_str().unwrap_or_default(),
-        "output": if draining { "draining" } else { "" },
-        "checks": { "uptime": [{ "componentType": "system", "observedValue": uptime, "observedUnit": "s", "status": "pass" }] },
-    });
-    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (status, [(header::CONTENT_TYPE, "application/health+json")], body.to_string()).into_response()
+    probed(&serving, HealthReport::answer).await
 }
 
 async fn live(State(serving): State<Serving>) -> Response {
+    probed(&serving, HealthReport::live_answer).await
+}
+
+async fn ready(State(serving): State<Serving>) -> Response {
+    probed(&serving, HealthReport::ready_answer).await
+}
+
+/// A process that is to hang does not answer its probes either.
+async fn probed(serving: &Serving, render: fn(&HealthReport) -> Answer) -> Response {
     serving.shared.faults.hang().await;
-    ([(header::CONTENT_TYPE, "application/health+json")], r#"{"status":"pass"}"#).into_response()
+    let answer = render(&serving.shared.health.report());
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let headers = [(header::CONTENT_TYPE, Answer::CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, answer.body).into_response()
 }
 
 async fn prometheus() -> Response {
+    figures::read();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::render()).into_response()
 }
 

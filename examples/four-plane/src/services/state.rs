@@ -26,7 +26,7 @@ const KEEP_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// When a listener cannot be bound, or a database or cache given by URL cannot be used.
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
-    let serving = Serving::new(&instance);
+    let serving = Serving::new(&instance, serving::checks(&instance));
     let provisioned = provision(&instance.options).await?;
     for note in &provisioned.notes {
         instance.report.event("warn", note);

@@ -9,7 +9,7 @@ use seawall_core::{Clock as _, MonotonicClock, Timestamp};
 use tokio::sync::{Mutex, mpsc};
 
 /// How many workers a process has.
-pub const WORKERS: usize = 4;
+pub const WORKERS: u32 = 4;
 /// How much of a worker's oversleep the next request gets back: timers wake up to a millisecond late.
 const MAKE_UP: Duration = Duration::from_millis(2);
 
@@ -43,9 +43,8 @@ impl Workers {
             // The receiver is still here.
             let _idle = back.send(Timestamp::ZERO);
         }
-        #[expect(clippy::cast_precision_loss, reason = "four")]
-        let seconds = WORKERS as f64 / per_second;
-        let service_time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(Duration::from_secs(3600));
+        let seconds = f64::from(WORKERS) / per_second;
+        let service_time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(Duration::from_hours(1));
         Self { service_time, idle: Mutex::new(idle), back }
     }
 
@@ -67,7 +66,7 @@ mod tests {
     #[test]
     fn a_capacity_that_is_no_rate_gives_the_longest_service_time() {
         for capacity in [0.0, -1.0, f64::NAN] {
-            assert_eq!(Workers::new(capacity).service_time, Duration::from_secs(3600));
+            assert_eq!(Workers::new(capacity).service_time, Duration::from_hours(1));
         }
         assert_eq!(Workers::new(250.0).service_time, Duration::from_millis(16));
         assert_eq!(Workers::new(f64::INFINITY).service_time, Duration::ZERO);
@@ -76,11 +75,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_goes_away_frees_its_worker() {
         let workers = Workers::new(1.0 / 1_000.0);
-        for _ in 0..WORKERS.saturating_mul(2) {
+        for _ in 0..2 * WORKERS {
             let given_up = tokio::time::timeout(Duration::from_millis(5), workers.work()).await;
             assert!(given_up.is_err());
         }
 
-        assert_eq!(workers.idle.lock().await.len(), WORKERS);
+        assert_eq!(workers.idle.lock().await.len(), 4);
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::StateError;
 
 /// How long an entry lives: 300 s.
-pub const TTL: Duration = Duration::from_secs(300);
+pub const TTL: Duration = Duration::from_mins(5);
 
 /// A value and how long it will still be there.
 #[derive(Clone, Debug, PartialEq, Eq)]

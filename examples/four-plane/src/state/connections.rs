@@ -1,45 +1,47 @@
-//! Connections that are kept between calls.
+//! Connections to database and cache: pooled, checked after a second of idling, and replaced once when stale.
 
-use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
 
-use tokio::sync::Mutex;
+use seawall::pool::{Manager, Pool, PoolConfig, RunError};
 
 use super::StateError;
 
-/// Makes connections of one kind.
-pub(super) trait Connect: Send + Sync + fmt::Debug {
-    type Connection: Send;
+/// Connections per instance and part at most: six services together stay below PostgreSQL's default of 100.
+const MAX: usize = 10;
+/// A caller that waits longer answers without the database or the cache.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Loopback, and PostgreSQL's fork of a process.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(900);
+/// Between connects while they fail: a state instance that was started anew is found at once.
+const CONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
-    fn connect(&self) -> impl Future<Output = Result<Self::Connection, StateError>> + Send;
+/// A pool with this stack's settings.
+pub(super) fn pool<M: Manager>(manager: M) -> Pool<M> {
+    let config = PoolConfig::new()
+        .with_max(MAX)
+        .with_acquire_timeout(ACQUIRE_TIMEOUT)
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_connect_backoff(CONNECT_BACKOFF.0, CONNECT_BACKOFF.1);
+    Pool::with_config(manager, config).expect("constants in their ranges")
 }
 
-/// Connections that are kept between calls.
-pub(super) struct Connections<C: Connect> {
-    connect: C,
-    idle: Mutex<Vec<C::Connection>>,
+/// What an operation on a connection returns.
+pub(crate) type Operation<'a, T, E = StateError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
+/// An operation as a pool takes it. Boxed: the compiler cannot prove that the future of a closure which borrows its
+/// connection for any lifetime is `Send`, and services must be.
+pub(crate) fn operation<C, T, E, F>(operation: F) -> F
+where
+    F: for<'a> FnMut(&'a mut C) -> Operation<'a, T, E>,
+{
+    operation
 }
 
-impl<C: Connect> fmt::Debug for Connections<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").field("connect", &self.connect).finish_non_exhaustive()
-    }
-}
-
-impl<C: Connect> Connections<C> {
-    pub(super) fn new(connect: C) -> Self {
-        Self { connect, idle: Mutex::default() }
-    }
-
-    /// A connection, which the caller gives back with [`Self::keep`] when its call succeeded.
-    pub(super) async fn take(&self) -> Result<C::Connection, StateError> {
-        let kept = self.idle.lock().await.pop();
-        match kept {
-            Some(connection) => Ok(connection),
-            None => self.connect.connect().await,
-        }
-    }
-
-    pub(super) async fn keep(&self, connection: C::Connection) {
-        self.idle.lock().await.push(connection);
+/// Why an operation of a pool failed, as a [`StateError`].
+pub(super) fn flattened(error: RunError<StateError>, part: &'static str) -> StateError {
+    match error {
+        RunError::Operation(error) => error,
+        RunError::Pool(source) => StateError::NoConnection { part, source: Box::new(source) },
     }
 }

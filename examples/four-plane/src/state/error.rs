@@ -2,6 +2,8 @@
 
 use std::io;
 
+use seawall::pool::PoolError;
+
 /// Why database or cache did not answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,6 +37,14 @@ pub enum StateError {
     /// PostgreSQL or the connection to it failed.
     #[error("postgresql failed")]
     Postgres(#[from] tokio_postgres::Error),
+    /// The pool has no connection to give.
+    #[error("there is no connection to the {part}")]
+    NoConnection {
+        /// `database` or `cache`.
+        part: &'static str,
+        /// Why.
+        source: Box<PoolError<Self>>,
+    },
     /// No state instance is in the topology.
     #[error("no state instance is up")]
     Absent,
@@ -49,5 +59,20 @@ impl StateError {
     /// For `map_err` on what reads from or writes to the cache's connection.
     pub(super) fn cache(source: io::Error) -> Self {
         Self::Connection { part: "cache", source }
+    }
+
+    /// Whether the other side had closed the connection before it took the question in.
+    pub(super) fn is_stale(&self) -> bool {
+        match self {
+            Self::Connection { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::UnexpectedEof
+            ),
+            Self::Postgres(error) => error.is_closed(),
+            _ => false,
+        }
     }
 }

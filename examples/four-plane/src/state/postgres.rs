@@ -1,13 +1,16 @@
 //! The catalog in PostgreSQL.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use seawall::pool::{Manager, Pool};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 
 use super::catalog::RECENT_ITEMS;
 use super::connect::Dial;
-use super::connections::{Connect, Connections};
+use super::connections::{Operation, flattened, operation, pool};
 use super::search::folded;
 use super::{Catalog, Counted, StateError, View};
 use crate::data::City;
@@ -95,26 +98,54 @@ group by c.id order by 7 desc, c.population desc, c.id limit $2";
 
 const RECORD_VIEWS: &str = "select four_plane.record_views($1, $2, $3)";
 
+/// What a `$1` stands for.
+#[derive(Debug)]
+enum Parameter {
+    Id(i32),
+    Ids(Vec<i32>),
+    Limit(i64),
+    Text(String),
+    Texts(Vec<Option<String>>),
+}
+
+impl Parameter {
+    fn as_sql(&self) -> &(dyn ToSql + Sync) {
+        match self {
+            Self::Id(id) => id,
+            Self::Ids(ids) => ids,
+            Self::Limit(limit) => limit,
+            Self::Text(text) => text,
+            Self::Texts(texts) => texts,
+        }
+    }
+}
+
 /// A [`Catalog`] in PostgreSQL behind the state instance's database listener.
 #[derive(Debug)]
 pub struct PostgresCatalog {
-    connections: Connections<Session>,
+    connections: Pool<Session>,
 }
 
 #[derive(Debug)]
 struct Session(Dial);
 
-/// A connection with its statements; the connection ends with it.
-struct Prepared {
+/// One of the statements that a session has prepared.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    Item,
+    Search,
+    Largest,
+    Popular,
+    SeenTogether,
+    Recommended,
+    RecordViews,
+}
+
+/// A connection with its statements, in the order of [`Ask`]; the connection ends with it.
+pub(super) struct Prepared {
     client: Client,
     driver: JoinHandle<()>,
-    item: Statement,
-    search: Statement,
-    largest: Statement,
-    popular: Statement,
-    seen_together: Statement,
-    recommended: Statement,
-    record_views: Statement,
+    statements: [Statement; 7],
 }
 
 impl Drop for Prepared {
@@ -123,25 +154,45 @@ impl Drop for Prepared {
     }
 }
 
-impl Connect for Session {
+impl Manager for Session {
     type Connection = Prepared;
+    type Error = StateError;
 
-    async fn connect(&self) -> Result<Prepared, StateError> {
-        let url = self.0.parts().and_then(|parts| parts.database_url).ok_or(StateError::Absent)?;
-        let mut config: Config = url.parse()?;
-        // Counts of views are worth less than a wait for the disk per view; at most the last second of them is lost.
-        config.options("-c synchronous_commit=off").application_name("four-plane");
-        let (client, connection) = config.connect_raw(self.0.database().await?, NoTls).await?;
-        let driver = tokio::spawn(async move {
-            // Whoever waits for an answer is told the error; there is nobody else to tell.
-            let _ended = connection.await;
-        });
-        prepare(client, driver).await
+    // Boxed, here and below: see `operation`.
+    fn connect(&self) -> impl Future<Output = Result<Prepared, StateError>> + Send {
+        let connecting: Operation<'_, Prepared> = Box::pin(log_in(&self.0));
+        connecting
+    }
+
+    fn check(&self, session: &mut Prepared) -> impl Future<Output = Result<(), StateError>> + Send {
+        let checking: Operation<'_, ()> = Box::pin(async { Ok(session.client.check_connection().await?) });
+        checking
+    }
+
+    fn is_broken(&self, session: &mut Prepared) -> bool {
+        session.client.is_closed()
+    }
+
+    fn is_stale(&self, error: &StateError) -> bool {
+        error.is_stale()
     }
 }
 
+async fn log_in(dial: &Dial) -> Result<Prepared, StateError> {
+    let url = dial.parts().and_then(|parts| parts.database_url).ok_or(StateError::Absent)?;
+    let mut config: Config = url.parse()?;
+    // Counts of views are worth less than a wait for the disk per view; at most the last second of them is lost.
+    config.options("-c synchronous_commit=off").application_name("four-plane");
+    let (client, connection) = config.connect_raw(dial.database().await?, NoTls).await?;
+    let driver = tokio::spawn(async move {
+        // Whoever waits for an answer is told the error; there is nobody else to tell.
+        let _ended = connection.await;
+    });
+    prepare(client, driver).await
+}
+
 async fn prepare(client: Client, driver: JoinHandle<()>) -> Result<Prepared, StateError> {
-    let prepared = tokio::try_join!(
+    let (item, search, largest, popular, seen_together, recommended, record_views) = tokio::try_join!(
         client.prepare(ITEM),
         client.prepare(SEARCH),
         client.prepare(LARGEST),
@@ -149,9 +200,9 @@ async fn prepare(client: Client, driver: JoinHandle<()>) -> Result<Prepared, Sta
         client.prepare(SEEN_TOGETHER),
         client.prepare(RECOMMENDED),
         client.prepare(RECORD_VIEWS),
-    );
-    let (item, search, largest, popular, seen_together, recommended, record_views) = prepared?;
-    Ok(Prepared { client, driver, item, search, largest, popular, seen_together, recommended, record_views })
+    )?;
+    let statements = [item, search, largest, popular, seen_together, recommended, record_views];
+    Ok(Prepared { client, driver, statements })
 }
 
 /// Makes the tables if they are not there, and fills in the cities if any is missing.
@@ -203,29 +254,44 @@ fn counted(row: &Row) -> Result<Counted, StateError> {
     Ok(Counted { item: city(row)?, count: u64::try_from(count).unwrap_or_default() })
 }
 
+async fn query(session: &mut Prepared, ask: Ask, parameters: Arc<Vec<Parameter>>) -> Result<Vec<Row>, StateError> {
+    let parameters: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(Parameter::as_sql).collect();
+    let [item, search, largest, popular, seen_together, recommended, record_views] = &session.statements;
+    let statement = match ask {
+        Ask::Item => item,
+        Ask::Search => search,
+        Ask::Largest => largest,
+        Ask::Popular => popular,
+        Ask::SeenTogether => seen_together,
+        Ask::Recommended => recommended,
+        Ask::RecordViews => record_views,
+    };
+    Ok(session.client.query(statement, &parameters).await?)
+}
+
 impl PostgresCatalog {
     /// Of the PostgreSQL that the state instance forwards to.
     pub fn new(dial: Dial) -> Self {
-        Self { connections: Connections::new(Session(dial)) }
+        Self { connections: pool(Session(dial)) }
     }
 
     async fn rows<T>(
         &self,
-        statement: fn(&Prepared) -> &Statement,
-        parameters: &[&(dyn ToSql + Sync)],
+        ask: Ask,
+        parameters: Vec<Parameter>,
         read: fn(&Row) -> Result<T, StateError>,
     ) -> Result<Vec<T>, StateError> {
-        let session = self.connections.take().await?;
-        let rows = session.client.query(statement(&session), parameters).await?;
-        self.connections.keep(session).await;
-        rows.iter().map(read).collect()
+        let parameters = Arc::new(parameters);
+        let querying = operation(move |session: &mut Prepared| Box::pin(query(session, ask, Arc::clone(&parameters))));
+        let queried = self.connections.run_idempotent(querying).await;
+        queried.map_err(|error| flattened(error, "database"))?.iter().map(read).collect()
     }
 }
 
 #[async_trait]
 impl Catalog for PostgresCatalog {
     async fn item(&self, id: u32) -> Result<Option<City>, StateError> {
-        Ok(self.rows(|session| &session.item, &[&key(id)], city).await?.pop())
+        Ok(self.rows(Ask::Item, vec![Parameter::Id(key(id))], city).await?.pop())
     }
 
     async fn search(&self, query: &str, limit: usize) -> Result<Vec<City>, StateError> {
@@ -235,31 +301,42 @@ impl Catalog for PostgresCatalog {
         }
         // Folded text is ASCII: the last of its characters comes after everything with this prefix.
         let to = format!("{from}\u{7f}");
-        self.rows(|session| &session.search, &[&from, &to, &bound(limit)], city).await
+        self.rows(Ask::Search, vec![Parameter::Text(from), Parameter::Text(to), Parameter::Limit(bound(limit))], city)
+            .await
     }
 
     async fn largest(&self, limit: usize) -> Result<Vec<City>, StateError> {
-        self.rows(|session| &session.largest, &[&bound(limit)], city).await
+        self.rows(Ask::Largest, vec![Parameter::Limit(bound(limit))], city).await
     }
 
     async fn record_views(&self, views: &[View]) -> Result<(), StateError> {
-        let visitors: Vec<Option<&str>> = views.iter().map(|view| view.user.as_deref()).collect();
+        let visitors: Vec<Option<String>> = views.iter().map(|view| view.user.clone()).collect();
         let items: Vec<i32> = views.iter().map(|view| key(view.item)).collect();
         let latest = bound(RECENT_ITEMS);
-        self.rows(|session| &session.record_views, &[&visitors, &items, &latest], |_| Ok(())).await?;
+        self.rows(
+            Ask::RecordViews,
+            vec![Parameter::Texts(visitors), Parameter::Ids(items), Parameter::Limit(latest)],
+            |_| Ok(()),
+        )
+        .await?;
         Ok(())
     }
 
     async fn popular(&self, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.rows(|session| &session.popular, &[&bound(limit)], counted).await
+        self.rows(Ask::Popular, vec![Parameter::Limit(bound(limit))], counted).await
     }
 
     async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.rows(|session| &session.seen_together, &[&key(item), &bound(limit)], counted).await
+        self.rows(Ask::SeenTogether, vec![Parameter::Id(key(item)), Parameter::Limit(bound(limit))], counted).await
     }
 
     async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, StateError> {
         let latest = bound(RECENT_ITEMS);
-        self.rows(|session| &session.recommended, &[&user, &bound(limit), &latest], counted).await
+        self.rows(
+            Ask::Recommended,
+            vec![Parameter::Text(user.to_owned()), Parameter::Limit(bound(limit)), Parameter::Limit(latest)],
+            counted,
+        )
+        .await
     }
 }

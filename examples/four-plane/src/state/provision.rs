@@ -1,7 +1,7 @@
 //! Finds or starts what the state plane consists of.
 
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -167,9 +167,9 @@ async fn given_redis(url: &str) -> Result<Backend, ProvisionError> {
     Ok(Backend::Server { url: url.to_owned(), host: parsed.host, port: parsed.port })
 }
 
-async fn reach(part: &'static str, host: &str, port: u16) -> Result<TcpStream, ProvisionError> {
-    let unreachable = |source| ProvisionError::Unreachable { part, host: host.to_owned(), port, source };
-    TcpStream::connect((host, port)).await.map_err(unreachable)
+async fn reach(what: &'static str, host: &str, port: u16) -> Result<TcpStream, ProvisionError> {
+    let refused = |source| ProvisionError::Unreachable { part: what, host: host.to_owned(), port, source };
+    TcpStream::connect((host, port)).await.map_err(refused)
 }
 
 async fn set_up_postgres(config: &Config, stream: TcpStream) -> Result<(), StateError> {
@@ -194,7 +194,7 @@ async fn start_postgres(
     folder: &Path,
 ) -> Result<(Backend, Server), ServerError> {
     let run_as = unprivileged().await?;
-    make_folder(folder, run_as)?;
+    let folder = folder_for(folder, run_as)?;
     let (cluster, secret) = (folder.join("cluster"), folder.join("password"));
     let password = password(&secret, run_as)?;
     let (cluster, secret) = (cluster.display().to_string(), secret.display().to_string());
@@ -258,7 +258,7 @@ async fn given_postgres_when_ready(url: &str) -> Result<Backend, ProvisionError>
 }
 
 async fn start_redis(program: &Path, folder: &Path) -> Result<(Backend, Server), ServerError> {
-    make_folder(folder, None)?;
+    let folder = folder_for(folder, None)?;
     let password = password(&folder.join("password"), None)?;
     let port = free_port().await?;
     let config = folder.join("redis.conf");
@@ -287,28 +287,49 @@ async fn unprivileged() -> Result<RunAs, ServerError> {
     Ok(Some((user, group)))
 }
 
-fn make_folder(folder: &Path, run_as: RunAs) -> Result<(), ServerError> {
-    let failed = || system(folder.display().to_string());
-    fs::create_dir_all(folder).map_err(failed())?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(failed())?;
-    if let Some((user, group)) = run_as {
-        std::os::unix::fs::chown(folder, Some(user), Some(group)).map_err(failed())?;
-        passable(folder)?;
+/// The folder, for this user alone. When another user cannot pass through those above it, one for temporary files stands in,
+/// the same each time.
+fn folder_for(folder: &Path, run_as: RunAs) -> Result<PathBuf, ServerError> {
+    let mut folder = folder.to_owned();
+    fs::create_dir_all(&folder).map_err(system(folder.display().to_string()))?;
+    if run_as.is_some() {
+        let whole = folder.canonicalize().map_err(system(folder.display().to_string()))?;
+        if !passable(&whole)? {
+            let name = whole.display().to_string().replace('/', "-");
+            folder = std::env::temp_dir().join(format!("four-plane{name}"));
+            make_private(&folder, run_as)?;
+        }
     }
-    Ok(())
+    let failed = || system(folder.display().to_string());
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(failed())?;
+    if let Some((user, group)) = run_as {
+        std::os::unix::fs::chown(&folder, Some(user), Some(group)).map_err(failed())?;
+    }
+    Ok(folder)
 }
 
-/// Another user must be able to pass through every folder above.
-fn passable(folder: &Path) -> Result<(), ServerError> {
-    let folder = folder.canonicalize().map_err(system(folder.display().to_string()))?;
+/// A folder where everybody can make one: what is there already must be one that was made here.
+fn make_private(folder: &Path, run_as: RunAs) -> Result<(), ServerError> {
+    let failed = || system(folder.display().to_string());
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found = fs::symlink_metadata(folder).map_err(failed())?;
+            let ours = found.uid() == 0 || run_as.is_some_and(|(user, _)| user == found.uid());
+            if found.is_dir() && ours { Ok(()) } else { Err(failed()(error)) }
+        }
+        made => made.map_err(failed()),
+    }
+}
+
+/// Whether everybody can pass through every folder above.
+fn passable(folder: &Path) -> Result<bool, ServerError> {
     for above in folder.ancestors().skip(1) {
         let mode = fs::metadata(above).map_err(system(above.display().to_string()))?.mode();
         if mode & 0o001 == 0 {
-            let denied = io::Error::new(io::ErrorKind::PermissionDenied, "user postgres cannot pass through it");
-            return Err(system(above.display().to_string())(denied));
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The password that the file holds, made when it is not there: 128 random bits in hexadecimal digits.

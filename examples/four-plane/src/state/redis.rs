@@ -1,28 +1,31 @@
 //! The client of the cache: of Redis, and of the embedded cache, which speaks the same protocol.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
+use seawall::pool::{Manager, Pool};
 use tokio::net::TcpStream;
 
 use super::connect::Dial;
-use super::connections::{Connect, Connections};
+use super::connections::{flattened, operation, pool};
 use super::resp::{Resp, command};
 use super::{Cache, Cached, StateError};
 
 /// A [`Cache`] behind the state instance's cache listener.
 #[derive(Debug)]
 pub struct RedisCache {
-    connections: Connections<LoggedIn>,
+    connections: Pool<LoggedIn>,
 }
 
 #[derive(Debug)]
 struct LoggedIn(Dial);
 
-impl Connect for LoggedIn {
+impl Manager for LoggedIn {
     type Connection = Resp<TcpStream>;
+    type Error = StateError;
 
     async fn connect(&self) -> Result<Resp<TcpStream>, StateError> {
         let login = match self.0.parts().and_then(|parts| parts.redis_url) {
@@ -37,6 +40,14 @@ impl Connect for LoggedIn {
             ask(&mut connection, &[frame]).await?;
         }
         Ok(connection)
+    }
+
+    async fn check(&self, connection: &mut Resp<TcpStream>) -> Result<(), StateError> {
+        ask(connection, &[command([Bytes::from_static(b"PING")])]).await.map(drop)
+    }
+
+    fn is_stale(&self, error: &StateError) -> bool {
+        error.is_stale()
     }
 }
 
@@ -116,14 +127,17 @@ async fn ask(connection: &mut Resp<TcpStream>, commands: &[BytesFrame]) -> Resul
 impl RedisCache {
     /// Of the state instance that `dial` finds.
     pub fn new(dial: Dial) -> Self {
-        Self { connections: Connections::new(LoggedIn(dial)) }
+        Self { connections: pool(LoggedIn(dial)) }
     }
 
-    async fn ask(&self, commands: &[BytesFrame]) -> Result<Vec<BytesFrame>, StateError> {
-        let mut connection = self.connections.take().await?;
-        let answers = ask(&mut connection, commands).await?;
-        self.connections.keep(connection).await;
-        Ok(answers)
+    async fn ask(&self, commands: Vec<BytesFrame>) -> Result<Vec<BytesFrame>, StateError> {
+        let commands = Arc::new(commands);
+        let asking = operation(move |connection: &mut Resp<TcpStream>| {
+            let commands = Arc::clone(&commands);
+            Box::pin(async move { ask(connection, &commands).await })
+        });
+        let asked = self.connections.run_idempotent(asking).await;
+        asked.map_err(|error| flattened(error, "cache"))
     }
 }
 
@@ -136,11 +150,12 @@ impl Cache for RedisCache {
     async fn get(&self, key: &str) -> Result<Option<Cached>, StateError> {
         let key = Bytes::copy_from_slice(key.as_bytes());
         let commands =
-            [command([Bytes::from_static(b"GET"), key.clone()]), command([Bytes::from_static(b"PTTL"), key])];
-        match self.ask(&commands).await?.as_slice() {
-            [BytesFrame::Null, BytesFrame::Integer(_)] => Ok(None),
+            vec![command([Bytes::from_static(b"GET"), key.clone()]), command([Bytes::from_static(b"PTTL"), key])];
+        match self.ask(commands).await?.as_slice() {
             // -2: it went between the two commands.
-            [BytesFrame::BulkString(_), BytesFrame::Integer(-2)] => Ok(None),
+            [BytesFrame::Null, BytesFrame::Integer(_)] | [BytesFrame::BulkString(_), BytesFrame::Integer(-2)] => {
+                Ok(None)
+            }
             [BytesFrame::BulkString(value), BytesFrame::Integer(millis)] => {
                 let remaining = Duration::from_millis(u64::try_from(*millis).unwrap_or(0));
                 Ok(Some(Cached { value: value.clone(), remaining }))
@@ -153,7 +168,7 @@ impl Cache for RedisCache {
         let key = Bytes::copy_from_slice(key.as_bytes());
         let millis = ttl.as_millis().max(1).to_string();
         let set = command([Bytes::from_static(b"SET"), key, value, Bytes::from_static(b"PX"), Bytes::from(millis)]);
-        match self.ask(&[set]).await?.as_slice() {
+        match self.ask(vec![set]).await?.as_slice() {
             [BytesFrame::SimpleString(_)] => Ok(()),
             answers => Err(other(answers, "OK")),
         }
@@ -161,7 +176,7 @@ impl Cache for RedisCache {
 
     async fn delete(&self, key: &str) -> Result<(), StateError> {
         let key = Bytes::copy_from_slice(key.as_bytes());
-        match self.ask(&[command([Bytes::from_static(b"DEL"), key])]).await?.as_slice() {
+        match self.ask(vec![command([Bytes::from_static(b"DEL"), key])]).await?.as_slice() {
             [BytesFrame::Integer(_)] => Ok(()),
             answers => Err(other(answers, "how many went")),
         }

@@ -1,10 +1,13 @@
 //! The client of the embedded database.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use seawall::pool::{Manager, Pool};
 use tokio::net::TcpStream;
 
 use super::connect::Dial;
-use super::connections::{Connect, Connections};
+use super::connections::{flattened, operation, pool};
 use super::wire::{self, Answer, Question};
 use super::{Catalog, Counted, StateError, View};
 use crate::data::City;
@@ -12,32 +15,50 @@ use crate::data::City;
 /// A [`Catalog`] in the state instance's process.
 #[derive(Debug)]
 pub struct RemoteCatalog {
-    connections: Connections<Dialled>,
+    connections: Pool<Dialled>,
 }
 
 #[derive(Debug)]
 struct Dialled(Dial);
 
-impl Connect for Dialled {
+impl Manager for Dialled {
     type Connection = TcpStream;
+    type Error = StateError;
 
     async fn connect(&self) -> Result<TcpStream, StateError> {
         self.0.database().await
     }
+
+    async fn check(&self, stream: &mut TcpStream) -> Result<(), StateError> {
+        ask(stream, &Question::Largest { limit: 0 }).await.map(drop)
+    }
+
+    fn is_stale(&self, error: &StateError) -> bool {
+        error.is_stale()
+    }
+}
+
+async fn ask(stream: &mut TcpStream, question: &Question) -> Result<Answer, StateError> {
+    wire::write(stream, question).await.map_err(StateError::database)?;
+    let answer: Option<Answer> = wire::read(stream).await.map_err(StateError::database)?;
+    answer.ok_or_else(|| StateError::database(std::io::ErrorKind::UnexpectedEof.into()))
 }
 
 impl RemoteCatalog {
     /// Of the state instance that `dial` finds.
     pub fn new(dial: Dial) -> Self {
-        Self { connections: Connections::new(Dialled(dial)) }
+        Self { connections: pool(Dialled(dial)) }
     }
 
     async fn ask(&self, question: Question) -> Result<Answer, StateError> {
-        let mut stream = self.connections.take().await?;
-        wire::write(&mut stream, &question).await.map_err(StateError::database)?;
-        let answer: Option<Answer> = wire::read(&mut stream).await.map_err(StateError::database)?;
-        let answer = answer.ok_or_else(|| StateError::database(std::io::ErrorKind::UnexpectedEof.into()))?;
-        self.connections.keep(stream).await;
+        // A view may so be counted twice, when the connection breaks between the count and its answer.
+        let question = Arc::new(question);
+        let asking = operation(move |stream: &mut TcpStream| {
+            let question = Arc::clone(&question);
+            Box::pin(async move { ask(stream, &question).await })
+        });
+        let asked = self.connections.run_idempotent(asking).await;
+        let answer = asked.map_err(|error| flattened(error, "database"))?;
         match answer {
             Answer::Failed { reason } => Err(StateError::Failed { part: "database", reason }),
             answer => Ok(answer),

@@ -29,7 +29,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Resp<S> {
     pub async fn send(&mut self, frames: &[BytesFrame]) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         for frame in frames {
-            extend_encode(&mut bytes, frame, false).map_err(invalid)?;
+            extend_encode(&mut bytes, frame, false).map_err(|error| invalid(&error))?;
         }
         self.stream.write_all(&bytes).await?;
         self.stream.flush().await
@@ -41,11 +41,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Resp<S> {
     /// When the connection breaks, or what comes is no RESP or longer than 8 MiB.
     pub async fn receive(&mut self) -> io::Result<Option<BytesFrame>> {
         loop {
-            if let Some((frame, _, _)) = decode_bytes_mut(&mut self.received).map_err(invalid)? {
+            if let Some((frame, _, _)) = decode_bytes_mut(&mut self.received).map_err(|error| invalid(&error))? {
                 return Ok(Some(frame));
             }
             if self.received.len() > MAX_MESSAGE {
-                return Err(invalid("a message is longer than 8 MiB"));
+                return Err(invalid(&"a message is longer than 8 MiB"));
             }
             if self.stream.read_buf(&mut self.received).await? == 0 {
                 let between = self.received.is_empty();
@@ -60,6 +60,6 @@ pub fn command<const N: usize>(words: [Bytes; N]) -> BytesFrame {
     BytesFrame::Array(words.into_iter().map(BytesFrame::BulkString).collect())
 }
 
-fn invalid(error: impl ToString) -> io::Error {
+fn invalid(error: &impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }

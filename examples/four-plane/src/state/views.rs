@@ -122,7 +122,9 @@ mod tests {
 
     fn seen(views: &[View]) -> Views {
         let mut counted = Views::default();
-        views.iter().for_each(|view| counted.record(view));
+        for view in views {
+            counted.record(view);
+        }
         counted
     }
 

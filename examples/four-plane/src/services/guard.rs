@@ -1,0 +1,71 @@
+//! What stands between a service and a part of the state plane.
+
+use std::time::Duration;
+
+use seawall::circuit_breaker::{BreakerConfig, CircuitBreakerLayer, Window};
+use seawall::health::{RecoveryAction, RecoveryEdge, Registry};
+use seawall::timeout::{AdaptiveConfig, TimeoutConfig, TimeoutLayer};
+use seawall_core::{ByResult, Clock as _, Env, Error, MetricsObserver, MonotonicClock, NoAttributes, Pattern};
+
+use super::figures;
+use crate::state::StateError;
+
+/// Why there is no answer: the part failed, or the call was refused or cut on this side.
+pub type Refusal = Error<StateError>;
+
+/// Half the default: most requests are answered from the cache, and those that are not should wait for no more than a few
+/// seconds' worth of cut calls.
+const WINDOW: Duration = Duration::from_secs(5);
+/// Half the default, as the window is.
+const MIN_CALLS: u32 = 10;
+/// Shorter than the default: what answers meanwhile is good, and a probe on loopback costs little.
+const OPEN_FOR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
+
+/// Calls that take longer than three times the 99th percentile are cut and count as failures; while half of them fail,
+/// none is made.
+#[derive(Debug)]
+pub struct Guard {
+    timeout: TimeoutLayer,
+    breaker: Breaker,
+}
+
+type Breaker = CircuitBreakerLayer<Env<MonotonicClock, ByResult, NoAttributes, MetricsObserver>>;
+
+impl Guard {
+    /// Of `database` or `cache`; the timeout stays within `bounds`.
+    pub(super) fn new(name: &'static str, (floor, ceiling): (Duration, Duration)) -> Self {
+        super::metrics::install();
+        let adaptive = AdaptiveConfig::new(floor, ceiling).expect("constants in their ranges");
+        let env = Env::new().with_observer(MetricsObserver::new(Pattern::CircuitBreaker, name));
+        let config = BreakerConfig::builder()
+            .window(Window::Time(WINDOW))
+            .min_calls(MIN_CALLS)
+            .open_for(OPEN_FOR.0)
+            .max_open_for(OPEN_FOR.1)
+            .build()
+            .expect("constants in their ranges");
+        let breaker = CircuitBreakerLayer::with_env(config, env);
+        figures::of_breaker(name, &breaker);
+        Self { timeout: TimeoutLayer::new(TimeoutConfig::adaptive(adaptive)), breaker }
+    }
+
+    /// Runs a call, or refuses it.
+    pub(super) async fn run<T>(&self, call: impl Future<Output = Result<T, StateError>> + Send) -> Result<T, Refusal> {
+        match self.breaker.run(self.timeout.run(call)).await {
+            Ok(answer) => Ok(answer),
+            Err(Error::Rejected(rejection) | Error::Inner(Error::Rejected(rejection))) => {
+                Err(Error::Rejected(rejection))
+            }
+            Err(Error::Inner(Error::Inner(error))) => Err(Error::Inner(error)),
+        }
+    }
+
+    /// Makes no call while a health check says that the part is down; afterwards calls decide again.
+    pub(super) fn follow(&self, checks: &mut Registry, action: RecoveryAction) {
+        let breaker = self.breaker.clone();
+        checks.on_recovery(action, move |edge| match edge {
+            RecoveryEdge::Begin => breaker.gate().force_open(MonotonicClock.now()),
+            RecoveryEdge::End => breaker.gate().reset(MonotonicClock.now()),
+        });
+    }
+}
