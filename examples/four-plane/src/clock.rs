@@ -1,0 +1,24 @@
+//! The two clocks of the parent's side, read in one place.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
+
+static START: LazyLock<Instant> = LazyLock::new(read);
+
+#[expect(clippy::disallowed_methods, reason = "the one place of this package that reads the monotonic clock")]
+fn read() -> Instant {
+    Instant::now()
+}
+
+/// Time since the process first asked. Never goes back.
+pub fn since_start() -> Duration {
+    let start = *START;
+    read().saturating_duration_since(start)
+}
+
+/// Milliseconds since 1970, for people and pages to read; it may jump, so nothing is decided by it.
+#[expect(clippy::disallowed_methods, reason = "the one place of this package that reads the wall clock")]
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,1 @@
+//! A whole stack, started to be measured or tested.
