@@ -1,19 +1,12 @@
 //! The two clocks of the parent's side, read in one place.
 
-use std::sync::LazyLock;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-static START: LazyLock<Instant> = LazyLock::new(read);
+use seawall_core::{Clock as _, MonotonicClock};
 
-#[expect(clippy::disallowed_methods, reason = "the one place of this package that reads the monotonic clock")]
-fn read() -> Instant {
-    Instant::now()
-}
-
-/// Time since the process first asked. Never goes back.
+/// Time since some moment in this process's life. Never goes back.
 pub fn since_start() -> Duration {
-    let start = *START;
-    read().saturating_duration_since(start)
+    Duration::from_nanos(MonotonicClock.now().as_nanos())
 }
 
 /// Milliseconds since 1970, for people and pages to read; it may jump, so nothing is decided by it.
