@@ -128,6 +128,12 @@ async fn print_totals(mut happened: mpsc::Receiver<Happened>) -> anyhow::Result<
 }
 
 impl LoadReport {
+    /// Requests without an answer; they are among the failed ones.
+    pub fn unanswered(&self) -> u64 {
+        let unanswered = self.statuses.iter().filter(|(status, _)| status.parse::<u16>().is_err());
+        unanswered.map(|(_, count)| *count).fold(0, u64::saturating_add)
+    }
+
     /// The report for people.
     pub fn table(&self) -> String {
         let shown = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.1} ms"));
