@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::config::ConfigError;
+use crate::say;
 
 /// What is done to the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,11 +164,11 @@ pub async fn run(fault: Option<&str>, json: bool) -> anyhow::Result<()> {
     let binary = std::env::current_exe().context("cannot find the program itself")?;
     let names: Vec<&str> = fault.map_or_else(|| faults().collect(), |fault| vec![fault]);
     if !json {
-        println!("{HEADER}");
+        say::out(HEADER);
     }
     for name in names {
         let row = measure(&binary, name).await.with_context(|| format!("fault {name}"))?;
-        println!("{}", if json { serde_json::to_string(&row)? } else { line(&row) });
+        say::out(if json { serde_json::to_string(&row)? } else { line(&row) });
     }
     Ok(())
 }

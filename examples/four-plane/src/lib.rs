@@ -15,6 +15,7 @@ pub mod link;
 pub mod load;
 pub mod page;
 pub mod run;
+pub mod say;
 pub mod score;
 pub mod services;
 pub mod state;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use four_plane::cli::{self, Command};
 use four_plane::config::ConfigError;
-use four_plane::{chaos, load, run, score, supervisor, verify};
+use four_plane::{chaos, load, run, say, score, supervisor, verify};
 
 /// What the user asked for cannot be done as asked.
 const MISTAKE: u8 = 2;
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("four-plane: {error:#}");
+            say::err(format_args!("four-plane: {error:#}"));
             if error.is::<ConfigError>() { ExitCode::from(MISTAKE) } else { ExitCode::FAILURE }
         }
     }
@@ -39,11 +39,11 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Score { json } => score::run(json).await,
         Command::Verify { json } => verify::run(json).await,
         Command::Version => {
-            println!("four-plane {}", env!("CARGO_PKG_VERSION"));
+            say::out(format_args!("four-plane {}", env!("CARGO_PKG_VERSION")));
             Ok(())
         }
         _ => {
-            print!("{}", cli::HELP);
+            say::out(cli::HELP.trim_end());
             Ok(())
         }
     }

@@ -16,6 +16,7 @@ use crate::config::{ConfigError, RunOptions};
 use crate::control::events::{Events, Severity};
 use crate::control::{Control, Setting, routes};
 use crate::load::driver::LoadDriver;
+use crate::say;
 use crate::supervisor::{Plan, Supervisor};
 
 pub use ready::{Ready, ReadyProcess, StateNames};
@@ -49,13 +50,13 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
         stop.asked().await;
     }
     let draining = async {
-        eprintln!("draining; once more stops at once");
+        say::err("draining; once more stops at once");
         stack.drain().await;
     };
     tokio::select! {
         () = draining => {}
         // Returning drops every child's pipe and handle, which ends them.
-        () = stop.asked_again() => eprintln!("stopped without draining"),
+        () = stop.asked_again() => say::err("stopped without draining"),
     }
     drop(port);
     outcome
@@ -104,7 +105,7 @@ impl Stack {
                 let _gone = draining.wait_for(|draining| *draining).await;
             };
             if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(end).await {
-                eprintln!("the control plane cannot serve: {error}");
+                say::err(format_args!("the control plane cannot serve: {error}"));
             }
         });
         Ok(Self { supervisor, control, draining: draining_in, serving })
@@ -125,7 +126,7 @@ impl Stack {
             ready.write(path)?;
         }
         self.control.events.add(Severity::Info, "control", "every instance answers");
-        println!("{}", banner::text(&ready, options.load));
+        say::out(banner::text(&ready, options.load));
         Ok(())
     }
 
@@ -135,7 +136,10 @@ impl Stack {
         self.supervisor.drain().await;
         self.draining.send_replace(true);
         if tokio::time::timeout(CONTROL_LIMIT, self.serving).await.is_err() {
-            eprintln!("the control plane's last answers did not finish within {} s", CONTROL_LIMIT.as_secs());
+            say::err(format_args!(
+                "the control plane's last answers did not finish within {} s",
+                CONTROL_LIMIT.as_secs()
+            ));
         }
     }
 }

@@ -4,6 +4,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::client::Client;
+use crate::say;
 use crate::trial::{Stack, items};
 
 /// The highest level of an area.
@@ -71,18 +72,18 @@ pub async fn run(json: bool) -> anyhow::Result<()> {
     let rows = measure(&binary).await?;
     for row in &rows {
         if json {
-            println!("{}", serde_json::to_string(row)?);
+            say::out(serde_json::to_string(row)?);
         } else {
-            println!(
+            say::out(format_args!(
                 "{:<18} {}/{}  {}: {}; missing: {}",
                 row.area, row.level, row.of, row.basis, row.evidence, row.missing
-            );
+            ));
         }
     }
     if !json {
         let of: u32 = rows.iter().map(|row| u32::from(row.of)).fold(0, u32::saturating_add);
         let total: u32 = rows.iter().map(|row| u32::from(row.level)).fold(0, u32::saturating_add);
-        println!("{:<18} {total}/{of}", "Total");
+        say::out(format_args!("{:<18} {total}/{of}", "Total"));
     }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! The control plane's routes.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
@@ -18,6 +20,7 @@ use super::faults::{FaultError, FaultRequest};
 use super::status::FaultStatus;
 use super::{Control, describe};
 use crate::link::{Fault, FaultKind};
+use crate::services::metrics::{RequestMetrics, render};
 use crate::{clock, page};
 
 /// How many events may wait for a slow reader of the stream.
@@ -35,7 +38,34 @@ pub fn routes(control: Control) -> Router {
         .route("/health/ready", get(health))
         .route("/metrics", get(metrics))
         .with_state(control);
-    page::routes().merge(own).fallback(async || problem(StatusCode::NOT_FOUND, "nothing is served here", &json!({})))
+    let nothing = async || problem(StatusCode::NOT_FOUND, "nothing is served here", &json!({}));
+    let counts = RequestMetrics::new("control", "control");
+    page::routes().merge(own).fallback(nothing).layer(middleware::from_fn_with_state(counts, counted))
+}
+
+/// Counts a request like every instance does; of a stream, the time to its head.
+async fn counted(State(counts): State<RequestMetrics>, request: Request, next: Next) -> Response {
+    counts.entered();
+    let mut counted = Counted { counts, begin: clock::since_start(), outcome: "error" };
+    let response = next.run(request).await;
+    if !response.status().is_server_error() {
+        counted.outcome = "ok";
+    }
+    response
+}
+
+/// Counts also when the caller goes away in the middle.
+struct Counted {
+    counts: RequestMetrics,
+    begin: Duration,
+    outcome: &'static str,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.counts.left();
+        self.counts.finished(self.outcome, clock::since_start().saturating_sub(self.begin));
+    }
 }
 
 async fn status(State(control): State<Control>) -> Response {
@@ -160,7 +190,8 @@ fn health_document(body: &Value) -> Response {
 async fn metrics(State(control): State<Control>) -> Response {
     use std::fmt::Write as _;
 
-    let mut text = String::from("# TYPE four_plane_instance_up gauge\n");
+    let mut text = render();
+    text.push_str("# TYPE four_plane_instance_up gauge\n");
     let roster = control.supervisor.roster();
     for member in roster.members() {
         let up = u8::from(member.health().name() == "pass");

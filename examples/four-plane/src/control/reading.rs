@@ -44,7 +44,8 @@ impl Reading {
             let service = Some(sample.label("service")).filter(|label| !label.is_empty()).unwrap_or(role).to_owned();
             match sample.name {
                 "four_plane_in_flight" => *reading.in_flight.entry(service).or_default() += sample.value,
-                "four_plane_limit" => *reading.limit.entry(service).or_default() += sample.value,
+                // 0 until an instance says how many it lets in.
+                "four_plane_limit" if sample.value > 0.0 => *reading.limit.entry(service).or_default() += sample.value,
                 "seawall_circuit_breaker_state" if sample.value > 0.5 => {
                     sample.label("state").clone_into(&mut reading.breaker(&sample).state);
                 }

@@ -12,6 +12,7 @@ use super::tally::{LoadReport, Tally};
 use crate::client::{Client, ClientError};
 use crate::clock;
 use crate::config::ConfigError;
+use crate::say;
 
 /// How long the first request may take: it only shows that somebody listens.
 const FIRST: Duration = Duration::from_secs(5);
@@ -59,9 +60,9 @@ pub async fn command(options: &LoadOptions) -> anyhow::Result<()> {
     };
     let report = run(options, stop).await?;
     if options.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say::out(serde_json::to_string(&report)?);
     } else {
-        println!("{}", report.table());
+        say::out(report.table());
     }
     Ok(())
 }

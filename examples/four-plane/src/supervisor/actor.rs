@@ -18,6 +18,7 @@ use crate::clock;
 use crate::config::ENVIRONMENT;
 use crate::control::events::{Events, Severity};
 use crate::link::{Fault, FromInstance, Role, ToInstance};
+use crate::say;
 
 /// Delay before the first restart; it doubles with every short life.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -158,7 +159,7 @@ impl Actor {
             while let Ok(Some(line)) = lines.next_line().await {
                 // A line that is no message is lost output of a library; it goes where logs go.
                 let Ok(message) = serde_json::from_str(&line) else {
-                    eprintln!("{role}/{number}: {line}");
+                    say::err(format_args!("{role}/{number}: {line}"));
                     continue;
                 };
                 if inbox.send(Message::Heard { index, life, message }).await.is_err() {
@@ -289,7 +290,7 @@ impl Actor {
         for (member, running) in self.roster.borrow().members().iter().zip(&self.running) {
             if let Some(process) = running.process.as_ref().filter(|_| roles.contains(&member.role)) {
                 let text = format!("{} did not finish within {} s; killed", member.name(), STAGE_LIMIT.as_secs());
-                eprintln!("{text}");
+                say::err(&text);
                 self.events.add(Severity::Warn, member.role.plane(), text);
                 process.kill();
             }

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::cli::InstanceArguments;
 use crate::link::{Fault, FromInstance, Instance, Reporter, ToInstance, Topology};
-use crate::services;
+use crate::{say, services};
 
 struct Heard {
     topology: watch::Sender<Topology>,
@@ -47,7 +47,7 @@ fn listen(heard: &Heard) {
             Ok(ToInstance::Topology(topology)) => drop(heard.topology.send_replace(topology)),
             Ok(ToInstance::Faults(faults)) => drop(heard.faults.send_replace(faults)),
             Ok(ToInstance::Drain) => drop(heard.drain.send_replace(true)),
-            Err(error) => eprintln!("cannot read a message of the parent: {error}"),
+            Err(error) => say::err(format_args!("cannot read a message of the parent: {error}")),
         }
     }
     // The parent is gone: so is the reason to run.
