@@ -158,7 +158,7 @@ impl Stack {
             if condition(&status) {
                 return Ok((status, waited));
             }
-            ensure!(waited < limit, "{what}: not within {} s; the status is {status}", limit.as_secs());
+            ensure!(waited < limit, "{what}: not within {} s; {}", limit.as_secs(), brief(&status));
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -207,15 +207,25 @@ pub fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Va
     value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
+/// The services of all planes in the status document.
+pub fn services(status: &Value) -> impl Iterator<Item = &Value> {
+    items(status, "/planes").flat_map(|plane| items(plane, "/services"))
+}
+
 /// A service in the status document; `null` where there is none.
 pub fn service<'a>(status: &'a Value, name: &str) -> &'a Value {
-    let mut services = items(status, "/planes").flat_map(|plane| items(plane, "/services"));
-    services.find(|service| service["service"] == name).unwrap_or(&Value::Null)
+    services(status).find(|service| service["service"] == name).unwrap_or(&Value::Null)
 }
 
 /// An instance in the status document; `null` where there is none.
 pub fn instance<'a>(status: &'a Value, name: &str) -> &'a Value {
-    let services = items(status, "/planes").flat_map(|plane| items(plane, "/services"));
-    let mut instances = services.flat_map(|service| items(service, "/instances"));
+    let mut instances = services(status).flat_map(|service| items(service, "/instances"));
     instances.find(|instance| instance["instance"] == name).unwrap_or(&Value::Null)
+}
+
+/// What someone who waited in vain wants to see of a status.
+fn brief(status: &Value) -> String {
+    let events: Vec<_> =
+        items(status, "/events").take(5).map(|event| event["text"].as_str().unwrap_or_default()).collect();
+    format!("load {}, faults {}, last events: {}", status["load"], status["faults"], events.join("; "))
 }

@@ -7,10 +7,10 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{Entry, Row};
+use super::Row;
 use crate::clock;
 use crate::load::{self, LoadOptions, LoadReport};
-use crate::trial::{Stack, instance, items};
+use crate::trial::{Stack, instance, items, services};
 
 /// Requests per second meanwhile, well within every capacity.
 const RPS: f64 = 200.0;
@@ -28,7 +28,7 @@ const KILLS: u32 = 3;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Kills instances of a role under load, the next one when the last has been replaced.
-pub(super) async fn kills(binary: &Path, entry: Entry, role: &str) -> anyhow::Result<Row> {
+pub(super) async fn kills(binary: &Path, name: &'static str, role: &str) -> anyhow::Result<Row> {
     let stack = Stack::start(binary, &["--load", "0"]).await?;
     let (mut detected, mut recovered) = (Duration::ZERO, Duration::ZERO);
     let (report, outcome) = under_load(&stack, async {
@@ -52,8 +52,15 @@ pub(super) async fn kills(binary: &Path, entry: Entry, role: &str) -> anyhow::Re
     })
     .await?;
     outcome?;
+    let retried = retries(&stack.status().await?);
     stack.stop().await?;
-    Ok(row(entry, Some(detected), Some(recovered), &report, json!({"kills": KILLS, "p99_ms": report.totals.p99_ms})))
+    let seen = [
+        (true, "restart by the supervisor"),
+        (retried > 0.0, "retry on another instance"),
+        (report.totals.degraded > 0, "fallbacks"),
+    ];
+    let figures = json!({"kills": KILLS, "retries": retried, "p99_ms": report.totals.p99_ms});
+    Ok(row(name, Some(detected), Some(recovered), &report, &seen, figures))
 }
 
 fn kill(role: &str) -> String {
@@ -61,7 +68,7 @@ fn kill(role: &str) -> String {
 }
 
 /// Injects a fault under load, and waits until every answer is as asked again.
-pub(super) async fn fault(binary: &Path, entry: Entry, fault: &Value, seconds: u32) -> anyhow::Result<Row> {
+pub(super) async fn fault(binary: &Path, name: &'static str, fault: &Value, seconds: u32) -> anyhow::Result<Row> {
     let stack = Stack::start(binary, &["--load", "20"]).await?;
     let (mut detected, mut recovered) = (None, None);
     let mut breakers_opened = false;
@@ -83,9 +90,16 @@ pub(super) async fn fault(binary: &Path, entry: Entry, fault: &Value, seconds: u
     })
     .await?;
     outcome?;
+    let retried = retries(&stack.status().await?);
     stack.stop().await?;
-    let figures = json!({"breakers_opened": breakers_opened, "p99_ms": report.totals.p99_ms});
-    Ok(row(entry, detected, recovered, &report, figures))
+    let seen = [
+        (breakers_opened, "circuit breakers"),
+        (retried > 0.0, "retries"),
+        (report.totals.degraded > 0, "fallbacks"),
+        (report.totals.shed > 0, "shedding"),
+    ];
+    let figures = json!({"breakers_opened": breakers_opened, "retries": retried, "p99_ms": report.totals.p99_ms});
+    Ok(row(name, detected, recovered, &report, &seen, figures))
 }
 
 /// The time from `end` to the last bad answer or open breaker, once it has been clean for long enough.
@@ -102,7 +116,12 @@ async fn recovery(stack: &Stack, end: Duration) -> anyhow::Result<Duration> {
         if now.saturating_sub(last_bad) >= CLEAN {
             return Ok(last_bad.saturating_sub(end));
         }
-        ensure!(now.saturating_sub(end) < LIMIT, "not recovered after {} s; the status is {status}", LIMIT.as_secs());
+        ensure!(
+            now.saturating_sub(end) < LIMIT,
+            "not recovered after {} s; the load is {}",
+            LIMIT.as_secs(),
+            status["load"]
+        );
         tokio::time::sleep(LOOK).await;
     }
 }
@@ -113,9 +132,12 @@ fn bad_answers(status: &Value) -> u64 {
     ["degraded", "shed", "failed"].into_iter().map(count).fold(0, u64::saturating_add)
 }
 
+fn retries(status: &Value) -> f64 {
+    services(status).filter_map(|service| service["retried_total"].as_f64()).sum()
+}
+
 fn breaker_is_open(status: &Value) -> bool {
-    let services = items(status, "/planes").flat_map(|plane| items(plane, "/services"));
-    let mut breakers = services.flat_map(|service| items(service, "/breakers"));
+    let mut breakers = services(status).flat_map(|service| items(service, "/breakers"));
     breakers.any(|breaker| breaker["state"].as_str().is_some_and(|state| state != "closed"))
 }
 
@@ -140,16 +162,20 @@ async fn under_load<T>(
     Ok((report?, outcome))
 }
 
+/// A measured row; `seen` is what was seen to help.
 pub(super) fn row(
-    entry: Entry,
+    fault: &'static str,
     detected: Option<Duration>,
     recovered: Option<Duration>,
     report: &LoadReport,
+    seen: &[(bool, &str)],
     figures: Value,
 ) -> Row {
     let seconds = |duration: Duration| (duration.as_secs_f64() * 1000.0).round() / 1000.0;
     let lost = report.unanswered();
+    let remedies: Vec<_> = seen.iter().filter(|(seen, _)| *seen).map(|(_, remedy)| *remedy).collect();
     Row {
+        fault,
         detected_s: detected.map(seconds),
         recovered_s: recovered.map(seconds),
         requests: Some(report.totals.sent),
@@ -157,8 +183,9 @@ pub(super) fn row(
         degraded: Some(report.totals.degraded),
         shed: Some(report.totals.shed),
         lost: Some(lost),
+        remedied_by: (!remedies.is_empty()).then(|| remedies.join(", ")),
         verdict: "measured",
+        reason: None,
         figures,
-        ..Row::not_yet(entry)
     }
 }

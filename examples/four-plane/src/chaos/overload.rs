@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::{Value, json};
 
+use super::Row;
 use super::experiment::row;
-use super::{Entry, Row};
 use crate::clock;
 use crate::config::RunOptions;
 use crate::link::Role;
@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// This many answers in a row as asked are a recovery.
 const STREAK: u32 = 20;
 
-pub(super) async fn measure(binary: &Path, entry: Entry) -> anyhow::Result<Row> {
+pub(super) async fn measure(binary: &Path, name: &'static str) -> anyhow::Result<Row> {
     let stack = Stack::start(binary, &["--load", "0"]).await?;
     let capacity = RunOptions::default().capacity.edge * f64::from(Plan::count(Role::Edge));
     let url = stack.ready().edge.clone();
@@ -36,9 +36,10 @@ pub(super) async fn measure(binary: &Path, entry: Entry) -> anyhow::Result<Row> 
     let begin = clock::since_start();
     let burst = LoadOptions { rps: capacity * MULTIPLE, seconds: SECONDS, seed: 2, ..LoadOptions::new(url) };
     let sheds = |status: &Value| service(status, "edge")["shed_total"].as_f64().is_some_and(|count| count > 0.0);
-    let detecting = stack.until("the edge sheds", LIMIT, sheds);
+    // A stack that does not shed is a result too, so this only looks while the burst lasts.
+    let detecting = stack.until("the edge sheds", Duration::from_secs(SECONDS.into()), sheds);
     let (burst, detected) = tokio::join!(load::run(&burst, std::future::pending()), detecting);
-    let (burst, (_, detected)) = (burst?, detected?);
+    let (burst, detected) = (burst?, detected.ok().map(|(_, waited)| waited));
 
     let end = clock::since_start();
     let recovered = recovery(&stack, end).await?;
@@ -54,7 +55,8 @@ pub(super) async fn measure(binary: &Path, entry: Entry) -> anyhow::Result<Row> 
         "unloaded_p99_ms": unloaded.totals.p99_ms,
         "statuses": burst.statuses,
     });
-    Ok(row(entry, Some(detected), Some(recovered), &burst, figures))
+    let seen = [(burst.totals.shed > 0, "shedding at the edge"), (burst.totals.degraded > 0, "fallbacks")];
+    Ok(row(name, detected, Some(recovered), &burst, &seen, figures))
 }
 
 /// The time from `end` to the first of enough answers in a row that are as asked.
