@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use seawall::backoff_with_jitter::Backoff;
 use tokio::io::AsyncWriteExt;
 use tokio::process::ChildStdin;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -376,8 +377,10 @@ fn replace<T: PartialEq>(place: &mut T, new: T) -> bool {
     differs
 }
 
+/// The wait before a restart. Without jitter: one supervisor starts one stack, so no two restarts meet by chance.
 fn restart_delay(short_lives: u32) -> Duration {
-    2_u32.checked_pow(short_lives).map_or(LONGEST_DELAY, |factor| FIRST_DELAY.saturating_mul(factor)).min(LONGEST_DELAY)
+    Backoff::exponential(FIRST_DELAY, 2.0, LONGEST_DELAY)
+        .map_or(LONGEST_DELAY, |backoff| backoff.ceiling(short_lives.into()))
 }
 
 fn millis(duration: Duration) -> u64 {
