@@ -8,6 +8,9 @@ use four_plane::data;
 use four_plane::trial::{Stack, instance, items, service};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::Command;
 
 /// How long something may take that a person would wait for.
 const SOON: Duration = Duration::from_secs(30);
@@ -216,5 +219,72 @@ async fn the_status_shows_the_four_planes() {
     assert!(service(&status, "edge")["p99_ms"].as_f64().is_some_and(|p99| p99 > 0.0), "{status}");
     assert_eq!(instance(&status, "edge/1")["health"], "pass");
     assert_eq!(status["edge"], stack.ready().edge.as_str());
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_another_stack_shares_is_in_use() {
+    let first = start(&["--load", "0"]).await;
+    let address = first.ready().edge.trim_start_matches("http://").to_owned();
+
+    let second =
+        Command::new(env!("CARGO_BIN_EXE_four-plane")).args(["run", "--listen", &address]).output().await.unwrap();
+
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert!(said.starts_with(&format!("four-plane: listen {address}: Address already in use")), "{said}");
+    first.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_streamed_and_the_stream_ends_when_the_stack_drains() {
+    let mut stack = start(&["--load", "0"]).await;
+    let authority = stack.ready().control.trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&authority).await.unwrap();
+    let request = format!("GET /control/events HTTP/1.1\r\nhost: {authority}\r\nlast-event-id: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut seen = String::new();
+
+    read_until(&mut stream, &mut seen, "every instance answers").await;
+    let fault = stack.inject(&json!({"kind": "latency", "target": "cache", "value": 1})).await.unwrap();
+    read_until(&mut stream, &mut seen, "latency of 1 ms on cache was asked for").await;
+    stack.end_fault(fault).await.unwrap();
+    stack.signal("TERM").await.unwrap();
+    let ended = stack.ended(SOON).await.unwrap();
+
+    assert!(seen.contains("content-type: text/event-stream"), "{seen}");
+    assert!(seen.contains("\nid: 1\n") || seen.contains("id: 1\r\n"), "{seen}");
+    assert_eq!(ended.code(), Some(0), "{}", stack.said());
+    assert!(!stack.said().contains("did not finish"), "{}", stack.said());
+}
+
+async fn read_until(stream: &mut TcpStream, seen: &mut String, text: &str) {
+    let reading = async {
+        let mut piece = [0; 1024];
+        while !seen.contains(text) {
+            let length = stream.read(&mut piece).await.expect("the stream goes on");
+            assert_ne!(length, 0, "the stream ended: {seen}");
+            seen.push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
+    };
+    tokio::time::timeout(SOON, reading).await.expect("the event comes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_load_command_reports_what_became_of_its_requests() {
+    let stack = start(&["--load", "0"]).await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_four-plane"));
+    command.args(["load", "--url", &stack.ready().edge, "--rps", "40", "--seconds", "3", "--json"]);
+
+    let output = command.output().await.unwrap();
+
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert!((80..160).contains(&count("sent")), "{report}");
+    assert_eq!(count("sent"), ["ok", "degraded", "shed", "failed"].into_iter().map(count).sum::<u64>(), "{report}");
+    assert_eq!(count("failed"), 0, "{report}");
+    assert_eq!(report["statuses"]["200"].as_u64(), Some(count("sent")), "{report}");
+    assert!(report["p50_ms"].as_f64() <= report["p99_ms"].as_f64(), "{report}");
     stack.stop().await.unwrap();
 }
