@@ -227,8 +227,9 @@ async fn a_port_that_another_stack_shares_is_in_use() {
     let first = start(&["--load", "0"]).await;
     let address = first.ready().edge.trim_start_matches("http://").to_owned();
 
-    let second =
-        Command::new(env!("CARGO_BIN_EXE_four-plane")).args(["run", "--listen", &address]).output().await.unwrap();
+    let mut second = Command::new(env!("CARGO_BIN_EXE_four-plane"));
+    second.args(["run", "--state", "embedded", "--listen", &address]).kill_on_drop(true);
+    let second = tokio::time::timeout(SOON, second.output()).await.expect("the second stack ends").unwrap();
 
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(2), "{said}");
