@@ -13,7 +13,8 @@ use seawall_core::{
 };
 
 use crate::{
-    config::BreakerConfig,
+    config::{BreakerConfig, Window},
+    figures::Figures,
     ledger::{Counted, Ledger},
     lock::Lock,
     mark::Mark,
@@ -22,6 +23,7 @@ use crate::{
     state::State,
     streak::Streak,
     ticket::BreakerTicket,
+    transitions::Missing,
     word::{Tag, Word},
 };
 
@@ -50,7 +52,7 @@ pub struct Breaker {
     pub(crate) streak: Streak,
     pub(crate) counters: Counters,
     pub(crate) ledger: Lock<Ledger>,
-    pub(crate) config_window: crate::config::Window,
+    pub(crate) config_window: Window,
 }
 
 /// What calls read. Written only when the state changes, and by probes.
@@ -128,17 +130,12 @@ impl Gate for Breaker {
         let word = self.word();
         if word.tag() != ticket.tag {
             self.count_late();
-            return;
+        } else if word.is_closed() && outcome == Outcome::Finished(Class::Success) {
+            self.count_success(ticket, now);
+        } else {
+            let at = now();
+            self.count(word, outcome, at.nanos_since(ticket.start), at);
         }
-        let fast = outcome == Outcome::Finished(Class::Success) && self.settings.ignores_latency();
-        if fast && word.is_closed() && self.results.is_full_of_good() {
-            if self.settings.consecutive_failures() != 0 {
-                self.streak.end(ticket.tag.generation());
-            }
-            return;
-        }
-        let at = now();
-        self.count(word, outcome, at.nanos_since(ticket.start), at);
     }
 
     fn pushback(&self, ticket: &BreakerTicket, wait: Duration, now: impl FnOnce() -> Timestamp) {
@@ -222,7 +219,7 @@ impl Breaker {
                         return Ok(ticket);
                     }
                     let seen = word;
-                    self.settle_round(word.tag(), at);
+                    self.settle_round(word.tag(), Missing::MayBeGivenUp, at);
                     word = self.word();
                     if word.tag() == seen.tag() && word.with_place(self.settings.probes()).is_none() {
                         return Err(self.refuse(rejection));
@@ -264,13 +261,39 @@ impl Breaker {
         }
     }
 
+    /// What nearly every call ends in, kept short.
+    #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "a ticket is given back once")]
+    fn count_success(&self, ticket: BreakerTicket, now: impl FnOnce() -> Timestamp) {
+        if self.settings.consecutive_failures() != 0 {
+            self.streak.end(ticket.tag.generation());
+        }
+        match &self.results {
+            Results::Time(window) => {
+                let at = now();
+                if self.settings.is_slow(at.nanos_since(ticket.start)) {
+                    self.count_closed(ticket.tag, Mark::Slow, at);
+                } else if window.record_good(ticket.tag.generation(), at) {
+                    self.check_after_success(ticket.tag, at);
+                }
+            }
+            Results::Calls(window) => {
+                if !(self.settings.ignores_latency() && window.is_full_of_good()) {
+                    let at = now();
+                    let slow = self.settings.is_slow(at.nanos_since(ticket.start));
+                    self.count_closed(ticket.tag, Mark::new(false, slow), at);
+                }
+            }
+        }
+    }
+
     #[cold]
     fn count_late(&self) {
         self.counters.late.fetch_add(1, Relaxed);
     }
 
     /// Counts a call of the state and generation of `word`.
-    #[inline]
+    #[inline(never)]
     fn count(&self, word: Word, outcome: Outcome, latency: u64, at: Timestamp) {
         let mark = self.settings.mark(outcome, latency);
         if !word.is_closed() {
@@ -280,30 +303,38 @@ impl Breaker {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn count_closed(&self, tag: Tag, mark: Mark, at: Timestamp) {
         let minimum = self.results.minimum(self.settings.min_calls());
         let current = || self.word().tag() == tag;
         if let Some(figures) = self.results.record(tag, mark, at, minimum, current) {
-            if figures.calls >= minimum {
-                if let Some(cause) = self.settings.judge(&figures) {
-                    self.open(tag, cause, figures, at);
-                    return;
-                }
-            }
+            self.open_if_due(tag, &figures, minimum, at);
         }
         let limit = self.settings.consecutive_failures();
-        if limit != 0 {
-            self.count_in_a_row(tag, mark, limit, at);
+        if limit == 0 {
+            return;
         }
-    }
-
-    #[inline]
-    fn count_in_a_row(&self, tag: Tag, mark: Mark, limit: u32, at: Timestamp) {
         if mark.is_failed() {
             self.count_failure_in_a_row(tag, limit, at);
         } else {
             self.streak.end(tag.generation());
+        }
+    }
+
+    /// A success has completed the minimum, perhaps, or let the first look be taken in a new second.
+    #[cold]
+    fn check_after_success(&self, tag: Tag, at: Timestamp) {
+        let minimum = self.results.minimum(self.settings.min_calls());
+        if let Some(figures) = self.results.check(tag, at, minimum) {
+            self.open_if_due(tag, &figures, minimum, at);
+        }
+    }
+
+    fn open_if_due(&self, tag: Tag, figures: &Figures, minimum: u64, at: Timestamp) {
+        if figures.calls >= minimum {
+            if let Some(cause) = self.settings.judge(figures) {
+                self.open(tag, cause, *figures, at);
+            }
         }
     }
 
@@ -322,7 +353,7 @@ impl Breaker {
 
     fn count_probe(&self, word: Word, mark: Mark, at: Timestamp) {
         self.change_round(word, |word| word.with_result(mark));
-        self.settle_round(word.tag(), at);
+        self.settle_round(word.tag(), Missing::AreAwaited, at);
     }
 
     /// Changes the counters of the round that `word` is in, if it is still under way.
@@ -353,5 +384,146 @@ impl fmt::Debug for Breaker {
             .field("state", &self.state())
             .field("window", &self.config_window)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    const FAILED: Outcome = Outcome::Finished(Class::Failure);
+    const SUCCEEDED: Outcome = Outcome::Finished(Class::Success);
+
+    /// One second in, so that stamps differ from zero.
+    const START: Timestamp = Timestamp::from_nanos(1_000_000_000);
+
+    fn breaker(probes: u32) -> Breaker {
+        BreakerConfig::builder()
+            .window(Window::Calls(2))
+            .min_calls(2)
+            .open_for(Duration::ZERO)
+            .jitter(0.0)
+            .probes(probes)
+            .seed(1)
+            .build()
+            .unwrap()
+            .into()
+    }
+
+    fn end(breaker: &Breaker, ticket: BreakerTicket, outcome: Outcome) {
+        breaker.record(ticket, outcome, Duration::ZERO, START);
+    }
+
+    /// Opened at the start, so that a call a nanosecond later is a probe.
+    fn open(breaker: &Breaker) -> Timestamp {
+        for _ in 0..2 {
+            end(breaker, breaker.try_admit(START).unwrap(), FAILED);
+        }
+        assert_eq!(breaker.state(), State::Open);
+        START.saturating_add(Duration::from_nanos(1))
+    }
+
+    fn model(body: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(body);
+    }
+
+    #[test]
+    fn no_more_calls_than_probes_pass_when_the_open_time_is_over() {
+        model(|| {
+            let breaker = Arc::new(breaker(1));
+            let due = open(&breaker);
+            let other = Arc::clone(&breaker);
+            let there = thread::spawn(move || other.try_admit(due).ok());
+
+            let here = breaker.try_admit(due).ok();
+            let there = there.join().unwrap();
+
+            assert_eq!(u32::from(here.is_some()) + u32::from(there.is_some()), 1);
+            assert_eq!(breaker.state(), State::HalfOpen);
+        });
+    }
+
+    #[test]
+    fn two_failures_that_trip_together_open_once() {
+        model(|| {
+            let breaker = Arc::new(breaker(1));
+            let (first, second) = (breaker.try_admit(START).unwrap(), breaker.try_admit(START).unwrap());
+            let other = Arc::clone(&breaker);
+            let there = thread::spawn(move || end(&other, first, FAILED));
+
+            end(&breaker, second, FAILED);
+            there.join().unwrap();
+
+            assert_eq!((breaker.state(), breaker.snapshot(START).openings), (State::Open, 1));
+        });
+    }
+
+    #[test]
+    fn the_last_of_two_probes_always_ends_the_round() {
+        model(|| {
+            let breaker = Arc::new(breaker(2));
+            let due = open(&breaker);
+            let (first, second) = (breaker.try_admit(due).unwrap(), breaker.try_admit(due).unwrap());
+            let other = Arc::clone(&breaker);
+            let there = thread::spawn(move || end(&other, first, SUCCEEDED));
+
+            end(&breaker, second, SUCCEEDED);
+            there.join().unwrap();
+
+            assert_eq!(breaker.state(), State::Closed);
+        });
+    }
+
+    #[test]
+    fn a_failing_probe_that_loses_the_word_to_a_new_probe_still_counts() {
+        model(|| {
+            let breaker = Arc::new(breaker(2));
+            let due = open(&breaker);
+            let first = breaker.try_admit(due).unwrap();
+            let other = Arc::clone(&breaker);
+            let there = thread::spawn(move || end(&other, first, FAILED));
+
+            let second = breaker.try_admit(due).unwrap();
+            end(&breaker, second, FAILED);
+            there.join().unwrap();
+
+            assert_eq!((breaker.state(), breaker.snapshot(due).openings), (State::Open, 2));
+        });
+    }
+
+    #[test]
+    fn a_place_given_back_while_another_call_asks_is_neither_lost_nor_doubled() {
+        model(|| {
+            let breaker = Arc::new(breaker(1));
+            let due = open(&breaker);
+            let first = breaker.try_admit(due).unwrap();
+            let other = Arc::clone(&breaker);
+            let there = thread::spawn(move || end(&other, first, Outcome::Cancelled));
+
+            let here = breaker.try_admit(due).ok();
+            there.join().unwrap();
+
+            assert_eq!(breaker.try_admit(due).is_ok(), here.is_none());
+        });
+    }
+
+    #[test]
+    fn a_result_from_before_a_reset_never_counts_after_it() {
+        model(|| {
+            let breaker = Arc::new(breaker(1));
+            let ticket = breaker.try_admit(START).unwrap();
+            let other = Arc::clone(&breaker);
+            let late = thread::spawn(move || end(&other, ticket, FAILED));
+
+            breaker.reset(START);
+            end(&breaker, breaker.try_admit(START).unwrap(), FAILED);
+            late.join().unwrap();
+
+            assert_eq!((breaker.state(), breaker.snapshot(START).figures.failures), (State::Closed, 1));
+        });
     }
 }

@@ -188,7 +188,8 @@ impl BreakerConfigBuilder {
         self
     }
 
-    /// When all places are taken and the last probe was sent this long ago, those that have not ended count as failed.
+    /// When a call finds all places taken and the last probe was sent this long ago, those that have not ended count as
+    /// failed, so probes that hang hold nobody up.
     /// Default 30 s: longer than any sound answer. [`Duration::MAX`]: probes are waited for.
     pub const fn max_probe_age(mut self, age: Duration) -> Self {
         self.max_probe_age = age;

@@ -116,6 +116,7 @@ impl CountWindow {
         head.is_all_good() && self.total(head) == self.calls
     }
 
+    #[inline]
     fn total(&self, head: Head) -> u32 {
         head.index.wrapping_sub(self.base.load(Relaxed)).min(self.calls)
     }
@@ -169,8 +170,8 @@ impl CountWindow {
     /// Keeps the distance to the base small, so that it never wraps.
     fn move_base(&self, head: Head) {
         let base = self.base.load(Relaxed);
-        if head.index.wrapping_sub(base) >= 1 << 30 {
-            // A restart in between has moved the base itself; then this one fails.
+        // A restart may have moved the base itself: then it is ahead of this head, or the exchange fails.
+        if (1 << 30..1 << 31).contains(&head.index.wrapping_sub(base)) {
             let moved = head.index.wrapping_sub(self.calls);
             let _ = self.base.compare_exchange(base, moved, Relaxed, Relaxed);
         }
@@ -196,5 +197,180 @@ impl CountWindow {
     /// What the window holds.
     pub(crate) fn figures(&self) -> Figures {
         self.figures_of(Head::of(self.head.load(Acquire)))
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The last results, kept by hand.
+    struct Oracle {
+        calls: usize,
+        results: VecDeque<Mark>,
+    }
+
+    impl Oracle {
+        fn record(&mut self, mark: Mark) -> Figures {
+            self.results.push_back(mark);
+            if self.results.len() > self.calls {
+                self.results.pop_front();
+            }
+            self.figures()
+        }
+
+        fn figures(&self) -> Figures {
+            let count = |is: fn(Mark) -> bool| self.results.iter().filter(|mark| is(**mark)).count() as u64;
+            Figures { calls: count(|_| true), failures: count(Mark::is_failed), slow: count(Mark::is_slow) }
+        }
+    }
+
+    fn result() -> impl Strategy<Value = Option<Mark>> {
+        prop_oneof![
+            20 => Just(Some(Mark::Good)),
+            6 => Just(Some(Mark::Failed)),
+            3 => Just(Some(Mark::Slow)),
+            3 => Just(Some(Mark::FailedSlow)),
+            1 => Just(None),
+        ]
+    }
+
+    proptest! {
+        /// `None` empties both.
+        #[test]
+        fn holds_exactly_the_last_results(calls in 1_u32..40, results in proptest::collection::vec(result(), 1..400)) {
+            let window = CountWindow::new(calls);
+            let mut oracle = Oracle { calls: calls as usize, results: VecDeque::new() };
+            for result in results {
+                if let Some(mark) = result {
+                    let expected = oracle.record(mark);
+                    if mark == Mark::Good && window.is_full_of_good() {
+                        prop_assert_eq!(expected, Figures { calls: calls.into(), failures: 0, slow: 0 });
+                    } else {
+                        prop_assert_eq!(window.record(mark, || true), Some(expected));
+                    }
+                } else {
+                    window.restart();
+                    oracle.results.clear();
+                }
+                prop_assert_eq!(window.figures(), oracle.figures());
+            }
+        }
+    }
+
+    #[test]
+    fn a_result_of_a_generation_that_has_passed_is_dropped() {
+        let window = CountWindow::new(3);
+
+        assert_eq!(window.record(Mark::Failed, || false), None);
+
+        assert_eq!(window.figures(), Figures::default());
+    }
+
+    #[test]
+    fn indices_wrap_and_the_base_follows() {
+        let window = CountWindow::new(3);
+        let near = u32::MAX - 5;
+        window.head.store(Head { index: near, failures: 0, slow: 0 }.bits(), Relaxed);
+        window.base.store(near.wrapping_sub(1 << 30), Relaxed);
+
+        for expected in [1, 2, 3, 3, 3, 3, 3, 3, 3, 3] {
+            let figures = window.record(Mark::Failed, || true);
+            assert_eq!(figures, Some(Figures { calls: 3, failures: expected, slow: 0 }));
+        }
+
+        assert_eq!(window.base.load(Relaxed), near - 2);
+    }
+
+    #[test]
+    fn threads_lose_no_result_and_count_none_twice() {
+        let window = CountWindow::new(1_000);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let window = &window;
+                scope.spawn(move || {
+                    for call in 0..250 {
+                        let mark = if (call + thread) % 5 == 0 { Mark::FailedSlow } else { Mark::Good };
+                        window.record(mark, || true);
+                    }
+                });
+            }
+        });
+
+        assert_eq!(window.figures(), Figures { calls: 1_000, failures: 200, slow: 200 });
+
+        for _ in 0..1_000 {
+            window.record(Mark::Good, || true);
+        }
+        assert!(window.is_full_of_good());
+    }
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    /// Whoever comes last sees what is then in the window.
+    #[test]
+    fn two_results_in_a_window_of_two_are_both_counted_and_one_of_them_sees_both() {
+        loom::model(|| {
+            let window = Arc::new(CountWindow::new(2));
+            let other = Arc::clone(&window);
+            let there = thread::spawn(move || other.record(Mark::Failed, || true).unwrap());
+
+            let here = window.record(Mark::FailedSlow, || true).unwrap();
+            let there = there.join().unwrap();
+
+            let both = Figures { calls: 2, failures: 2, slow: 1 };
+            assert_eq!(window.figures(), both);
+            assert!(here == both || there == both);
+        });
+    }
+
+    #[test]
+    fn in_a_window_of_one_the_last_result_is_the_only_one() {
+        loom::model(|| {
+            let window = Arc::new(CountWindow::new(1));
+            window.record(Mark::Failed, || true);
+            let other = Arc::clone(&window);
+            let there = thread::spawn(move || other.record(Mark::Good, || true).unwrap());
+
+            let here = window.record(Mark::Slow, || true).unwrap();
+            let there = there.join().unwrap();
+
+            let (good, slow) = (Figures { calls: 1, failures: 0, slow: 0 }, Figures { calls: 1, failures: 0, slow: 1 });
+            assert_eq!((here, there), (slow, good));
+            assert!([good, slow].contains(&window.figures()));
+        });
+    }
+
+    #[test]
+    fn a_late_result_never_comes_into_the_next_generation() {
+        loom::model(|| {
+            let window = Arc::new(CountWindow::new(1));
+            let generation = Arc::new(AtomicU32::new(0));
+            let late = {
+                let (window, generation) = (Arc::clone(&window), Arc::clone(&generation));
+                thread::spawn(move || {
+                    window.record(Mark::Failed, || generation.load(Acquire) == 0);
+                })
+            };
+
+            // As a change of state does it: the old generation has passed before the window is emptied for the next.
+            generation.store(1, Release);
+            window.restart();
+            generation.store(2, Release);
+            let ours = window.record(Mark::Good, || true);
+            late.join().unwrap();
+
+            let good = Figures { calls: 1, failures: 0, slow: 0 };
+            assert_eq!((ours, window.figures()), (Some(good), good));
+        });
     }
 }

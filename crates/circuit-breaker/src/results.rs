@@ -32,18 +32,8 @@ impl Results {
         }
     }
 
-    /// Whether another fast success would change nothing.
-    #[inline]
-    pub(crate) fn is_full_of_good(&self) -> bool {
-        match self {
-            Self::Time(_) => false,
-            Self::Calls(window) => window.is_full_of_good(),
-        }
-    }
-
     /// Counts a result of the generation of `tag`, unless `is_current` says that it has passed. Returns what the window
     /// holds where that could open the circuit.
-    #[inline]
     pub(crate) fn record(
         &self,
         tag: Tag,
@@ -53,13 +43,21 @@ impl Results {
         is_current: impl Fn() -> bool,
     ) -> Option<Figures> {
         match self {
-            Self::Time(window) => window.record(tag.generation(), mark, at, minimum),
-            Self::Calls(window) => {
-                if mark == Mark::Good && window.is_full_of_good() {
-                    return None;
-                }
-                window.record(mark, is_current)
+            Self::Time(window) if mark == Mark::Good => {
+                let due = window.record_good(tag.generation(), at);
+                due.then(|| window.check(tag.generation(), at, minimum))
             }
+            Self::Time(window) => Some(window.record_bad(tag.generation(), mark, at, minimum)),
+            Self::Calls(window) if mark == Mark::Good && window.is_full_of_good() => None,
+            Self::Calls(window) => window.record(mark, is_current),
+        }
+    }
+
+    /// The sums of a time window, after a success that says it is time to look at them.
+    pub(crate) fn check(&self, tag: Tag, at: Timestamp, minimum: u64) -> Option<Figures> {
+        match self {
+            Self::Time(window) => Some(window.check(tag.generation(), at, minimum)),
+            Self::Calls(_) => None,
         }
     }
 

@@ -106,6 +106,12 @@ impl Settings {
         (self.slow_after.load(Relaxed) & self.cancelled_after.load(Relaxed)) != NEVER
     }
 
+    /// Whether a call that took `latency` nanoseconds is slow.
+    #[inline]
+    pub(crate) fn is_slow(&self, latency: u64) -> bool {
+        latency > self.slow_after.load(Relaxed)
+    }
+
     /// Whether a success is fast however long it took.
     #[inline]
     pub(crate) fn ignores_latency(&self) -> bool {
@@ -123,7 +129,7 @@ impl Settings {
     /// What a call counts as that ended with `outcome` after `latency` nanoseconds.
     #[inline]
     pub(crate) fn mark(&self, outcome: Outcome, latency: u64) -> Option<Mark> {
-        let slow = latency > self.slow_after.load(Relaxed);
+        let slow = self.is_slow(latency);
         match outcome {
             Outcome::Finished(Class::Success) => Some(Mark::new(false, slow)),
             Outcome::Finished(Class::Overload) => mark_of(self.overload.load(Relaxed), slow),

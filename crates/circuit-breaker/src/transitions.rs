@@ -26,6 +26,15 @@ pub(crate) struct Step {
     pub(crate) wait: Option<u64>,
 }
 
+/// What becomes of probes that have not ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// They may still end: a late answer is better than none.
+    AreAwaited,
+    /// A call wants a place, so those that are too old count as failed.
+    MayBeGivenUp,
+}
+
 const FOR_EVER: u64 = u64::MAX;
 
 impl Breaker {
@@ -67,17 +76,18 @@ impl Breaker {
         word
     }
 
-    /// Ends the round of probes of `tag` if its results suffice, or if those that are missing are too old to wait for.
+    /// Ends the round of probes of `tag` if its results suffice.
     #[cold]
-    pub(crate) fn settle_round(&self, tag: Tag, at: Timestamp) {
+    pub(crate) fn settle_round(&self, tag: Tag, missing: Missing, at: Timestamp) {
         let word = self.word();
-        if word.tag() != tag || self.verdict(word, at).is_none() {
+        if word.tag() != tag || self.verdict(word, missing, at).is_none() {
             return;
         }
         let mut ledger = self.ledger.get();
         let word = self.word();
         // Results may have come in since.
-        let Some((verdict, figures, at)) = self.verdict(word, at).filter(|_| word.tag() == tag) else { return };
+        let verdict = self.verdict(word, missing, at).filter(|_| word.tag() == tag);
+        let Some((verdict, figures, at)) = verdict else { return };
         let step = match verdict {
             Verdict::Close => {
                 ledger.schedule.closed(at);
@@ -94,10 +104,13 @@ impl Breaker {
     }
 
     /// What a half-open word says, on which figures and as of when.
-    fn verdict(&self, word: Word, at: Timestamp) -> Option<(Verdict, Figures, Timestamp)> {
+    fn verdict(&self, word: Word, missing: Missing, at: Timestamp) -> Option<(Verdict, Figures, Timestamp)> {
         let figures = word.figures();
         if let Some(verdict) = self.settings.judge_round(&figures) {
             return Some((verdict, figures, at));
+        }
+        if missing == Missing::AreAwaited {
+            return None;
         }
         let given_up = Timestamp::from_nanos(self.hot.probed_at.load(Relaxed))
             .saturating_add(Duration::from_nanos(self.settings.max_probe_age()));
@@ -149,12 +162,20 @@ impl Breaker {
     /// Makes a change and writes it down. The ledger is locked, so the state and the generation of `word` still hold;
     /// what probes add to its counters from here on is of an earlier generation.
     pub(crate) fn change(&self, ledger: &mut Ledger, word: Word, step: &Step) -> Word {
-        let next = word.next(step.to);
+        let counts = |state| matches!(state, State::Closed | State::Disabled);
+        let mut next = word.next(step.to);
+        if counts(word.state()) && counts(step.to) {
+            // The old generation has to pass before its window is emptied for the next, or a late result would come in.
+            let between = word.next(State::ForcedClosed);
+            // Release: partner is `Breaker::word`.
+            self.hot.word.store(between.bits(), Release);
+            next = between.next(step.to);
+        }
         let open_for = step.wait.filter(|wait| *wait != FOR_EVER).map(Duration::from_nanos);
         if let Some(wait) = step.wait {
             self.hot.until.store(step.at.as_nanos().saturating_add(wait), Relaxed);
         }
-        if matches!(step.to, State::Closed | State::Disabled) {
+        if counts(step.to) {
             self.results.restart();
         }
         // Release: partner is `Breaker::word`; publishes the open time and the empty window.

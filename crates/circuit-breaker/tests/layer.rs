@@ -3,8 +3,8 @@
 use std::{convert::Infallible, time::Duration};
 
 use seawall_circuit_breaker::{
-    BreakerConfig, BreakerConfigBuilder, CircuitBreakerLayer, Env, Error, KeyedCircuitBreakerLayer, Rejection, State,
-    Window,
+    BreakerConfig, BreakerConfigBuilder, CircuitBreakerLayer, Class, Env, Error, KeyedCircuitBreakerLayer, Rejection,
+    State, Window,
 };
 use seawall_core::VirtualClock;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -88,4 +88,104 @@ async fn state_is_shared_by_clones_and_by_every_use_of_the_layer() {
     let refused = wrapped().clone().oneshot(()).await;
 
     assert!(matches!(refused, Err(Error::Rejected(_))));
+}
+
+#[tokio::test]
+async fn calls_that_a_timeout_drops_open_it() {
+    let (layer, clock) = layer(config(|config| config));
+    let hangs = service_fn(async |(): ()| std::future::pending::<Result<(), &str>>().await);
+    let mut service = layer.protect(hangs);
+    for _ in 0..4 {
+        let call = service.ready().await.unwrap().call(());
+        clock.advance(Duration::from_secs(1));
+        drop(call);
+    }
+
+    assert_eq!(layer.gate().state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_dependency_that_panics_opens_it_also_when_the_panic_is_caught() {
+    let (layer, _) = layer(config(|config| config));
+    for _ in 0..4 {
+        let layer = layer.clone();
+        let call = tokio::spawn(async move {
+            layer.run(async { if true { panic!("the dependency's own mistake") } else { Ok::<(), &str>(()) } }).await
+        });
+        assert!(call.await.unwrap_err().is_panic());
+    }
+
+    assert_eq!(layer.gate().state(), State::Open);
+}
+
+#[tokio::test]
+async fn probes_that_are_dropped_give_their_places_back() {
+    let (layer, clock) = layer(config(|config| config.probes(1)));
+    for _ in 0..4 {
+        let _ = layer.run(dependency(false)).await;
+    }
+    clock.advance(Duration::from_secs(6));
+    let mut service = layer.protect(service_fn(dependency));
+    for _ in 0..10 {
+        drop(service.ready().await.unwrap().call(true));
+    }
+
+    assert_eq!(service.ready().await.unwrap().call(true).await, Ok("answer"));
+    assert_eq!(layer.gate().state(), State::Closed);
+}
+
+#[tokio::test]
+async fn the_first_call_over_a_concurrency_limit_or_a_buffer_just_works() {
+    let (layer, _) = layer(config(|config| config));
+    let limited = tower::limit::ConcurrencyLimit::new(service_fn(dependency), 1);
+    let mut service = layer.protect(limited);
+    for _ in 0..10 {
+        assert_eq!(service.ready().await.unwrap().call(true).await, Ok("answer"));
+    }
+
+    let answers = layer.protect(service_fn(async |(): ()| Ok::<_, std::io::Error>("answer")));
+    assert_eq!(tower::buffer::Buffer::new(answers, 4).oneshot(()).await.unwrap(), "answer");
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_sync_can_be_protected() {
+    let (layer, _) = layer(config(|config| config));
+    let calls = std::cell::Cell::new(0);
+    let service = layer.protect(service_fn(move |(): ()| {
+        calls.set(calls.get() + 1);
+        std::future::ready(Ok::<_, &str>(calls.get()))
+    }));
+
+    assert_eq!(tokio::spawn(service.oneshot(())).await.unwrap(), Ok(1));
+}
+
+#[tokio::test]
+async fn an_open_one_per_key_is_kept_when_the_table_is_full() {
+    let env = Env::new().with_clock(VirtualClock::new());
+    let layer =
+        KeyedCircuitBreakerLayer::<str, _, TestEnv>::with_env(2, config(|config| config), String::as_str, env).unwrap();
+    let mut service = layer.protect(service_fn(async |host: String| if host == "sick" { Err("down") } else { Ok(()) }));
+    for _ in 0..4 {
+        let _ = service.ready().await.unwrap().call("sick".to_owned()).await;
+    }
+
+    for host in 0..100 {
+        assert_eq!(service.ready().await.unwrap().call(host.to_string()).await, Ok(()));
+    }
+
+    assert!(matches!(service.ready().await.unwrap().call("sick".to_owned()).await, Err(Error::Rejected(_))));
+    assert_eq!(layer.len(), 2);
+}
+
+#[tokio::test]
+async fn a_classifier_tells_which_answers_fail() {
+    let env = Env::new().with_classifier(|result: Result<&u16, &Infallible>| {
+        if result.is_ok_and(|status| *status >= 500) { Class::Failure } else { Class::Success }
+    });
+    let layer = CircuitBreakerLayer::with_env(config(|config| config), env);
+    for _ in 0..4 {
+        assert_eq!(layer.run(async { Ok(503) }).await, Ok(503));
+    }
+
+    assert!(layer.run(async { Ok(200) }).await.is_err());
 }

@@ -1,9 +1,14 @@
 use std::time::Duration;
 
-use crate::{Knee, LimitRange, LoadShedderError};
+use crate::{ControlledDelay, Knee, LimitRange, LoadShedderError};
 
 /// `Retry-After` counts whole seconds, and an overload that lasts is seen and answered well within one.
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+const DEFAULT_TARGET: Duration = Duration::from_millis(5);
+const DEFAULT_INTERVAL: Duration = Duration::from_millis(20);
+/// Far more than can be served within the interval by any server that this limits.
+const DEFAULT_MAX_QUEUED: usize = 1_000;
+const MAX_QUEUED: usize = 1_000_000;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
 /// How a [`LoadShedder`](crate::LoadShedder) with a [`Knee`] limit is built. The defaults need no tuning.
@@ -60,6 +65,79 @@ impl Default for LoadShedderConfig {
     }
 }
 
+/// How a [`QueueingLoadShedder`](crate::QueueingLoadShedder) is built. The defaults need no tuning.
+///
+/// ```
+/// use seawall_load_shedder::QueueingShedderConfig;
+///
+/// let config = QueueingShedderConfig::default().with_max_queued(100)?;
+/// assert_eq!(config.max_queued(), 100);
+/// # Ok::<(), seawall_load_shedder::LoadShedderError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueingShedderConfig {
+    shedder: LoadShedderConfig,
+    target: Duration,
+    interval: Duration,
+    max_queued: usize,
+}
+
+impl QueueingShedderConfig {
+    /// The given limit, before a queue of 1,000 calls that wait 20 ms, and 5 ms under overload.
+    pub const fn new(shedder: LoadShedderConfig) -> Self {
+        Self { shedder, target: DEFAULT_TARGET, interval: DEFAULT_INTERVAL, max_queued: DEFAULT_MAX_QUEUED }
+    }
+
+    /// How long calls wait under overload, and otherwise. Default 5 ms and 20 ms: with these, in simulation, the
+    /// goodput of every kind of server was that without a queue or better, and recovery took at most .4 s.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::Delay`] unless `0s < target ≤ interval`.
+    pub fn with_delay(mut self, target: Duration, interval: Duration) -> Result<Self, LoadShedderError> {
+        ControlledDelay::new(target, interval)?;
+        self.target = target;
+        self.interval = interval;
+        Ok(self)
+    }
+
+    /// How many calls may wait. Allowed: 1 to 1,000,000. Default 1,000.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::MaxQueued`] outside that range.
+    pub fn with_max_queued(mut self, max_queued: usize) -> Result<Self, LoadShedderError> {
+        if !(1..=MAX_QUEUED).contains(&max_queued) {
+            return Err(LoadShedderError::MaxQueued { max_queued });
+        }
+        self.max_queued = max_queued;
+        Ok(self)
+    }
+
+    /// The lowest, first and highest limit.
+    pub const fn range(&self) -> LimitRange {
+        self.shedder.range
+    }
+
+    /// What a rejection says on when to come back.
+    pub const fn retry_after(&self) -> Duration {
+        self.shedder.retry_after
+    }
+
+    /// How many calls may wait.
+    pub const fn max_queued(&self) -> usize {
+        self.max_queued
+    }
+
+    pub(crate) const fn delay(&self) -> ControlledDelay {
+        ControlledDelay::of_constants(self.target, self.interval)
+    }
+}
+
+impl Default for QueueingShedderConfig {
+    fn default() -> Self {
+        Self::new(LoadShedderConfig::default())
+    }
+}
+
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -99,6 +177,7 @@ impl TryFrom<Raw> for LoadShedderConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ThrottleConfig;
 
     #[test]
     fn defaults_are_these() {
@@ -106,6 +185,12 @@ mod tests {
             format!("{:?}", LoadShedderConfig::default()),
             "LoadShedderConfig { range: LimitRange { min: 1, initial: 16, max: 10000 }, retry_after: 1s }"
         );
+        assert_eq!(
+            format!("{:?}", QueueingShedderConfig::default()),
+            "QueueingShedderConfig { shedder: LoadShedderConfig { range: LimitRange { min: 1, initial: 16, max: 10000 }, \
+             retry_after: 1s }, target: 5ms, interval: 20ms, max_queued: 1000 }"
+        );
+        assert_eq!(format!("{:?}", ThrottleConfig::default()), "ThrottleConfig { k: 2.0, span: 10s, padding: 8 }");
     }
 
     #[test]

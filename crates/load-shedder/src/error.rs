@@ -46,7 +46,7 @@ pub enum LoadShedderError {
         /// The value given.
         long_window: u32,
     },
-    /// The latency average knows no samples to be spared from queueing.
+    /// The number of calls that may queue in the server is outside its range.
     #[error("queue_size is {queue_size}; allowed are 1 to 1000")]
     QueueSize {
         /// The value given.
@@ -57,5 +57,31 @@ pub enum LoadShedderError {
     RetryAfter {
         /// The value given.
         retry_after: Duration,
+    },
+    /// The two times of a controlled delay are out of order.
+    #[error("target is {target:?}, interval {interval:?}; allowed are 0s < target ≤ interval")]
+    Delay {
+        /// The target given.
+        target: Duration,
+        /// The interval given.
+        interval: Duration,
+    },
+    /// The queue has no places, or too many.
+    #[error("max_queued is {max_queued}; allowed are 1 to 1000000 (a LoadShedder has no queue)")]
+    MaxQueued {
+        /// The value given.
+        max_queued: usize,
+    },
+    /// The factor of a throttle is outside its range.
+    #[error("k is {k}; allowed are 1 to 10")]
+    Factor {
+        /// The value given.
+        k: f64,
+    },
+    /// The span of a throttle is outside its range.
+    #[error("span is {span:?}; allowed are 100ms to 1h")]
+    Span {
+        /// The value given.
+        span: Duration,
     },
 }

@@ -18,31 +18,50 @@
 //! calls under way as the server can use and no more. A refused call is refused at once, without a clock reading, a lock
 //! or an allocation.
 //!
+//! [`QueueingLoadShedder`] lets calls wait for some milliseconds first; [`Throttle`] stands on the client's side and holds
+//! calls back from a server that refuses many.
+//!
 //! - Calls have one of four [criticalities](seawall_core::Criticality); the sheddable go first.
 //! - A call that is cut by a timeout or dropped counts as a latency of at least its age: a server that answers nobody in
 //!   time is seen to be slow.
 //! - The limit is at least 1 and does not grow while the server is not asked for more.
 //! - All clones of a layer and all services that it makes share one limit.
 mod aimd;
+mod codel;
 mod config;
 mod control;
+mod controlled_delay;
 mod error;
 mod fixed;
 mod gradient2;
 mod knee;
 mod layer;
 mod limit;
+mod limiter;
+mod line;
+mod queueing;
 mod shedder;
 mod tally;
+mod throttle;
+mod wait;
 mod word;
 
 pub use aimd::{Aimd, AimdConfig};
-pub use config::LoadShedderConfig;
+pub use codel::{CoDel, Waited};
+pub use config::{LoadShedderConfig, QueueingShedderConfig};
+pub use controlled_delay::ControlledDelay;
 pub use error::LoadShedderError;
 pub use fixed::Fixed;
 pub use gradient2::{Gradient2, Gradient2Config};
 pub use knee::Knee;
-pub use layer::{LoadShedderLayer, LoadShedderService};
+pub use layer::{
+    LoadShedderLayer, LoadShedderService, QueueingLoadShedderLayer, QueueingLoadShedderService, ThrottleLayer,
+    ThrottleService,
+};
 pub use limit::{LimitAlgorithm, LimitRange, Probe, Window, WindowSize};
+pub use limiter::Passage;
+pub use queueing::QueueingLoadShedder;
 pub use seawall_core::{Error, Rejection, WrapErrorLayer};
-pub use shedder::{LoadShedder, Passage};
+pub use shedder::LoadShedder;
+pub use throttle::{Throttle, ThrottleConfig};
+pub use wait::ShedderWait;

@@ -5,14 +5,15 @@ use seawall_core::sync::{
 
 const LIMIT_SHIFT: u32 = 20;
 const PROBING: u64 = 1 << 36;
-const ENDED_SHIFT: u32 = 37;
+const WAITING: u64 = 1 << 37;
+const ENDED_SHIFT: u32 = 38;
 const IN_FLIGHT: u64 = (1 << LIMIT_SHIFT) - 1;
 const LIMIT: u64 = 0xFFFF << LIMIT_SHIFT;
 /// The count of ended calls has what is left of the word.
 const ENDED_BITS: u32 = u64::BITS - ENDED_SHIFT;
 
-/// The calls under way (20 bits), the limit (16), whether a probe gathers its calls (1), and how many calls have ended,
-/// modulo 2²⁷: all that a call needs to know, moved in one step.
+/// The calls under way (20 bits), the limit (16), whether a probe gathers its calls (1), whether calls wait (1), and
+/// how many have ended, modulo 2²⁶: all that a call needs to know, moved in one step.
 ///
 /// Every access is relaxed: the word counts, it guards no other memory.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct Word {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen(u64);
 
-/// A count of ended calls, modulo 2²⁷.
+/// A count of ended calls, modulo 2²⁶.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended(u32);
 
@@ -42,6 +43,15 @@ impl Seen {
     #[inline]
     pub(crate) const fn is_probing(self) -> bool {
         self.0 & PROBING != 0
+    }
+
+    #[inline]
+    pub(crate) const fn is_waiting(self) -> bool {
+        self.0 & WAITING != 0
+    }
+
+    const fn has_room(self) -> bool {
+        self.in_flight() < self.limit()
     }
 
     #[inline]
@@ -70,7 +80,7 @@ impl Ended {
         Self(self.0.wrapping_add(calls) & Self::MASK)
     }
 
-    /// Whether `self` is `mark` or up to 2²⁶ calls later.
+    /// Whether `self` is `mark` or up to 2²⁵ calls later.
     #[inline]
     pub(crate) const fn has_reached(self, mark: Self) -> bool {
         self.0.wrapping_sub(mark.0) & Self::MASK < Self::HORIZON
@@ -95,6 +105,36 @@ impl Word {
                 Err(newer) => seen = newer,
             }
         }
+    }
+
+    /// One more under way, if there is room and nobody waits for it.
+    #[inline]
+    pub(crate) fn enter_if_nobody_waits(&self) -> Result<Seen, Seen> {
+        let mut seen = self.word.load(Relaxed);
+        loop {
+            if !Seen(seen).has_room() || Seen(seen).is_waiting() {
+                return Err(Seen(seen));
+            }
+            match self.word.compare_exchange_weak(seen, seen.wrapping_add(1), Relaxed, Relaxed) {
+                Ok(_) => return Ok(Seen(seen)),
+                Err(newer) => seen = newer,
+            }
+        }
+    }
+
+    /// One more under way, or else the flag that somebody waits, in one step: a place that comes free is seen here, or
+    /// its giver sees the flag.
+    pub(crate) fn enter_or_wait(&self) -> Result<Seen, Seen> {
+        let step = |seen| Some(if Seen(seen).has_room() { seen.wrapping_add(1) } else { seen | WAITING });
+        match self.word.fetch_update(Relaxed, Relaxed, step) {
+            Ok(seen) if Seen(seen).has_room() => Ok(Seen(seen)),
+            Ok(seen) | Err(seen) => Err(Seen(seen)),
+        }
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn nobody_waits(&self) {
+        self.word.fetch_and(!WAITING, Relaxed);
     }
 
     /// One less under way, one more ended; what the word said before.

@@ -1,7 +1,11 @@
 //! Recorded and computed answers of others.
-use std::{fs, path::PathBuf, time::Duration};
+use std::{collections::VecDeque, fs, path::PathBuf, time::Duration};
 
-use seawall_load_shedder::{Aimd, AimdConfig, Gradient2, Gradient2Config, LimitAlgorithm, LimitRange, Window};
+use seawall_core::Timestamp;
+use seawall_load_shedder::{
+    Aimd, AimdConfig, CoDel, ControlledDelay, Gradient2, Gradient2Config, LimitAlgorithm, LimitRange, ThrottleConfig,
+    Waited, Window,
+};
 use serde_json::Value;
 
 /// Runs the cases of `file` and prints how many pass.
@@ -67,5 +71,78 @@ fn aimd_and_gradient2_move_as_recorded() {
             }
             other => unreachable!("an algorithm that is not here: {other:?}"),
         }
+    });
+}
+
+fn millis(value: &Value) -> Duration {
+    Duration::from_millis(number(value))
+}
+
+fn nanos(value: &Value) -> Timestamp {
+    Timestamp::from_nanos(number(value))
+}
+
+#[test]
+fn codel_drops_when_the_rfc_says() {
+    run("codel.json", |case| {
+        let target = Duration::from_nanos(number(&case["target_ns"]));
+        let interval = Duration::from_nanos(number(&case["interval_ns"]));
+        let quiet_backlog = usize::try_from(number(&case["quiet_backlog"])).expect("small");
+        let mut codel = CoDel::new(target, interval).expect("in order").with_quiet_backlog(quiet_backlog);
+        let mut arrivals = case["arrivals_ns"].as_array().expect("arrivals").iter().map(nanos).enumerate().peekable();
+        let mut queue = VecDeque::new();
+        case["dequeues"].as_array().expect("dequeues").iter().all(|dequeue| {
+            let now = nanos(&dequeue["t_ns"]);
+            while let Some(arrival) = arrivals.next_if(|(_, at)| *at <= now) {
+                queue.push_back(arrival);
+            }
+            let mut dropped = Vec::new();
+            let next = || {
+                let (item, since) = queue.pop_front()?;
+                Some(Waited { item, since, left_behind: queue.len() })
+            };
+            let got = codel.pop(now, next, |item| dropped.push(item));
+            Value::from(got) == dequeue["got"] && Value::from(dropped) == dequeue["dropped"]
+        })
+    });
+}
+
+#[test]
+fn codel_drops_faster_by_the_root_of_the_count() {
+    run("codel_control_law.json", |case| {
+        let step = CoDel::control_law(millis(&case["interval_ms"]), small(&case["count"]));
+        let wanted = float(&case["step_us"]);
+        (step.as_secs_f64() * 1e6 - wanted).abs() <= 0.001 * wanted
+    });
+}
+
+#[test]
+fn a_request_may_wait_as_long_as_controlled_delay_says() {
+    run("codel_request_queue.json", |case| {
+        let mut delay =
+            ControlledDelay::new(millis(&case["target_ms"]), millis(&case["interval_ms"])).expect("in order");
+        let mut queued = 0_u32;
+        case["events"].as_array().expect("events").iter().all(|event| {
+            let now = Timestamp::ZERO.saturating_add(millis(&event["t_ms"]));
+            if event["op"] == "pop" {
+                queued = queued.saturating_sub(1);
+                return true;
+            }
+            if queued == 0 {
+                delay.was_empty(now);
+            }
+            queued = queued.saturating_add(1);
+            delay.limit(now) == millis(&event["limit_ms"])
+        })
+    });
+}
+
+#[test]
+fn a_throttle_holds_back_as_the_formula_says() {
+    run("client_throttle.json", |case| {
+        let config =
+            ThrottleConfig::default().with_k(float(&case["k"])).expect("allowed").with_padding(small(&case["padding"]));
+        let got = config.reject_probability(small(&case["requests"]), small(&case["accepts"]));
+        (got - float(&case["reject_probability"])).abs() <= 1e-12
     });
 }

@@ -1,0 +1,179 @@
+use std::time::Duration;
+
+use seawall_core::Timestamp;
+
+use crate::LoadShedderError;
+
+/// Coming back to dropping within so many intervals goes on at the old pace.
+const MEMORY_INTERVALS: u32 = 16;
+
+/// One that waited in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "what a queue knows of a waiter")]
+pub struct Waited<T> {
+    /// The waiter.
+    pub item: T,
+    /// When it came.
+    pub since: Timestamp,
+    /// How many are left behind it.
+    pub left_behind: usize,
+}
+
+/// Controlled delay: drops from the head of a queue, faster and faster, while the shortest wait within an interval stays
+/// above a target. A queue that drains now and then is left alone however long it becomes in between.
+///
+/// Fit for queues in front of something that works at its own pace. Before calls with a timeout use
+/// [`ControlledDelay`](crate::ControlledDelay): by the time that this one has dropped enough, all have timed out.
+///
+/// ```
+/// use seawall_core::Timestamp;
+/// use seawall_load_shedder::{CoDel, Waited};
+/// use std::{collections::VecDeque, time::Duration};
+///
+/// let mut codel = CoDel::new(Duration::from_millis(5), Duration::from_millis(100))?;
+/// let mut queue: VecDeque<u32> = (0..100).collect();
+/// let mut refused = Vec::new();
+/// for now in [10, 60, 110, 160] {
+///     let now = Timestamp::from_nanos(now * 1_000_000);
+///     let next = || {
+///         let item = queue.pop_front()?;
+///         Some(Waited { item, since: Timestamp::ZERO, left_behind: queue.len() })
+///     };
+///     codel.pop(now, next, |item| refused.push(item));
+/// }
+/// assert_eq!(refused, [2]);
+/// # Ok::<(), seawall_load_shedder::LoadShedderError>(())
+/// ```
+///
+/// # Source
+/// RFC 8289, section 5.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoDel {
+    target: Duration,
+    interval: Duration,
+    quiet_backlog: usize,
+    /// Since when the wait has been above the target, plus an interval.
+    above_until: Option<Timestamp>,
+    dropping: bool,
+    drop_next: Timestamp,
+    count: u32,
+    last_count: u32,
+}
+
+impl CoDel {
+    /// Drops while waits stay above `target` for longer than `interval`. Both above zero, the interval not shorter. The
+    /// RFC's own values are 5 ms and 100 ms.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::Delay`] otherwise.
+    pub fn new(target: Duration, interval: Duration) -> Result<Self, LoadShedderError> {
+        if target.is_zero() || interval < target {
+            return Err(LoadShedderError::Delay { target, interval });
+        }
+        Ok(Self {
+            target,
+            interval,
+            quiet_backlog: 0,
+            above_until: None,
+            dropping: false,
+            drop_next: Timestamp::ZERO,
+            count: 0,
+            last_count: 0,
+        })
+    }
+
+    /// A queue that leaves at most so many behind its head is short enough whatever the wait. Default 0.
+    #[must_use]
+    pub const fn with_quiet_backlog(mut self, quiet_backlog: usize) -> Self {
+        self.quiet_backlog = quiet_backlog;
+        self
+    }
+
+    /// The time from one drop to the next when `count` have been dropped in a row: `interval / √count`.
+    pub fn control_law(interval: Duration, count: u32) -> Duration {
+        interval.div_f64(f64::from(count.max(1)).sqrt())
+    }
+
+    /// Takes the next from the queue, dropping as many before it as are due. `next` takes the head; `drop` is given
+    /// those that are refused.
+    pub fn pop<T>(
+        &mut self,
+        now: Timestamp,
+        mut next: impl FnMut() -> Option<Waited<T>>,
+        mut drop: impl FnMut(T),
+    ) -> Option<T> {
+        let mut head = self.look(now, next());
+        if self.dropping {
+            self.dropping = head.is_late();
+            while self.dropping && now >= self.drop_next {
+                head.drop_with(&mut drop);
+                self.count = self.count.saturating_add(1);
+                head = self.look(now, next());
+                self.dropping = head.is_late();
+                if self.dropping {
+                    self.drop_next = self.drop_next.saturating_add(Self::control_law(self.interval, self.count));
+                }
+            }
+        } else if head.is_late() {
+            head.drop_with(&mut drop);
+            head = self.look(now, next());
+            self.begin_dropping(now);
+        }
+        head.into_item()
+    }
+
+    fn begin_dropping(&mut self, now: Timestamp) {
+        self.dropping = true;
+        let since_last = self.count.saturating_sub(self.last_count);
+        let recent = now.since(self.drop_next) < self.interval.saturating_mul(MEMORY_INTERVALS);
+        self.count = if since_last > 1 && recent { since_last } else { 1 };
+        self.drop_next = now.saturating_add(Self::control_law(self.interval, self.count));
+        self.last_count = self.count;
+    }
+
+    /// Judges the head of the queue.
+    fn look<T>(&mut self, now: Timestamp, head: Option<Waited<T>>) -> Head<T> {
+        let Some(head) = head else {
+            self.above_until = None;
+            return Head::Nobody;
+        };
+        if now.since(head.since) < self.target || head.left_behind <= self.quiet_backlog {
+            self.above_until = None;
+            return Head::InTime(head.item);
+        }
+        match self.above_until {
+            Some(until) if now >= until => Head::Late(head.item),
+            Some(_) => Head::InTime(head.item),
+            None => {
+                self.above_until = Some(now.saturating_add(self.interval));
+                Head::InTime(head.item)
+            }
+        }
+    }
+}
+
+/// The head of a queue, as judged.
+enum Head<T> {
+    Nobody,
+    InTime(T),
+    Late(T),
+}
+
+impl<T> Head<T> {
+    const fn is_late(&self) -> bool {
+        matches!(self, Self::Late(_))
+    }
+
+    fn into_item(self) -> Option<T> {
+        match self {
+            Self::Nobody => None,
+            Self::InTime(item) | Self::Late(item) => Some(item),
+        }
+    }
+
+    fn drop_with(self, drop: &mut impl FnMut(T)) {
+        if let Some(item) = self.into_item() {
+            drop(item);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+use std::time::Duration;
+
+use seawall_core::Timestamp;
+
+use crate::LoadShedderError;
+
+/// How long a call may wait in a queue: an interval while the queue drains now and then, a much shorter target once it
+/// has not been empty for an interval. Then whoever waits longer would only make the others late.
+///
+/// ```
+/// use seawall_core::Timestamp;
+/// use seawall_load_shedder::ControlledDelay;
+/// use std::time::Duration;
+///
+/// let ms = Duration::from_millis;
+/// let mut delay = ControlledDelay::new(ms(5), ms(20))?;
+/// let at = |millis| Timestamp::ZERO.saturating_add(ms(millis));
+/// delay.was_empty(at(0));
+/// assert_eq!(delay.limit(at(20)), ms(20));
+/// assert_eq!(delay.limit(at(21)), ms(5));
+/// # Ok::<(), seawall_load_shedder::LoadShedderError>(())
+/// ```
+///
+/// # Source
+/// Ben Maurer, "Fail at Scale", ACM Queue 13(8), 2015: controlled delay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ControlledDelay {
+    target: Duration,
+    interval: Duration,
+    last_empty: Timestamp,
+}
+
+impl ControlledDelay {
+    /// Waits of up to `interval`, or `target` under overload. Both above zero, the interval not shorter.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::Delay`] otherwise.
+    pub fn new(target: Duration, interval: Duration) -> Result<Self, LoadShedderError> {
+        if target.is_zero() || interval < target {
+            return Err(LoadShedderError::Delay { target, interval });
+        }
+        Ok(Self::of_constants(target, interval))
+    }
+
+    pub(crate) const fn of_constants(target: Duration, interval: Duration) -> Self {
+        Self { target, interval, last_empty: Timestamp::ZERO }
+    }
+
+    /// The queue is empty at `now`: told before each call that joins an empty queue.
+    pub fn was_empty(&mut self, now: Timestamp) {
+        self.last_empty = self.last_empty.max(now);
+    }
+
+    /// Whether the queue has not been empty for more than an interval.
+    pub fn is_overloaded(&self, now: Timestamp) -> bool {
+        now.since(self.last_empty) > self.interval
+    }
+
+    /// How long a call may wait.
+    pub fn limit(&self, now: Timestamp) -> Duration {
+        if self.is_overloaded(now) { self.target } else { self.interval }
+    }
+}

@@ -1,0 +1,425 @@
+#![expect(clippy::disallowed_types, reason = "the lock is taken only when there is no room")]
+
+use std::{
+    fmt,
+    sync::PoisonError,
+    task::{Context, Poll, Waker},
+};
+
+use seawall_core::{
+    CallContext, Clock, Criticality, Timestamp, WaitKey, WaitList,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use crate::{ControlledDelay, LimitAlgorithm, Passage, limiter::Limiter, word::Seen};
+
+/// As many as there are criticalities.
+const CLASSES: usize = 4;
+
+/// A limiter and those who wait for room.
+///
+/// The flag in the limiter's word is raised only under the lock, together with the look that found no room: who makes
+/// room either sees the flag and serves the line, or made it before that look.
+#[derive(Debug)]
+pub(crate) struct Line<A> {
+    limiter: Limiter<A>,
+    waiters: Mutex<Waiters>,
+}
+
+#[derive(Debug)]
+struct Waiters {
+    /// By criticality, each in order of arrival.
+    classes: [WaitList<Waiter>; CLASSES],
+    delay: ControlledDelay,
+    max_queued: usize,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    since: Timestamp,
+    waker: Waker,
+    /// What became of it, once it is out of line.
+    turn: Option<Turn>,
+}
+
+#[derive(Debug)]
+enum Turn {
+    Served(Passage),
+    Refused,
+}
+
+/// One waiter's place: its criticality and its key there.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    class: usize,
+    key: WaitKey,
+}
+
+/// What a call that found no room at first is told.
+pub(crate) enum Joined {
+    Served(Passage),
+    Waiting { place: Place, until: Timestamp },
+    Refused,
+}
+
+impl Waiters {
+    fn len(&self) -> usize {
+        self.classes.iter().map(WaitList::len).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.classes.iter().all(WaitList::is_empty)
+    }
+
+    fn get_mut(&mut self, place: Place) -> Option<&mut Waiter> {
+        self.classes.get_mut(place.class)?.get_mut(place.key)
+    }
+
+    fn remove(&mut self, place: Place) -> Option<Waiter> {
+        self.classes.get_mut(place.class)?.remove(place.key)
+    }
+
+    /// Takes a waiter out of line and tells it; its waker is for the caller to wake.
+    fn tell(&mut self, place: Place, turn: Turn) -> Option<Waker> {
+        let list = self.classes.get_mut(place.class)?;
+        list.unlink(place.key);
+        let waiter = list.get_mut(place.key)?;
+        waiter.turn = Some(turn);
+        Some(std::mem::replace(&mut waiter.waker, Waker::noop().clone()))
+    }
+
+    /// The oldest of a class, if it has waited too long.
+    fn expired(&self, now: Timestamp) -> Option<Place> {
+        let limit = self.delay.limit(now);
+        self.classes.iter().enumerate().find_map(|(class, list)| {
+            let key = list.front()?;
+            (now.since(list.get(key)?.since) > limit).then_some(Place { class, key })
+        })
+    }
+
+    /// Whose turn it is: of the most critical the oldest, or under overload the newest.
+    fn next(&self, now: Timestamp) -> Option<Place> {
+        let newest_first = self.delay.is_overloaded(now);
+        self.classes.iter().enumerate().rev().find_map(|(class, list)| {
+            let key = if newest_first { list.back() } else { list.front() }?;
+            Some(Place { class, key })
+        })
+    }
+
+    /// The oldest of the least critical, if `class` is as critical.
+    fn displaced_by(&self, class: usize) -> Option<Place> {
+        self.classes.iter().enumerate().take(class.saturating_add(1)).find_map(|(class, list)| {
+            let key = list.front()?;
+            Some(Place { class, key })
+        })
+    }
+}
+
+impl<A: LimitAlgorithm> Line<A> {
+    pub(crate) fn new(algorithm: A, delay: ControlledDelay, max_queued: usize) -> Self {
+        let classes = [const { WaitList::new() }; CLASSES];
+        Self { limiter: Limiter::new(algorithm), waiters: Mutex::new(Waiters { classes, delay, max_queued }) }
+    }
+
+    pub(crate) const fn limiter(&self) -> &Limiter<A> {
+        &self.limiter
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        // Wakers run outside the lock, so a panic of one leaves the line whole.
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The passage of a call that has just entered, when the word said `seen`.
+    #[inline]
+    pub(crate) fn begin(&self, seen: Seen, now: Timestamp) -> Passage {
+        let passage = self.limiter.begin(seen, now);
+        if seen.is_probing() {
+            // It may have completed the probe: the limit is back, and those who wait have room.
+            self.hand_off_if_somebody_waits(now);
+        }
+        passage
+    }
+
+    /// Enters or gets in line.
+    pub(crate) fn join(&self, context: &CallContext, now: Timestamp) -> Joined {
+        let mut displaced = Waker::noop().clone();
+        let joined = {
+            let mut waiters = self.lock();
+            if waiters.is_empty() {
+                waiters.delay.was_empty(now);
+                match self.limiter.word().enter_or_wait() {
+                    Ok(seen) => {
+                        drop(waiters);
+                        return Joined::Served(self.begin(seen, now));
+                    }
+                    Err(seen) => self.limiter.found_no_room(seen, || now),
+                }
+            }
+            let class = class_of(context.criticality);
+            if waiters.len() >= waiters.max_queued {
+                let Some(place) = waiters.displaced_by(class) else { return Joined::Refused };
+                displaced = waiters.tell(place, Turn::Refused).unwrap_or(displaced);
+            }
+            let until = now.saturating_add(waiters.delay.limit(now));
+            let waiter = Waiter { since: now, waker: Waker::noop().clone(), turn: None };
+            waiters.classes.get_mut(class).map_or(Joined::Refused, |list| {
+                let place = Place { class, key: list.push_back(waiter) };
+                Joined::Waiting { place, until }
+            })
+        };
+        displaced.wake();
+        // Room that came with a probe given up, or a limit raised, in between.
+        self.hand_off_if_somebody_waits(now);
+        joined
+    }
+
+    #[inline]
+    pub(crate) fn hand_off_if_somebody_waits(&self, now: Timestamp) {
+        let seen = self.limiter.word().seen();
+        if seen.is_waiting() && seen.in_flight() < seen.limit() {
+            self.hand_off(now);
+        }
+    }
+
+    /// Serves those who wait, as far as there is room.
+    #[cold]
+    pub(crate) fn hand_off(&self, now: Timestamp) {
+        while let Some(waker) = self.serve_one(now) {
+            waker.wake();
+        }
+    }
+
+    /// Decides on one waiter; `None` when the others go on waiting or nobody is there.
+    fn serve_one(&self, now: Timestamp) -> Option<Waker> {
+        let mut waiters = self.lock();
+        let waker = if let Some(place) = waiters.expired(now) {
+            waiters.tell(place, Turn::Refused)
+        } else if let Some(place) = waiters.next(now) {
+            let seen = self.limiter.word().enter(|limit| limit).ok()?;
+            let passage = self.limiter.begin(seen, now);
+            waiters.tell(place, Turn::Served(passage))
+        } else {
+            None
+        };
+        if waiters.is_empty() {
+            self.limiter.word().nobody_waits();
+        }
+        waker
+    }
+}
+
+const fn class_of(criticality: Criticality) -> usize {
+    match criticality {
+        Criticality::Sheddable => 0,
+        Criticality::Degraded => 1,
+        Criticality::Default => 2,
+        Criticality::Critical => 3,
+    }
+}
+
+/// One waiter's place in line. Dropping it leaves the line, or gives back the room that it was just handed.
+pub(crate) struct InLine<A: LimitAlgorithm, T: Clock> {
+    line: Arc<Line<A>>,
+    place: Option<Place>,
+    clock: T,
+}
+
+impl<A: LimitAlgorithm, T: Clock> InLine<A, T> {
+    pub(crate) const fn new(line: Arc<Line<A>>, place: Place, clock: T) -> Self {
+        Self { line, place: Some(place), clock }
+    }
+
+    pub(crate) const fn clock(&self) -> &T {
+        &self.clock
+    }
+
+    /// `Ready(None)`: refused.
+    pub(crate) fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<Option<Passage>> {
+        // Polled again after it was ready: pending for ever, as nothing will wake it.
+        let Some(place) = self.place else { return Poll::Pending };
+        let mut waiters = self.line.lock();
+        let Some(waiter) = waiters.get_mut(place) else { return Poll::Pending };
+        let Some(turn) = waiter.turn.take() else {
+            waiter.waker.clone_from(cx.waker());
+            return Poll::Pending;
+        };
+        waiters.remove(place);
+        drop(waiters);
+        self.place = None;
+        Poll::Ready(match turn {
+            Turn::Served(passage) => Some(passage),
+            Turn::Refused => None,
+        })
+    }
+
+    /// Leaves: with a passage after all, if room was handed over in this moment.
+    pub(crate) fn leave(&mut self) -> Option<Passage> {
+        let waiter = self.place.take().and_then(|place| self.line.lock().remove(place))?;
+        match waiter.turn {
+            Some(Turn::Served(passage)) => return Some(passage),
+            Some(Turn::Refused) => {}
+            None => {
+                // Nobody may be left; and a probe that nobody can join is given up by those who give up on it.
+                let now = self.clock.now();
+                self.line.limiter.found_no_room(self.line.limiter.word().seen(), || now);
+                self.line.hand_off(now);
+            }
+        }
+        None
+    }
+}
+
+impl<A: LimitAlgorithm, T: Clock> Drop for InLine<A, T> {
+    fn drop(&mut self) {
+        if let Some(passage) = self.leave() {
+            self.line.limiter.never_began(&passage);
+            self.line.hand_off_if_somebody_waits(self.clock.now());
+        }
+    }
+}
+
+impl<A: LimitAlgorithm, T: Clock> fmt::Debug for InLine<A, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InLine").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+
+    use loom::thread;
+    use seawall_core::{Class, Outcome};
+
+    use super::*;
+    use crate::Fixed;
+
+    /// Stands still.
+    #[derive(Clone)]
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::ZERO
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicU32);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn line() -> Arc<Line<Fixed>> {
+        let delay = ControlledDelay::new(Duration::from_millis(5), Duration::from_millis(20)).unwrap();
+        Arc::new(Line::new(Fixed::new(1).unwrap(), delay, 10))
+    }
+
+    fn inside(line: &Line<Fixed>) -> Passage {
+        let seen = line.limiter.word().enter_if_nobody_waits().unwrap();
+        line.begin(seen, Timestamp::ZERO)
+    }
+
+    fn end(line: &Line<Fixed>, passage: &Passage) {
+        line.limiter.end(passage, Outcome::Finished(Class::Ignored), Timestamp::ZERO);
+        line.hand_off_if_somebody_waits(Timestamp::ZERO);
+    }
+
+    fn join(line: &Arc<Line<Fixed>>) -> Result<Passage, InLine<Fixed, Still>> {
+        match line.join(&CallContext::default(), Timestamp::ZERO) {
+            Joined::Served(passage) => Ok(passage),
+            Joined::Waiting { place, .. } => Err(InLine::new(Arc::clone(line), place, Still)),
+            Joined::Refused => panic!("there is room to wait"),
+        }
+    }
+
+    fn check(model: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(model);
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_between_a_call_that_ends_and_one_that_gets_in_line() {
+        check(|| {
+            let line = line();
+            let passage = inside(&line);
+            let other = Arc::clone(&line);
+            let ends = thread::spawn(move || end(&other, &passage));
+            let joined = join(&line);
+            let woken = std::sync::Arc::new(Woken::default());
+            let waker = Waker::from(std::sync::Arc::clone(&woken));
+            let passage = match joined {
+                Ok(passage) => {
+                    ends.join().unwrap();
+                    passage
+                }
+                Err(mut in_line) => {
+                    let first_look = in_line.poll_turn(&Context::from_waker(&waker));
+                    ends.join().unwrap();
+                    match first_look {
+                        Poll::Ready(turn) => turn.unwrap(),
+                        Poll::Pending => {
+                            assert_eq!(woken.0.load(SeqCst), 1);
+                            let Poll::Ready(Some(passage)) = in_line.poll_turn(&Context::from_waker(&waker)) else {
+                                panic!("woken without room")
+                            };
+                            passage
+                        }
+                    }
+                }
+            };
+            end(&line, &passage);
+            assert_eq!((line.limiter.word().seen().in_flight(), line.queued()), (0, 0));
+            end(&line, &inside(&line));
+        });
+    }
+
+    #[test]
+    fn nobody_passes_the_line_and_room_is_never_given_twice() {
+        check(|| {
+            let line = line();
+            let passage = inside(&line);
+            let Err(mut first) = join(&line) else { panic!("there is no room") };
+            let (ending, late) = (Arc::clone(&line), Arc::clone(&line));
+            let ends = thread::spawn(move || end(&ending, &passage));
+            let comes = thread::spawn(move || {
+                assert!(late.limiter.word().enter_if_nobody_waits().is_err());
+            });
+            ends.join().unwrap();
+            comes.join().unwrap();
+            let Poll::Ready(Some(passage)) = first.poll_turn(&Context::from_waker(Waker::noop())) else {
+                panic!("the room was not handed over")
+            };
+            assert_eq!(line.limiter.word().seen().in_flight(), 1);
+            end(&line, &passage);
+            assert_eq!(line.limiter.word().seen().in_flight(), 0);
+        });
+    }
+
+    #[test]
+    fn a_waiter_that_leaves_while_it_is_served_passes_the_room_on() {
+        check(|| {
+            let line = line();
+            let passage = inside(&line);
+            let (Err(leaving), Err(mut staying)) = (join(&line), join(&line)) else { panic!("there is no room") };
+            let other = Arc::clone(&line);
+            let ends = thread::spawn(move || end(&other, &passage));
+            drop(leaving);
+            ends.join().unwrap();
+            let Poll::Ready(Some(passage)) = staying.poll_turn(&Context::from_waker(Waker::noop())) else {
+                panic!("the room is lost")
+            };
+            end(&line, &passage);
+            assert_eq!((line.limiter.word().seen().in_flight(), line.queued()), (0, 0));
+        });
+    }
+}

@@ -1,0 +1,230 @@
+use std::{fmt, time::Duration};
+
+use seawall_core::{
+    Admission, CallContext, Class, Entropy, Gate, NoWait, Outcome, Pattern, Reason, Rejection, ThreadEntropy,
+    Timestamp,
+    sync::{
+        CachePadded,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    unit_interval,
+};
+
+use crate::LoadShedderError;
+
+/// The span is forgotten in so many steps.
+const SLOTS: u64 = 10;
+const REQUEST: u64 = 1 << 32;
+
+/// When a [`Throttle`] holds calls back.
+///
+/// ```
+/// use seawall_load_shedder::ThrottleConfig;
+///
+/// let config = ThrottleConfig::default().with_k(1.5)?;
+/// assert_eq!(config.k(), 1.5);
+/// # Ok::<(), seawall_load_shedder::LoadShedderError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ThrottleConfig {
+    k: f64,
+    span: Duration,
+    padding: u32,
+}
+
+impl ThrottleConfig {
+    /// Calls are held back once there are more than `k` for each that was accepted. Allowed: 1 to 10. Default 2: the
+    /// other side refuses at most as many as it accepts; 1.5 spares it more and learns of its recovery later.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::Factor`] outside that range.
+    pub fn with_k(mut self, k: f64) -> Result<Self, LoadShedderError> {
+        if !(1.0..=10.0).contains(&k) {
+            return Err(LoadShedderError::Factor { k });
+        }
+        self.k = k;
+        Ok(self)
+    }
+
+    /// How long a call is remembered. Allowed: 100 ms to an hour. Default 10 s.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::Span`] outside that range.
+    pub fn with_span(mut self, span: Duration) -> Result<Self, LoadShedderError> {
+        if !(Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&span) {
+            return Err(LoadShedderError::Span { span });
+        }
+        self.span = span;
+        Ok(self)
+    }
+
+    /// So many refusals hold nothing back: a few are no overload. Default 8.
+    #[must_use]
+    pub const fn with_padding(mut self, padding: u32) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// Calls for each that was accepted.
+    pub const fn k(&self) -> f64 {
+        self.k
+    }
+
+    /// How long a call is remembered.
+    pub const fn span(&self) -> Duration {
+        self.span
+    }
+
+    /// Refusals that hold nothing back.
+    pub const fn padding(&self) -> u32 {
+        self.padding
+    }
+
+    /// The part of the calls to hold back when so many were made and so many of them accepted:
+    /// `max(0, (requests − k·accepts − padding) / (requests + 1))`.
+    ///
+    /// ```
+    /// use seawall_load_shedder::ThrottleConfig;
+    ///
+    /// let config = ThrottleConfig::default().with_padding(0);
+    /// assert_eq!(config.reject_probability(100, 50), 0.0);
+    /// assert_eq!(config.reject_probability(1, 0), 0.5);
+    /// ```
+    ///
+    /// # Source
+    /// Site Reliability Engineering, chapter 21, "Handling Overload": client-side throttling.
+    pub fn reject_probability(&self, requests: u32, accepts: u32) -> f64 {
+        let requests = f64::from(requests);
+        ((requests - self.k * f64::from(accepts) - f64::from(self.padding)) / (requests + 1.0)).max(0.0)
+    }
+}
+
+impl Default for ThrottleConfig {
+    fn default() -> Self {
+        Self { k: 2.0, span: Duration::from_secs(10), padding: 8 }
+    }
+}
+
+/// Holds calls back, on the client's side, from a service that refuses many: a refusal costs the other side work too.
+///
+/// Each call is let through with the probability that keeps the calls sent at `k` times those accepted. Accepted is what
+/// was answered, be it with an error; not what the other side refused as too much ([`Class::Overload`]) and not what
+/// timed out. It holds no call and queues none.
+///
+/// ```
+/// use seawall_load_shedder::{ThrottleConfig, ThrottleLayer};
+///
+/// let layer = ThrottleLayer::new(ThrottleConfig::default());
+/// assert_eq!(layer.gate().reject_probability(), 0.0);
+/// ```
+pub struct Throttle<R = ThreadEntropy> {
+    config: ThrottleConfig,
+    /// Nanoseconds per slot.
+    step: u64,
+    /// The step of time that is being counted.
+    current: CachePadded<AtomicU64>,
+    /// Requests in the high half, accepts in the low one; the sum of the slots.
+    total: CachePadded<AtomicU64>,
+    slots: Box<[AtomicU64]>,
+    entropy: R,
+}
+
+impl<R: Entropy> Throttle<R> {
+    /// A throttle that has seen nothing, with random words from `entropy`.
+    pub fn with_entropy(config: ThrottleConfig, entropy: R) -> Self {
+        Self {
+            config,
+            step: u64::try_from(config.span.as_nanos()).unwrap_or(u64::MAX).div_ceil(SLOTS).max(1),
+            current: CachePadded::new(AtomicU64::new(0)),
+            total: CachePadded::new(AtomicU64::new(0)),
+            slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            entropy,
+        }
+    }
+
+    /// The part of the calls that is held back.
+    pub fn reject_probability(&self) -> f64 {
+        let (requests, accepts) = halves(self.total.load(Relaxed));
+        self.config.reject_probability(requests, accepts)
+    }
+
+    fn count(&self, what: u64, step: u64) {
+        // The total first: forgetting a slot takes from the total no more than was added to it.
+        self.total.fetch_add(what, Relaxed);
+        if let Some(slot) = self.slots.get(index(step)) {
+            slot.fetch_add(what, Relaxed);
+        }
+    }
+
+    /// Forgets what is older than the span.
+    #[cold]
+    fn forget(&self, seen: u64, step: u64) {
+        if self.current.compare_exchange(seen, step, Relaxed, Relaxed).is_err() {
+            return;
+        }
+        let passed = step.saturating_sub(seen).min(SLOTS);
+        for back in 0..passed {
+            if let Some(slot) = self.slots.get(index(step.saturating_sub(back))) {
+                self.total.fetch_sub(slot.swap(0, Relaxed), Relaxed);
+            }
+        }
+    }
+}
+
+impl<R: Entropy + Default> From<ThrottleConfig> for Throttle<R> {
+    fn from(config: ThrottleConfig) -> Self {
+        Self::with_entropy(config, R::default())
+    }
+}
+
+impl<R: Entropy> Gate for Throttle<R> {
+    type Ticket = ();
+    type Wait = NoWait;
+
+    fn admit(&self, _: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<()> {
+        let step = now().as_nanos().checked_div(self.step).unwrap_or(0);
+        let seen = self.current.load(Relaxed);
+        if step > seen {
+            self.forget(seen, step);
+        }
+        let probability = self.reject_probability();
+        // What is held back counts as a request: otherwise the throttle would forget why.
+        self.count(REQUEST, step.max(seen));
+        if probability > 0.0 && unit_interval(self.entropy.next_u64()) < probability {
+            return Admission::Refused(Rejection::new(Pattern::Throttle, Reason::Throttled));
+        }
+        Admission::Admitted(())
+    }
+
+    fn finish(&self, (): (), outcome: Outcome, _: impl FnOnce() -> Timestamp) {
+        let refused = matches!(outcome, Outcome::Finished(Class::Overload) | Outcome::TimedOut);
+        if !refused {
+            self.count(1, self.current.load(Relaxed));
+        }
+    }
+
+    /// Whether nothing was seen within the span.
+    fn is_idle(&self, _: impl FnOnce() -> Timestamp) -> bool {
+        self.total.load(Relaxed) == 0
+    }
+}
+
+impl<R> fmt::Debug for Throttle<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (requests, accepts) = halves(self.total.load(Relaxed));
+        f.debug_struct("Throttle")
+            .field("config", &self.config)
+            .field("requests", &requests)
+            .field("accepts", &accepts)
+            .finish_non_exhaustive()
+    }
+}
+
+fn index(step: u64) -> usize {
+    usize::try_from(step % SLOTS).unwrap_or_default()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of a word")]
+const fn halves(word: u64) -> (u32, u32) {
+    ((word >> 32) as u32, word as u32)
+}

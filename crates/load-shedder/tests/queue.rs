@@ -1,0 +1,278 @@
+//! The queue before the shedder, and the throttle, as a user stacks them.
+use std::{
+    convert::Infallible,
+    future::{Future, pending, ready},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use seawall_core::{
+    Admission, CallContext, Class, Clock, Criticality, Env, Gate, GateLayer, Outcome, Reason, SeededEntropy, Timestamp,
+    VirtualClock,
+};
+use seawall_load_shedder::{Error, Fixed, QueueingLoadShedder, QueueingShedderConfig, Throttle, ThrottleConfig};
+use tower::{Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
+
+type Layer = GateLayer<QueueingLoadShedder<Fixed, VirtualClock>, Env<VirtualClock>>;
+
+fn queueing(limit: u32, max_queued: usize) -> (Layer, VirtualClock) {
+    // Away from zero, where the queue has only just been empty.
+    let clock = VirtualClock::starting_at(Timestamp::from_nanos(1_000_000_000));
+    let fixed = Fixed::new(limit).expect("tests ask for at least one");
+    let config = QueueingShedderConfig::default().with_max_queued(max_queued).expect("tests ask for a queue");
+    let gate = QueueingLoadShedder::with_algorithm(fixed, config, clock.clone());
+    (GateLayer::with_env(gate, Env::new().with_clock(clock.clone())), clock)
+}
+
+fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn reason<T: std::fmt::Debug>(polled: Poll<Result<T, Error<Infallible>>>) -> Reason {
+    let Poll::Ready(result) = polled else { unreachable!("it is decided") };
+    result.expect_err("it is refused").rejection().expect("by the shedder").reason()
+}
+
+type Call = Pin<Box<dyn Future<Output = Result<(), Error<Infallible>>>>>;
+
+/// A call that stays inside until dropped; polled once.
+fn call(layer: &Layer, criticality: Criticality) -> Call {
+    let context = CallContext::new().with_criticality(criticality);
+    let mut call: Call = Box::pin(layer.run_with(context, pending::<Result<(), Infallible>>()));
+    assert!(poll(&mut call).is_pending());
+    call
+}
+
+fn usual(layer: &Layer) -> Call {
+    call(layer, Criticality::Default)
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+#[test]
+fn room_goes_to_the_oldest_while_the_queue_drains_now_and_then() {
+    let (layer, clock) = queueing(1, 10);
+    let inside = usual(&layer);
+    let mut oldest = Box::pin(layer.run(ready(Ok::<_, Infallible>(1))));
+    assert!(poll(&mut oldest).is_pending());
+    clock.advance(MILLISECOND);
+    let _newest = usual(&layer);
+
+    drop(inside);
+
+    assert_eq!(poll(&mut oldest), Poll::Ready(Ok(1)));
+}
+
+#[test]
+fn under_overload_room_goes_to_the_newest_and_those_who_waited_long_are_refused() {
+    let (layer, clock) = queueing(1, 10);
+    let inside = usual(&layer);
+    // The queue is not empty for more than 20 ms.
+    let mut waiting = Vec::new();
+    for _ in 0..15 {
+        waiting.push(usual(&layer));
+        clock.advance(Duration::from_millis(2));
+        waiting.retain_mut(|call| poll(call).is_pending());
+    }
+    let mut newest = Box::pin(layer.run(ready(Ok::<_, Infallible>(1))));
+    assert!(poll(&mut newest).is_pending());
+
+    drop(inside);
+
+    assert_eq!(poll(&mut newest), Poll::Ready(Ok(1)));
+    waiting.retain_mut(|call| poll(call).is_pending());
+    assert!(waiting.len() <= 3, "{} have waited longer than 5 ms", waiting.len());
+}
+
+#[test]
+fn a_call_waits_twenty_milliseconds_and_no_longer() {
+    let (layer, clock) = queueing(1, 10);
+    let _inside = usual(&layer);
+    let mut waiting = usual(&layer);
+
+    clock.advance(Duration::from_nanos(19_999_999));
+    assert!(poll(&mut waiting).is_pending());
+    clock.advance(Duration::from_nanos(1));
+
+    assert_eq!(reason(poll(&mut waiting)), Reason::Overloaded);
+    assert_eq!((layer.gate().queued(), clock.sleeping()), (0, 0));
+}
+
+#[test]
+fn a_call_does_not_wait_past_its_deadline() {
+    let (layer, clock) = queueing(1, 10);
+    let _inside = usual(&layer);
+    let soon = CallContext::new().with_deadline(clock.now().saturating_add(MILLISECOND));
+    let mut waiting = Box::pin(layer.run_with(soon, pending::<Result<(), Infallible>>()));
+    assert!(poll(&mut waiting).is_pending());
+
+    clock.advance(MILLISECOND);
+
+    assert_eq!(reason(poll(&mut waiting)), Reason::Overloaded);
+}
+
+#[test]
+fn the_most_critical_is_served_first_and_the_least_critical_makes_room_in_a_full_queue() {
+    let (layer, _clock) = queueing(1, 2);
+    let inside = usual(&layer);
+    let mut sheddable = call(&layer, Criticality::Sheddable);
+    let _usual = usual(&layer);
+    let mut critical: Call = Box::pin(
+        layer.run_with(CallContext::new().with_criticality(Criticality::Critical), ready(Ok::<_, Infallible>(()))),
+    );
+    assert!(poll(&mut critical).is_pending());
+
+    assert_eq!(reason(poll(&mut sheddable)), Reason::Overloaded);
+    let mut late: Call = Box::pin(
+        layer.run_with(CallContext::new().with_criticality(Criticality::Sheddable), ready(Ok::<_, Infallible>(()))),
+    );
+    assert_eq!(reason(poll(&mut late)), Reason::Overloaded, "all who wait matter more");
+    drop(inside);
+
+    assert_eq!(poll(&mut critical), Poll::Ready(Ok(())));
+}
+
+#[test]
+fn nobody_passes_those_who_wait() {
+    let (layer, _clock) = queueing(1, 10);
+    let inside = usual(&layer);
+    let _waiting = usual(&layer);
+    drop(inside);
+
+    let _late = usual(&layer);
+
+    assert_eq!((layer.gate().in_flight(), layer.gate().queued()), (1, 1));
+}
+
+#[test]
+fn a_raised_limit_serves_those_who_wait() {
+    let (layer, _clock) = queueing(1, 10);
+    let _calls: Vec<_> = (0..4).map(|_| usual(&layer)).collect();
+
+    layer.gate().adjust(|fixed| fixed.set(3)).unwrap();
+
+    assert_eq!((layer.gate().in_flight(), layer.gate().queued()), (3, 1));
+}
+
+#[test]
+fn a_waiter_is_woken_once_when_its_turn_comes() {
+    #[derive(Default)]
+    struct Count(AtomicU32);
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+    let (layer, _clock) = queueing(1, 10);
+    let inside = usual(&layer);
+    let woken = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut waiting = Box::pin(layer.run(pending::<Result<(), Infallible>>()));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+
+    drop(inside);
+
+    assert_eq!(woken.0.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_queueing_shedder_over_a_concurrency_limit_does_not_deadlock_with_kept_handles() {
+    let layer = seawall_load_shedder::QueueingLoadShedderLayer::new(QueueingShedderConfig::default());
+    let inner = ServiceBuilder::new().layer(ConcurrencyLimitLayer::new(1)).service(service_fn(|()| async {
+        tokio::task::yield_now().await;
+        Ok::<_, Infallible>(())
+    }));
+    let service = layer.protect(inner);
+    let mut handles: Vec<_> = (0..50).map(|_| service.clone()).collect();
+    for handle in &mut handles {
+        handle.ready().await.unwrap();
+    }
+
+    let calls: Vec<_> = handles.iter_mut().map(|handle| tokio::spawn(handle.call(()))).collect();
+    for call in calls {
+        let answer = call.await.unwrap();
+        assert!(matches!(answer, Ok(()) | Err(Error::Rejected(_))));
+    }
+
+    assert_eq!((layer.gate().in_flight(), layer.gate().queued()), (0, 0));
+}
+
+#[test]
+fn dropping_a_waiter_at_any_point_leaves_nothing_held() {
+    let (layer, clock) = queueing(2, 5);
+    let mut random = 88_172_645_463_325_252_u64;
+    let mut live = Vec::new();
+
+    for _ in 0..100_000 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        match random % 5 {
+            0 | 1 => {
+                let criticality = [Criticality::Sheddable, Criticality::Default, Criticality::Critical];
+                let context =
+                    CallContext::new().with_criticality(criticality[usize::try_from(random >> 40).unwrap() % 3]);
+                live.push(Box::pin(layer.run_with(context, pending::<Result<(), Infallible>>())));
+            }
+            2 if !live.is_empty() => drop(live.swap_remove(usize::try_from(random >> 32).unwrap() % live.len())),
+            3 => clock.advance(Duration::from_millis(random >> 61)),
+            _ => live.retain_mut(|call| poll(call).is_pending()),
+        }
+        assert!(layer.gate().in_flight() <= 2 && layer.gate().queued() <= 5);
+    }
+    drop(live);
+
+    assert_eq!((layer.gate().in_flight(), layer.gate().queued(), clock.sleeping()), (0, 0, 0));
+    assert!(poll(&mut Box::pin(layer.run(ready(Ok::<_, Infallible>(()))))).is_ready());
+}
+
+/// Sends `calls` through a throttle, of which the other side accepts every `accepted`th that reaches it.
+fn throttled(throttle: &Throttle<SeededEntropy>, now: Timestamp, calls: u32, accepts: impl Fn(u32) -> bool) -> u32 {
+    let mut sent = 0;
+    for _ in 0..calls {
+        if let Admission::Admitted(()) = throttle.admit(CallContext::default, || now) {
+            let class = if accepts(sent) { Class::Success } else { Class::Overload };
+            throttle.finish((), Outcome::Finished(class), || now);
+            sent = sent.saturating_add(1);
+        }
+    }
+    sent
+}
+
+#[test]
+fn a_throttle_holds_back_from_a_side_that_accepts_a_tenth_and_nothing_from_one_that_accepts_all() {
+    let throttle = Throttle::with_entropy(ThrottleConfig::default(), SeededEntropy::new(7));
+    let now = Timestamp::from_nanos(5_000_000_000);
+
+    let healthy = throttled(&throttle, now, 1_000, |_| true);
+    let later = now.saturating_add(Duration::from_secs(60));
+    let sent = throttled(&throttle, later, 100_000, |call| call % 10 == 0);
+
+    assert_eq!(healthy, 1_000);
+    // Of what is sent a tenth is accepted; of what is asked for twice the accepted is sent: both vanish together.
+    assert!(sent < 5_000, "{sent}");
+}
+
+#[test]
+fn a_throttle_forgets_after_its_span() {
+    let throttle = Throttle::with_entropy(ThrottleConfig::default(), SeededEntropy::new(7));
+    let now = Timestamp::from_nanos(5_000_000_000);
+    throttled(&throttle, now, 1_000, |_| false);
+    assert!(throttle.reject_probability() > 0.9);
+
+    throttled(&throttle, now.saturating_add(Duration::from_secs(10)), 1, |_| true);
+
+    assert!(throttle.reject_probability() < f64::EPSILON, "{throttle:?}");
+}
+
+#[test]
+fn a_few_refusals_hold_nothing_back() {
+    let throttle = Throttle::with_entropy(ThrottleConfig::default(), SeededEntropy::new(7));
+
+    assert_eq!(throttled(&throttle, Timestamp::ZERO, 8, |_| false), 8);
+}
