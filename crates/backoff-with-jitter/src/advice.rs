@@ -109,6 +109,15 @@ impl Ended {
         }
     }
 
+    /// The other side answered, and perhaps asked for a wait.
+    pub(crate) const fn by_answer(advice: Advice, retry_after: Option<Duration>) -> Self {
+        let hint = match retry_after {
+            None => Hint::Nothing,
+            Some(wait) => Hint::Remote(wait),
+        };
+        Self { advice, hint }
+    }
+
     /// How an attempt ended, and whether it succeeded.
     #[inline]
     pub(crate) fn judge<E, W, Res, Err>(env: &E, when: &W, result: &Result<Res, Err>) -> (Self, bool)
@@ -125,7 +134,7 @@ impl Ended {
             },
         };
         let verdict = env.classify(answer);
-        let hint = verdict.retry_after.map_or(Hint::Nothing, Hint::Remote);
-        (Self { advice: when.advise(verdict, answer), hint }, verdict.class == Class::Success)
+        let advice = when.advise(verdict, answer);
+        (Self::by_answer(advice, verdict.retry_after), verdict.class == Class::Success)
     }
 }

@@ -330,6 +330,17 @@ mod tests {
     }
 
     #[test]
+    fn waits_at_the_maximum_are_spread_too() {
+        for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::Proportional(0.5)] {
+            let backoff = Backoff::exponential(ms(8), 2.0, ms(1_000)).unwrap().with_jitter(jitter).unwrap();
+            let at_maximum = Position { retry: 40, previous: 1_000 * MS, reached: 0.0 };
+            let wait = |word| backoff.next(&mut at_maximum.clone(), word);
+
+            assert!(wait(1 << 60) < wait(1 << 61), "{jitter:?}");
+        }
+    }
+
+    #[test]
     fn a_wait_of_zero_is_allowed() {
         for jitter in [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::Smooth] {
             let backoff = Backoff::constant(Duration::ZERO).with_jitter(jitter).unwrap();

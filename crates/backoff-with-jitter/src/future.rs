@@ -2,13 +2,17 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
-use seawall_core::{Attributes, CarryRejection, Classify, Environment, Shared, Timer, Timestamp};
+use seawall_core::{Attributes, CarryRejection, Class, Classify, Environment, Shared, Timer};
 use tower_service::Service;
 
-use crate::{Advice, Ended, Replay, RetrySchedule, RetryWhen, shell::Template};
+use crate::{
+    Advice, Ended, Replay, RetrySchedule, RetryWhen,
+    shell::{Account, Template},
+};
 
 pin_project! {
     /// The future of a call through [`Retry`](crate::Retry). Dropping it ends the attempt under way or the wait.
@@ -23,25 +27,34 @@ pin_project! {
         E::Clock: Timer,
         W: 'static,
     {
-        // The attempt stands first: what it holds is given back first.
         #[pin]
-        attempt: Option<S::Future>,
-        kept: Option<P::Kept>,
-        // In one box, made when the first retry is due.
-        later: Option<Pin<Box<Later<S, P::Request, <E::Clock as Timer>::Sleep>>>>,
-        until: Timestamp,
-        template: Shared<Template<S, E, P, W>>,
+        stage: Stage<S, S::Future, P::Request, P::Kept, <E::Clock as Timer>::Sleep, E, P, W>,
     }
 }
 
 pin_project! {
-    /// A retry that is waiting: for its time, then for its service.
-    struct Later<S, R, T> {
+    #[project = StageProjection]
+    enum Stage<S: 'static, F, R, K, T, E: 'static, P: 'static, W: 'static> {
+        /// The first attempt is under way. It stands first: what it holds is given back first.
+        First { #[pin] attempt: F, kept: Option<K>, account: Account, template: Shared<Template<S, E, P, W>> },
+        /// It has failed. Everything is in one box, made now: a call that succeeds at first carries nothing of it.
+        Later { later: Pin<Box<Later<S, F, R, K, T, E, P, W>>> },
+    }
+}
+
+pin_project! {
+    /// A call whose first attempt has failed: it waits for its time, then for its service, then for its attempt.
+    struct Later<S: 'static, F, R, K, T, E: 'static, P: 'static, W: 'static> {
+        #[pin]
+        attempt: Option<F>,
         #[pin]
         sleep: Option<T>,
         service: Option<S>,
         request: Option<R>,
+        kept: K,
         schedule: RetrySchedule,
+        account: Account,
+        template: Shared<Template<S, E, P, W>>,
     }
 }
 
@@ -55,10 +68,10 @@ where
     pub(crate) const fn new(
         attempt: S::Future,
         kept: Option<P::Kept>,
-        until: Timestamp,
+        account: Account,
         template: Shared<Template<S, E, P, W>>,
     ) -> Self {
-        Self { attempt: Some(attempt), kept, later: None, until, template }
+        Self { stage: Stage::First { attempt, kept, account, template } }
     }
 }
 
@@ -73,31 +86,20 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            let this = self.as_mut().project();
-            let result = match (this.attempt.as_pin_mut(), this.later.as_mut()) {
-                (Some(attempt), _) => ready!(attempt.poll(cx)),
-                (None, Some(later)) => match ready!(later.as_mut().poll_call(cx, || this.template.service())) {
-                    Ok(attempt) => {
-                        self.as_mut().project().attempt.set(Some(attempt));
-                        continue;
-                    }
-                    Err(error) => Err(error),
-                },
-                // Nothing is under way and nothing waits: never so before the first answer.
-                (None, None) => return Poll::Pending,
-            };
-            let Template { core, when, .. } = &**this.template;
-            let (ended, success) = Ended::judge(&core.env, when, &result);
-            if ended.advice == Advice::Stop {
-                core.end(success, this.later.is_some());
-                return Poll::Ready(result);
+        let StageProjection::First { attempt, account, template, .. } = self.as_mut().project().stage.project() else {
+            return self.poll_later(cx);
+        };
+        let result = ready!(attempt.poll(cx));
+        let Ok(response) = &result else { return self.failed(cx, result) };
+        let verdict = template.env.classify(Ok(response));
+        let advice = template.when.advise(verdict, Ok(response));
+        if advice == Advice::Stop {
+            if !account.is_empty() {
+                template.core.end(verdict.class == Class::Success, false);
             }
-            if !self.as_mut().retry(ended) {
-                return Poll::Ready(result);
-            }
-            // The outcome goes before the wait: it may hold a connection.
+            return Poll::Ready(result);
         }
+        self.answered(cx, result, advice, verdict.retry_after)
     }
 }
 
@@ -105,55 +107,115 @@ impl<S, Req, E, P, W> RetryFuture<S, Req, E, P, W>
 where
     P: Replay<Req>,
     S: Service<P::Request, Error: CarryRejection> + Clone,
-    E: Environment<Clock: Timer> + Attributes<P::Request>,
+    E: Environment<Clock: Timer> + Attributes<P::Request> + Classify<S::Response, <S::Error as CarryRejection>::Remote>,
+    W: RetryWhen<S::Response, <S::Error as CarryRejection>::Remote>,
 {
-    /// Prepares another attempt, if there is to be one.
+    /// The first attempt ended with an error.
     #[cold]
-    fn retry(self: Pin<&mut Self>, ended: Ended) -> bool {
-        let mut this = self.project();
-        let Template { core, replay, .. } = &**this.template;
-        let mut schedule = this.later.as_ref().map_or_else(RetrySchedule::default, |later| later.schedule);
-        let next = core.next(&mut schedule, ended, *this.until, |previous_attempts| {
-            let request = replay.again(this.kept.as_mut()?, previous_attempts)?;
-            let context = core.env.context(&request);
-            Some((request, context))
-        });
-        let Some((request, at)) = next else { return false };
-        this.attempt.set(None);
-        let sleep = (at > Timestamp::ZERO).then(|| core.env.clock().sleep_until(at));
-        if let Some(later) = this.later {
-            later.as_mut().restart(schedule, request, sleep);
-        } else {
-            *this.later = Some(Box::pin(Later { sleep, service: None, request: Some(request), schedule }));
+    #[inline(never)]
+    fn failed(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        result: Result<S::Response, S::Error>,
+    ) -> Poll<Result<S::Response, S::Error>> {
+        let StageProjection::First { account, template, .. } = self.as_mut().project().stage.project() else {
+            return Poll::Pending;
+        };
+        let (ended, success) = Ended::judge(&template.env, &template.when, &result);
+        if ended.advice == Advice::Stop {
+            if !account.is_empty() {
+                template.core.end(success, false);
+            }
+            return Poll::Ready(result);
         }
-        true
+        self.again(cx, result, ended)
+    }
+
+    /// The first attempt was answered, and that is worth another. In single words: a struct would be laid out on the
+    /// path of every call.
+    #[cold]
+    #[inline(never)]
+    fn answered(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        result: Result<S::Response, S::Error>,
+        advice: Advice,
+        retry_after: Option<Duration>,
+    ) -> Poll<Result<S::Response, S::Error>> {
+        self.again(cx, result, Ended::by_answer(advice, retry_after))
+    }
+
+    /// Makes a second attempt, if there is to be one.
+    fn again(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        result: Result<S::Response, S::Error>,
+        ended: Ended,
+    ) -> Poll<Result<S::Response, S::Error>> {
+        let StageProjection::First { kept, account, template, .. } = self.as_mut().project().stage.project() else {
+            return Poll::Pending;
+        };
+        let (mut kept, account, template) = (kept.take(), *account, template.clone());
+        let mut schedule = RetrySchedule::default();
+        let next =
+            template.next(&mut schedule, ended, account, |previous| template.replay.again(kept.as_mut()?, previous));
+        let (Some((request, sleep)), Some(kept)) = (next, kept) else { return Poll::Ready(result) };
+        // The attempt and its outcome go before the wait: they may hold a connection.
+        drop(result);
+        let (attempt, service, request) = (None, None, Some(request));
+        let later = Later { attempt, sleep, service, request, kept, schedule, account, template };
+        self.as_mut().project().stage.set(Stage::Later { later: Box::pin(later) });
+        self.poll_later(cx)
+    }
+
+    /// Everything after the first attempt.
+    #[cold]
+    #[inline(never)]
+    fn poll_later(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
+        let StageProjection::Later { later } = self.project().stage.project() else { return Poll::Pending };
+        loop {
+            let this = later.as_mut().project();
+            let result = match this.attempt.as_pin_mut() {
+                Some(attempt) => ready!(attempt.poll(cx)),
+                None => match ready!(later.as_mut().poll_call(cx)) {
+                    Ok(attempt) => {
+                        later.as_mut().project().attempt.set(Some(attempt));
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            let mut this = later.as_mut().project();
+            let template = &*this.template;
+            let (ended, success) = Ended::judge(&template.env, &template.when, &result);
+            if ended.advice == Advice::Stop {
+                template.core.end(success, true);
+                return Poll::Ready(result);
+            }
+            let next = template
+                .next(this.schedule, ended, *this.account, |previous| template.replay.again(this.kept, previous));
+            let Some((request, sleep)) = next else { return Poll::Ready(result) };
+            this.attempt.set(None);
+            *this.request = Some(request);
+            this.sleep.set(sleep);
+        }
     }
 }
 
-impl<S, R, T> Later<S, R, T> {
-    fn restart(self: Pin<&mut Self>, schedule: RetrySchedule, request: R, sleep: Option<T>) {
-        let mut this = self.project();
-        *this.schedule = schedule;
-        *this.request = Some(request);
-        this.sleep.set(sleep);
-    }
-
+impl<S, F, R, K, T, E, P, W> Later<S, F, R, K, T, E, P, W>
+where
+    S: Service<R, Future = F> + Clone,
+    T: Future<Output = ()>,
+    E: Environment,
+{
     /// Waits, drives a fresh service ready, and calls it.
-    fn poll_call(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        fresh: impl FnOnce() -> S,
-    ) -> Poll<Result<S::Future, S::Error>>
-    where
-        S: Service<R>,
-        T: Future<Output = ()>,
-    {
+    fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<F, S::Error>> {
         let mut this = self.project();
         if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
             ready!(sleep.poll(cx));
             this.sleep.set(None);
         }
-        let service = this.service.get_or_insert_with(fresh);
+        let service = this.service.get_or_insert_with(|| this.template.service());
         let ready = ready!(service.poll_ready(cx));
         // Not kept after the call: an idle service may hold a place.
         let service = this.service.take();
@@ -172,10 +234,10 @@ where
     E: Environment<Clock: Timer>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let attempts = self.later.as_ref().map_or(1, |later| later.schedule.attempts());
-        f.debug_struct("RetryFuture")
-            .field("attempts", &attempts)
-            .field("waiting", &self.attempt.is_none())
-            .finish_non_exhaustive()
+        let (attempts, waiting) = match &self.stage {
+            Stage::First { .. } => (1, false),
+            Stage::Later { later } => (later.schedule.attempts(), later.attempt.is_none()),
+        };
+        f.debug_struct("RetryFuture").field("attempts", &attempts).field("waiting", &waiting).finish_non_exhaustive()
     }
 }

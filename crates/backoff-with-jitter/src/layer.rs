@@ -137,7 +137,7 @@ impl<E: Environment, P, W> RetryLayer<E, P, W> {
     }
 }
 
-impl<S: Clone + 'static, E, P: Clone + 'static, W: Clone + 'static> Layer<S> for RetryLayer<E, P, W> {
+impl<S: Clone + 'static, E: Environment, P: Clone + 'static, W: Clone + 'static> Layer<S> for RetryLayer<E, P, W> {
     type Service = Retry<S, E, P, W>;
 
     fn layer(&self, inner: S) -> Self::Service {

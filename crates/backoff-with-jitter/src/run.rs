@@ -5,9 +5,12 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use seawall_core::{CallContext, CarryRejection, Classify, Environment, Shared, Timer, Timestamp};
+use seawall_core::{CallContext, CarryRejection, Classify, Environment, Shared, Timer};
 
-use crate::{Advice, Ended, RetrySchedule, RetryWhen, shell::Core};
+use crate::{
+    Advice, Ended, RetrySchedule, RetryWhen,
+    shell::{Account, Core},
+};
 
 pin_project! {
     /// The future of [`RetryLayer::run`](crate::RetryLayer::run).
@@ -25,7 +28,7 @@ pin_project! {
         schedule: RetrySchedule,
         context: CallContext,
         // Unset until the first poll, which begins the call.
-        until: Option<Timestamp>,
+        account: Option<Account>,
         done: bool,
         core: Shared<Core<E>>,
     }
@@ -34,7 +37,7 @@ pin_project! {
 impl<M, F, E: Environment<Clock: Timer>, W> RetryRun<M, F, E, W> {
     pub(crate) fn new(core: Shared<Core<E>>, when: W, context: CallContext, make: M) -> Self {
         let schedule = RetrySchedule::default();
-        Self { attempt: None, sleep: None, make, when, schedule, context, until: None, done: false, core }
+        Self { attempt: None, sleep: None, make, when, schedule, context, account: None, done: false, core }
     }
 }
 
@@ -53,7 +56,7 @@ where
         if *this.done {
             return Poll::Pending;
         }
-        let until = *this.until.get_or_insert_with(|| this.core.begin());
+        let account = *this.account.get_or_insert_with(|| this.core.begin());
         loop {
             if let Some(sleep) = this.sleep.as_mut() {
                 ready!(sleep.as_mut().poll(cx));
@@ -71,13 +74,13 @@ where
                 this.core.end(success, this.schedule.attempts() > 1);
                 None
             } else {
-                this.core.next(this.schedule, ended, until, |_| Some(((), *this.context)))
+                this.core.next(this.schedule, ended, account, |_| Some(((), *this.context)))
             };
             let Some(((), at)) = next else {
                 *this.done = true;
                 return Poll::Ready(result);
             };
-            *this.sleep = (at > Timestamp::ZERO).then(|| Box::pin(this.core.env.clock().sleep_until(at)));
+            *this.sleep = at.map(|at| Box::pin(this.core.env.clock().sleep_until(at)));
         }
     }
 }

@@ -60,8 +60,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let until = self.template.core.begin();
+        let account = self.template.begin();
         let (request, kept) = self.template.replay.keep(request);
-        RetryFuture::new(self.inner.call(request), kept, until, self.template.clone())
+        RetryFuture::new(self.inner.call(request), kept, account, self.template.clone())
     }
 }

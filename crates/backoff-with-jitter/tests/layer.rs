@@ -14,7 +14,8 @@ use std::{
 
 use seawall_backoff_with_jitter::{Advice, Backoff, CloneRequest, IfUnknown, Jitter, Rebuild, RetryConfig, RetryLayer};
 use seawall_core::{
-    Budget, CallContext, Class, Clock, Env, Error, Pattern, Reason, Rejection, TokioClock, Verdict, WindowBudget,
+    Budget, CallContext, Class, Clock, Env, Error, Pattern, Reason, Rejection, TokioClock, Verdict, VirtualClock,
+    WindowBudget,
 };
 use tower::{
     Layer, Service, ServiceExt, buffer::Buffer, limit::ConcurrencyLimit, limit::ConcurrencyLimitLayer, service_fn,
@@ -248,6 +249,47 @@ async fn an_exhausted_budget_gives_the_original_outcome_and_bounds_the_load() {
     let attempts = script.attempts();
     assert!((1_050..=1_100).contains(&attempts), "{attempts}");
     assert!(layer.figures().out_of_budget > 900);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_every_other_attempt_failing_the_load_grows_by_no_more_than_the_budget() {
+    let budget = Budget::from(WindowBudget::new(0.1, 0, Duration::from_secs(60)).expect("allowed"));
+    let (service, script) = Scripted::new((0..2_000).flat_map(|_| [FAIL, Step::Answer(1)]));
+    let layer = layer(each_second().with_backoff(Backoff::constant(Duration::ZERO)).with_budget(budget));
+    let service = layer.layer(service);
+
+    for _ in 0..1_000 {
+        let _ = service.clone().oneshot(()).await;
+    }
+
+    let attempts = script.attempts();
+    assert!((1_050..=1_100).contains(&attempts), "{attempts}");
+}
+
+#[test]
+fn the_wait_wakes_the_task_that_polled_last() {
+    let clock = VirtualClock::new();
+    let layer = RetryLayer::with_env(each_second(), Env::new().with_clock(clock.clone()));
+    let mut call = boxed(layer.run(|| std::future::ready(Err::<(), _>(Fault("busy")))));
+    let [first, last] = [(); 2].map(|()| Arc::new(Wakes::default()));
+    for wakes in [&first, &last] {
+        let waker = std::task::Waker::from(Arc::clone(wakes));
+        assert!(call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+
+    clock.advance(Duration::from_secs(1));
+
+    assert_eq!((first.0.load(Relaxed), last.0.load(Relaxed)), (0, 1));
+}
+
+/// How often a task was woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
 }
 
 #[tokio::test(start_paused = true)]

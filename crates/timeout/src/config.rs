@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use seawall_core::{Pattern, Reason, Rejection, Timestamp};
+use seawall_core::{Reason, Timestamp};
 
 use crate::{AdaptiveConfig, TimeoutError};
 
@@ -38,7 +38,7 @@ pub(crate) enum Limit {
 pub(crate) struct Allowance {
     /// [`Timestamp::MAX`]: for ever.
     pub(crate) until: Timestamp,
-    pub(crate) rejection: Rejection,
+    pub(crate) expired: Reason,
 }
 
 impl TimeoutConfig {
@@ -99,26 +99,20 @@ impl TimeoutConfig {
         self.reserve
     }
 
-    /// The earlier of our own limit and the deadline that the call brings along; refused when that leaves too little.
+    /// The earlier of our own end, `own`, and the deadline that the call brings along; nothing when that leaves too little.
     #[inline]
-    pub(crate) fn allow(
-        &self,
-        limit: Duration,
-        now: Timestamp,
-        deadline: Option<Timestamp>,
-    ) -> Result<Allowance, Rejection> {
-        let own = now.saturating_add(limit);
-        let (until, reason) = match deadline {
-            Some(deadline) => {
-                let left = deadline.since(now);
-                if left.is_zero() || left < self.min_remaining {
-                    return Err(Rejection::new(Pattern::Timeout, Reason::DeadlineTooClose));
-                }
-                if deadline < own { (deadline, Reason::DeadlineExceeded) } else { (own, self.expired) }
-            }
-            None => (own, self.expired),
-        };
-        Ok(Allowance { until, rejection: Rejection::new(Pattern::Timeout, reason) })
+    pub(crate) fn allow(&self, own: Timestamp, now: Timestamp, deadline: Option<Timestamp>) -> Option<Allowance> {
+        let Some(deadline) = deadline else { return Some(Allowance { until: own, expired: self.expired }) };
+        let left = deadline.since(now);
+        if left.is_zero() || left < self.min_remaining {
+            return None;
+        }
+        let sooner = deadline < own;
+        Some(if sooner {
+            Allowance { until: deadline, expired: Reason::DeadlineExceeded }
+        } else {
+            Allowance { until: own, expired: self.expired }
+        })
     }
 }
 
@@ -133,39 +127,29 @@ mod tests {
         Timestamp::from_nanos(seconds * 1_000_000_000)
     }
 
-    fn allowed(deadline: Option<Timestamp>) -> Result<(Timestamp, Reason), Reason> {
+    /// What a call of at most a second may do that begins at second 10.
+    fn allowed(deadline: Option<Timestamp>) -> Option<(Timestamp, Reason)> {
         let config = TimeoutConfig::attempt(SECOND).unwrap().with_min_remaining(Duration::from_millis(100));
-        config
-            .allow(SECOND, seconds(10), deadline)
-            .map(|allowance| (allowance.until, allowance.rejection.reason()))
-            .map_err(|rejection| rejection.reason())
+        let allowance = config.allow(seconds(11), seconds(10), deadline);
+        allowance.map(|allowance| (allowance.until, allowance.expired))
     }
 
     #[test]
     fn the_earlier_of_limit_and_deadline_counts_and_says_which_it_was() {
-        assert_eq!(allowed(None), Ok((seconds(11), Reason::AttemptTimeout)));
-        assert_eq!(allowed(Some(seconds(11))), Ok((seconds(11), Reason::AttemptTimeout)));
-        assert_eq!(allowed(Some(seconds(12))), Ok((seconds(11), Reason::AttemptTimeout)));
+        assert_eq!(allowed(None), Some((seconds(11), Reason::AttemptTimeout)));
+        assert_eq!(allowed(Some(seconds(11))), Some((seconds(11), Reason::AttemptTimeout)));
+        assert_eq!(allowed(Some(seconds(12))), Some((seconds(11), Reason::AttemptTimeout)));
         let sooner = seconds(10).saturating_add(Duration::from_millis(500));
-        assert_eq!(allowed(Some(sooner)), Ok((sooner, Reason::DeadlineExceeded)));
+        assert_eq!(allowed(Some(sooner)), Some((sooner, Reason::DeadlineExceeded)));
     }
 
     #[test]
     fn a_deadline_that_leaves_too_little_refuses_the_call() {
-        assert_eq!(allowed(Some(seconds(9))), Err(Reason::DeadlineTooClose));
-        assert_eq!(allowed(Some(seconds(10))), Err(Reason::DeadlineTooClose));
+        assert_eq!(allowed(Some(seconds(9))), None);
+        assert_eq!(allowed(Some(seconds(10))), None);
         let just_too_close = seconds(10).saturating_add(Duration::from_nanos(99_999_999));
-        assert_eq!(allowed(Some(just_too_close)), Err(Reason::DeadlineTooClose));
+        assert_eq!(allowed(Some(just_too_close)), None);
         let just_enough = seconds(10).saturating_add(Duration::from_millis(100));
-        assert_eq!(allowed(Some(just_enough)), Ok((just_enough, Reason::DeadlineExceeded)));
-    }
-
-    #[test]
-    fn the_longest_limit_is_for_ever() {
-        let config = TimeoutConfig::total(Duration::MAX).unwrap();
-
-        let allowance = config.allow(Duration::MAX, seconds(10), None).unwrap();
-
-        assert_eq!(allowance.until, Timestamp::MAX);
+        assert_eq!(allowed(Some(just_enough)), Some((just_enough, Reason::DeadlineExceeded)));
     }
 }

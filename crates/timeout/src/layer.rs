@@ -110,10 +110,10 @@ impl<E: Environment, D> TimeoutLayer<E, D> {
         let now = self.core.env.clock().now();
         let watch = Watch::new(&self.core, now);
         match self.core.allow(now, context.deadline) {
-            Ok(allowance) => {
+            Some(allowance) => {
                 TimeoutFuture::new(WrapErrorFuture::new(future), allowance, self.core.env.clock().clone(), watch)
             }
-            Err(rejection) => TimeoutFuture::refused(rejection, self.core.env.clock().clone(), watch),
+            None => TimeoutFuture::refused(self.core.env.clock().clone(), watch),
         }
     }
 }

@@ -63,16 +63,15 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let env = &self.core.env;
         let now = env.clock().now();
-        let mut watch = Watch::new(&self.core, now);
         match self.core.allow(now, env.context(&request).deadline) {
-            Ok(allowance) => {
+            Some(allowance) => {
                 if allowance.until < Timestamp::MAX {
                     self.carry.carry(&mut request, allowance.until.saturating_sub(self.core.config.reserve()));
                 }
-                let future = watch.around(|| self.inner.call(request));
+                let (future, watch) = Watch::over(&self.core, now, || self.inner.call(request));
                 TimeoutFuture::new(future, allowance, env.clock().clone(), watch)
             }
-            Err(rejection) => TimeoutFuture::refused(rejection, env.clock().clone(), watch),
+            None => TimeoutFuture::refused(env.clock().clone(), Watch::new(&self.core, now)),
         }
     }
 }

@@ -14,35 +14,35 @@ use crate::{
 pub(crate) struct Core<E> {
     pub(crate) config: TimeoutConfig,
     pub(crate) env: E,
+    /// The fixed limit in nanoseconds, or the ceiling of the adaptive one.
+    limit: u64,
     pub(crate) adaptive: Option<AdaptiveTimeout>,
 }
 
 impl<E: Environment> Core<E> {
     pub(crate) fn new(config: TimeoutConfig, env: E) -> Self {
-        let adaptive = match config.limit() {
-            Limit::Fixed(_) => None,
-            Limit::Adaptive(config) => Some(AdaptiveTimeout::new(*config)),
+        let (limit, adaptive) = match config.limit() {
+            Limit::Fixed(limit) => (*limit, None),
+            Limit::Adaptive(config) => (config.ceiling(), Some(AdaptiveTimeout::new(*config))),
         };
-        Self { config, env, adaptive }
+        Self { config, env, limit: Timestamp::ZERO.saturating_add(limit).as_nanos(), adaptive }
     }
 
-    /// Decides on a call that begins at `now`.
+    /// Decides on a call that begins at `now`; nothing: too little time is left.
     #[inline]
-    pub(crate) fn allow(&self, now: Timestamp, deadline: Option<Timestamp>) -> Result<Allowance, Rejection> {
-        let limit = match (self.config.limit(), &self.adaptive) {
-            (Limit::Fixed(limit), _) => *limit,
-            (Limit::Adaptive(_), Some(adaptive)) => adaptive.limit(now),
-            (Limit::Adaptive(config), None) => config.ceiling(),
+    pub(crate) fn allow(&self, now: Timestamp, deadline: Option<Timestamp>) -> Option<Allowance> {
+        let own = match &self.adaptive {
+            None => Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit)),
+            Some(adaptive) => now.saturating_add(adaptive.limit(now)),
         };
-        self.config.allow(limit, now, deadline)
+        self.config.allow(own, now, deadline)
     }
 }
 
 /// Reports how one call ended, exactly once, where somebody wants to know. Where nobody does it counts no reference.
 #[derive(Debug)]
 pub(crate) struct Watch<E: Environment> {
-    core: Option<Shared<Core<E>>>,
-    start: Timestamp,
+    watched: Option<(Shared<Core<E>>, Timestamp)>,
     running: bool,
 }
 
@@ -50,8 +50,21 @@ impl<E: Environment> Watch<E> {
     #[inline]
     pub(crate) fn new(core: &Shared<Core<E>>, start: Timestamp) -> Self {
         let heard = TypeId::of::<E::Observer>() != TypeId::of::<NoObserver>();
-        let core = if heard || core.adaptive.is_some() { Some(core.clone()) } else { None };
-        Self { core, start, running: false }
+        let watched = if heard || core.adaptive.is_some() { Some((core.clone(), start)) } else { None };
+        Self { watched, running: false }
+    }
+
+    /// Watches a call from before it is made, so that a panic in there is reported. Where nobody hears of panics, from
+    /// after: what is made later need not be moved.
+    #[inline]
+    pub(crate) fn over<T>(core: &Shared<Core<E>>, start: Timestamp, call: impl FnOnce() -> T) -> (T, Self) {
+        if E::Observer::PER_CALL {
+            let mut watch = Self::new(core, start);
+            (watch.around(call), watch)
+        } else {
+            let result = call();
+            (result, Self::new(core, start))
+        }
     }
 
     /// Runs a piece of the call: a panic inside is reported as one.
@@ -74,7 +87,7 @@ impl<E: Environment> Watch<E> {
         E: Classify<T, X::Remote>,
         X: CarryRejection,
     {
-        let Some(core) = self.core.take() else { return };
+        let Some((core, start)) = self.watched.take() else { return };
         if core.adaptive.is_none() && !E::Observer::PER_CALL {
             return;
         }
@@ -88,7 +101,7 @@ impl<E: Environment> Watch<E> {
         if let Some(adaptive) = &core.adaptive {
             if outcome == Outcome::Finished(Class::Success) {
                 let now = core.env.clock().now();
-                adaptive.record(now, now.since(self.start));
+                adaptive.record(now, now.since(start));
             }
         }
         if E::Observer::PER_CALL {
@@ -98,7 +111,7 @@ impl<E: Environment> Watch<E> {
 
     /// The call was refused, or cut.
     pub(crate) fn rejected(&mut self, rejection: &Rejection) {
-        let Some(core) = self.core.take() else { return };
+        let Some((core, _)) = self.watched.take() else { return };
         core.env.observer().on_reject(rejection);
         if E::Observer::PER_CALL && rejection.may_have_been_sent() {
             core.env.observer().on_call(Outcome::TimedOut);
@@ -110,7 +123,7 @@ impl<E: Environment> Drop for Watch<E> {
     #[inline]
     fn drop(&mut self) {
         if E::Observer::PER_CALL {
-            if let Some(core) = self.core.take() {
+            if let Some((core, _)) = self.watched.take() {
                 let outcome = if self.running { Outcome::Panicked } else { Outcome::Cancelled };
                 core.env.observer().on_call(outcome);
             }

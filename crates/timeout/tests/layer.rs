@@ -190,6 +190,31 @@ fn layers_further_in_learn_the_deadline_less_the_reserve() {
 }
 
 #[test]
+fn the_timer_wakes_the_task_that_polled_last() {
+    let clock = VirtualClock::new();
+    let mut call = Box::pin(attempt(&clock, SECOND).run(std::future::pending::<Result<u32, Broken>>()));
+    let [first, last] = [(); 2].map(|()| Arc::new(Wakes::default()));
+    for wakes in [&first, &last] {
+        let waker = Waker::from(Arc::clone(wakes));
+        assert!(call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+
+    clock.advance(SECOND);
+
+    assert_eq!((first.0.load(Relaxed), last.0.load(Relaxed)), (0, 1));
+}
+
+/// How often a task was woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
 fn dropping_a_call_leaves_no_timer_behind() {
     let clock = VirtualClock::new();
     let (service, running) = answering(&clock, 2 * SECOND);
