@@ -75,8 +75,7 @@ impl fmt::Display for Missed {
 /// What `row` missed.
 pub fn missed(row: &Row, measured: &Measured, instructions: Option<f64>) -> Vec<Missed> {
     let mut missed = Vec::new();
-    let ours = !row.name.starts_with("floor/");
-    if ours && measured.allocs > 0.0 {
+    if !row.may_allocate && measured.allocs > 0.0 {
         missed.push(Missed {
             fatal: true,
             text: format!("{}: {} allocations per call, bar 0", row.name, measured.allocs),

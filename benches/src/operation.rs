@@ -3,7 +3,7 @@
 use std::{
     future::{Ready, ready},
     hint::black_box,
-    pin::pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker},
 };
 
@@ -29,7 +29,10 @@ where
     fn run(&mut self, iterations: u64) {
         let mut cx = Context::from_waker(Waker::noop());
         for iteration in 0..iterations {
-            let _ = black_box(self.0.poll_ready(&mut cx).is_ready());
+            // A peer that makes callers wait is let go on by the other thread.
+            while self.0.poll_ready(&mut cx).is_pending() {
+                std::thread::yield_now();
+            }
             let mut future = pin!(self.0.call(black_box(iteration)));
             while let Poll::Pending = future.as_mut().poll(&mut cx) {}
         }
@@ -85,6 +88,41 @@ impl Service<u64> for Leaf {
 
     fn call(&mut self, request: u64) -> Self::Future {
         ready(Ok(request))
+    }
+}
+
+/// The innermost service that is ready at once and answers on its second poll.
+#[derive(Copy, Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct LaterLeaf;
+
+impl Service<u64> for LaterLeaf {
+    type Response = u64;
+    type Error = Failed;
+    type Future = Later;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u64) -> Later {
+        Later { request, polled: false }
+    }
+}
+
+/// The future of [`LaterLeaf`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Later {
+    request: u64,
+    polled: bool,
+}
+
+impl Future for Later {
+    type Output = Result<u64, Failed>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        if std::mem::replace(&mut self.polled, true) { Poll::Ready(Ok(self.request)) } else { Poll::Pending }
     }
 }
 

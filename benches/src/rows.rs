@@ -3,7 +3,12 @@
 mod bulkhead;
 mod circuit_breaker;
 mod floor;
+mod load_shedder;
 mod peers;
+mod pool;
+mod retry;
+mod stack;
+mod timeout;
 
 use crate::operation::Operation;
 
@@ -33,20 +38,40 @@ pub struct Row {
     pub clock: &'static str,
     /// Whether the cost is that over the bare call.
     pub over_bare_call: bool,
+    /// Whether a call may allocate: it makes a timer, or a body.
+    pub may_allocate: bool,
     /// Ours.
     pub ours: Side,
     /// The peers.
     pub peers: Vec<Side>,
 }
 
+impl Row {
+    /// The same row, whose calls may allocate.
+    const fn allocating(mut self) -> Self {
+        self.may_allocate = true;
+        self
+    }
+}
+
 /// All rows, in the order in which they are printed.
 pub fn all() -> Vec<Row> {
-    [floor::rows(), circuit_breaker::rows(), bulkhead::rows()].concat()
+    [
+        floor::rows(),
+        circuit_breaker::rows(),
+        bulkhead::rows(),
+        load_shedder::rows(),
+        timeout::rows(),
+        retry::rows(),
+        pool::rows(),
+        stack::rows(),
+    ]
+    .concat()
 }
 
 /// The row of a layer: what it costs over the bare call.
 fn layer_row(name: &'static str, clock: &'static str, make: fn() -> Box<dyn Operation>, peers: Vec<Side>) -> Row {
-    Row { name, clock, over_bare_call: true, ours: Side { name: "seawall", make }, peers }
+    Row { name, clock, over_bare_call: true, may_allocate: false, ours: Side { name: "seawall", make }, peers }
 }
 
 /// The row of the bare call.

@@ -35,6 +35,7 @@ pub(super) fn rows() -> Vec<Row> {
         name,
         clock,
         over_bare_call: false,
+        may_allocate: false,
         ours: Side { name: "seawall", make },
         peers: Vec::new(),
     };

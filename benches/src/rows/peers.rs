@@ -19,7 +19,7 @@ use tower_resilience_circuitbreaker::CircuitBreakerLayer;
 use tower_resilience_timelimiter::TimeLimiterLayer;
 
 use super::Side;
-use crate::operation::{Calls, Failed, Leaf, Operation, Steps};
+use crate::operation::{Calls, Failed, LaterLeaf, Leaf, Operation, Steps, built};
 
 /// Wide enough that nothing is refused.
 const PLACES: usize = 1_000;
@@ -77,12 +77,9 @@ pub(super) const SEATBELT_BREAKER: Side = side!(
 pub(super) const SEATBELT_STACK: Side =
     side!("seatbelt Timeout > Retry > Breaker", Calls(seatbelt_stack!(&seatbelt_context(), Leaf::default())));
 
-fn resilience_breaker() -> impl Operation {
-    let layer = CircuitBreakerLayer::builder().sliding_window_size(100).build();
-    Calls(layer.map(|layer| layer.layer(Leaf::default())).unwrap_or_else(|_| unreachable!("valid settings")))
-}
-
-pub(super) const RESILIENCE_BREAKER: Side = side!("tower-resilience CircuitBreaker", resilience_breaker());
+pub(super) const RESILIENCE_BREAKER: Side = side!("tower-resilience CircuitBreaker", {
+    Calls(built(CircuitBreakerLayer::builder().sliding_window_size(100).build()).layer(Leaf::default()))
+});
 
 pub(super) const RECLOSER: Side = side!("recloser", {
     let breaker = Arc::new(recloser::Recloser::custom().closed_len(100).build());
@@ -96,10 +93,13 @@ pub(super) const TOWER_CONCURRENCY: Side =
 
 pub(super) const RESILIENCE_BULKHEAD: Side = side!("tower-resilience Bulkhead", {
     let layer = BulkheadLayer::builder().max_concurrent_calls(PLACES).reject_when_full().build();
-    Calls(layer.map(|layer| layer.layer(Leaf::default())).unwrap_or_else(|_| unreachable!("valid settings")))
+    Calls(built(layer).layer(Leaf::default()))
 });
 
 pub(super) const TOWER_TIMEOUT: Side = side!("tower Timeout", Calls(TimeoutLayer::new(LONG).layer(Leaf::default())));
+
+pub(super) const TOWER_TIMEOUT_PENDING: Side =
+    side!("tower Timeout", Calls(TimeoutLayer::new(LONG).layer(LaterLeaf::default())));
 
 pub(super) const RESILIENCE_TIMEOUT: Side = side!("tower-resilience TimeLimiter", {
     Calls(TimeLimiterLayer::builder().timeout_duration(LONG).build().layer(Leaf::default()))
@@ -150,12 +150,12 @@ pub(super) const TOWER_RETRY_BUDGET: Side = side!(
 
 pub(super) const RESILIENCE_AIMD: Side = side!("tower-resilience Adaptive AIMD", {
     let limit = Aimd::builder().initial_limit(100).max_limit(PLACES).build();
-    Calls(AdaptiveLimiterLayer::new(limit.unwrap_or_else(|_| unreachable!("valid settings"))).layer(Leaf::default()))
+    Calls(AdaptiveLimiterLayer::new(built(limit)).layer(Leaf::default()))
 });
 
 pub(super) const RESILIENCE_VEGAS: Side = side!("tower-resilience Adaptive Vegas", {
     let limit = Vegas::builder().initial_limit(100).max_limit(PLACES).build();
-    Calls(AdaptiveLimiterLayer::new(limit.unwrap_or_else(|_| unreachable!("valid settings"))).layer(Leaf::default()))
+    Calls(AdaptiveLimiterLayer::new(built(limit)).layer(Leaf::default()))
 });
 
 pub(super) const LITTLE_LOADSHEDDER: Side = side!(
@@ -163,22 +163,24 @@ pub(super) const LITTLE_LOADSHEDDER: Side = side!(
     Calls(little_loadshedder::LoadShedLayer::new(0.01, Duration::from_millis(100)).layer(Leaf::default()))
 );
 
-pub(super) const TOWER_THREE: Side = side!(
-    "tower three",
-    Calls(
+macro_rules! tower_three {
+    ($leaf:expr) => {
         ServiceBuilder::new()
             .layer(LoadShedLayer::new())
             .layer(ConcurrencyLimitLayer::new(PLACES))
             .layer(TimeoutLayer::new(LONG))
-            .service(Leaf::default())
-    )
-);
+            .service($leaf)
+    };
+}
+
+pub(super) const TOWER_THREE: Side = side!("tower three", Calls(tower_three!(Leaf::default())));
+
+pub(super) const TOWER_THREE_PENDING: Side = side!("tower three", Calls(tower_three!(LaterLeaf::default())));
 
 pub(super) const RESILIENCE_STACK: Side = side!("tower-resilience TimeLimiter > Retry > CircuitBreaker > Bulkhead", {
-    let unreachable = || unreachable!("valid settings");
-    let breaker = CircuitBreakerLayer::builder().build().unwrap_or_else(|_| unreachable());
-    let bulkhead =
-        BulkheadLayer::builder().max_concurrent_calls(PLACES).build().unwrap_or_else(|_| unreachable!("valid"));
-    let bulkhead = bulkhead.layer(Leaf::default());
-    Calls(TimeLimiterLayer::builder().timeout_duration(LONG).build().layer(breaker.layer(bulkhead)))
+    let breaker = built(CircuitBreakerLayer::builder().build());
+    let bulkhead = built(BulkheadLayer::builder().max_concurrent_calls(PLACES).build());
+    let attempts = breaker.layer(bulkhead.layer(Leaf::default()));
+    let retry = tower_resilience_retry::RetryLayer::exponential_backoff().build();
+    Calls(TimeLimiterLayer::builder().timeout_duration(LONG).build().layer(retry.layer(attempts)))
 });

@@ -22,15 +22,15 @@ thread_local! {
 /// One reading for everyone in the current scope; a fresh one outside.
 #[inline]
 pub(crate) fn shared_reading(read: impl FnOnce() -> Timestamp) -> Timestamp {
-    SCOPE.with(|scope| match scope.get() {
-        NONE => read(),
-        UNREAD => {
-            let now = read();
-            scope.set(now.as_nanos());
-            now
-        }
-        stamp => Timestamp::from_nanos(stamp),
-    })
+    let state = SCOPE.get();
+    if state > UNREAD {
+        return Timestamp::from_nanos(state);
+    }
+    let now = read();
+    if state == UNREAD {
+        SCOPE.set(now.as_nanos());
+    }
+    now
 }
 
 /// Puts the thread into `state` until dropped. Afterwards a scope that was there before is unread again: what ran in

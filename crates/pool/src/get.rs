@@ -2,6 +2,7 @@ use std::{
     fmt,
     panic::Location,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -10,6 +11,7 @@ use seawall_core::{Environment, Observer, Shared, Timer, Timestamp};
 use crate::{
     Connection, Manager, PoolError, PoolTimeout,
     inner::{Failure, Inner, apply},
+    pool::CloseOnDrop,
     queue::Ticket,
     slots::{Expired, Fate, Refusal},
     tasks,
@@ -20,11 +22,13 @@ use crate::{
 /// Dropping it leaves the queue. A connection that it was handed meanwhile goes to the next caller; one that is being
 /// opened is finished and kept.
 #[must_use = "futures do nothing unless polled"]
-pub struct Get<M: Manager, E: Environment<Clock: Timer>> {
+pub struct Get<M: Manager, E: Environment<Clock: Timer> + 'static> {
     inner: Shared<Inner<M, E>>,
     deadline: Timestamp,
     at: &'static Location<'static>,
     state: State,
+    /// Keeps the pool open where the caller keeps no handle, as under `oneshot`.
+    keeps: Option<Arc<CloseOnDrop<M, E>>>,
 }
 
 /// What a caller gets.
@@ -39,7 +43,12 @@ enum State {
 
 impl<M: Manager, E: Environment<Clock: Timer>> Get<M, E> {
     pub(crate) const fn new(inner: Shared<Inner<M, E>>, deadline: Timestamp, at: &'static Location<'static>) -> Self {
-        Self { inner, deadline, at, state: State::New }
+        Self { inner, deadline, at, state: State::New, keeps: None }
+    }
+
+    pub(crate) fn keeping(mut self, handle: Arc<CloseOnDrop<M, E>>) -> Self {
+        self.keeps = Some(handle);
+        self
     }
 
     fn join(&mut self, now: Timestamp, cx: &Context<'_>) -> Result<(), PoolError<M::Error>> {

@@ -45,7 +45,7 @@ pub struct Pool<M: Manager, E: Environment<Clock: Timer> + 'static = Env> {
 }
 
 /// Closes the pool with its last handle. Connections and tasks do not count as such.
-struct CloseOnDrop<M: Manager, E: Environment<Clock: Timer> + 'static> {
+pub(crate) struct CloseOnDrop<M: Manager, E: Environment<Clock: Timer> + 'static> {
     inner: Shared<Inner<M, E>>,
 }
 
@@ -118,7 +118,21 @@ impl<M: Manager, E: Environment<Clock: Timer>> Pool<M, E> {
     #[track_caller]
     #[inline]
     pub fn get_by(&self, deadline: Timestamp) -> Get<M, E> {
-        Get::new(self.inner.clone(), deadline, Location::caller())
+        self.get_at(deadline, Location::caller())
+    }
+
+    #[inline]
+    pub(crate) fn get_at(&self, deadline: Timestamp, at: &'static Location<'static>) -> Get<M, E> {
+        Get::new(self.inner.clone(), deadline, at)
+    }
+
+    /// As [`Pool::get_by`], for callers that may drop every handle while they wait.
+    pub(crate) fn get_keeping(&self, deadline: Timestamp, at: &'static Location<'static>) -> Get<M, E> {
+        self.get_at(deadline, at).keeping(Arc::clone(&self.handles))
+    }
+
+    pub(crate) fn env(&self) -> &E {
+        &self.inner.env
     }
 
     /// The pool at this moment.

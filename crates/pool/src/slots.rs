@@ -2,6 +2,8 @@
 //! reads a clock, or calls a manager; what is to be done outside the lock comes back as [`Effects`].
 
 mod clockwork;
+#[cfg(test)]
+mod oracle_tests;
 mod supply;
 
 use std::{collections::VecDeque, panic::Location, task::Waker, time::Duration};

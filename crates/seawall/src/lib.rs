@@ -1,10 +1,12 @@
 //! Resilience layers for Rust services: circuit breaker, retry, bulkhead, load shedder, pool, health checks, timeout.
 //!
-//! [`client()`](client()) puts the layers that belong before a dependency around an HTTP client, in the order that works
-//! and with defaults that say why; each layer is also a crate of its own, re-exported here.
+//! [`client()`](client()) puts the layers that belong before a dependency around an HTTP client, [`server()`](server()) those
+//! that belong before a handler, in the order that works and with defaults that say why. Each layer is also a crate of its
+//! own, re-exported here.
 mod client;
 mod error;
 mod leak;
+mod server;
 
 pub use client::{BodyEnv, Client, ClientService, HttpClient, Innermost, client};
 pub use error::StackError;
@@ -19,3 +21,4 @@ pub use seawall_http as http;
 pub use seawall_load_shedder as load_shedder;
 pub use seawall_pool as pool;
 pub use seawall_timeout as timeout;
+pub use server::{HttpServer, Server, ServerService, server};

@@ -248,7 +248,7 @@ pub struct InstanceOptions {
     pub data: PathBuf,
     /// Where the state plane comes from.
     pub state: StateMode,
-    /// A PostgreSQL to use.
+    /// A `PostgreSQL` to use.
     pub database_url: Option<String>,
     /// A Redis to use.
     pub redis_url: Option<String>,

@@ -18,15 +18,23 @@ static ANCHOR: OnceLock<(quanta::Clock, u64)> = OnceLock::new();
 pub struct MonotonicClock;
 
 impl MonotonicClock {
-    /// Reads the counter itself, whatever scope is in force.
-    #[inline]
+    /// Reads the counter itself, whatever scope is in force. Out of line: it is a dozen instructions less per layer than
+    /// the same inlined, whose callers then save more registers.
+    #[inline(never)]
     pub(crate) fn read() -> Timestamp {
-        let (clock, anchor) = ANCHOR.get_or_init(|| {
+        let Some((clock, anchor)) = ANCHOR.get() else { return Self::calibrate() };
+        Timestamp::from_nanos(FIRST_STAMP.saturating_add(clock.delta_as_nanos(*anchor, clock.raw())))
+    }
+
+    /// The first reading of a process: it takes the anchor.
+    #[cold]
+    fn calibrate() -> Timestamp {
+        ANCHOR.get_or_init(|| {
             let clock = quanta::Clock::new();
             let anchor = clock.raw();
             (clock, anchor)
         });
-        Timestamp::from_nanos(FIRST_STAMP.saturating_add(clock.delta_as_nanos(*anchor, clock.raw())))
+        Timestamp::from_nanos(FIRST_STAMP)
     }
 }
 

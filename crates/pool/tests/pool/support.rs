@@ -1,4 +1,3 @@
-#![expect(unreachable_pub, reason = "shared by test programs of this crate alone")]
 //! A manager whose connects and checks do what a test says, on a clock that the test moves.
 
 use std::{
@@ -15,7 +14,7 @@ use seawall_pool::{Get, Manager, Pool, PoolConfig};
 use tokio::sync::{Notify, watch};
 
 /// An environment in virtual time.
-pub type TestEnv = Env<
+pub(crate) type TestEnv = Env<
     VirtualClock,
     seawall_core::ByResult,
     seawall_core::NoAttributes,
@@ -26,7 +25,7 @@ pub type TestEnv = Env<
 
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub(crate) enum Fault {
     #[error("connection refused")]
     Refused,
     #[error("connection reset")]
@@ -35,7 +34,7 @@ pub enum Fault {
 
 /// What a connect or a check does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Open,
     Fail(Fault),
     /// Waits until it is released.
@@ -45,10 +44,10 @@ pub enum Answer {
 
 /// A connection that knows its number, and counts itself.
 #[derive(Debug)]
-pub struct Conn {
-    pub id: u32,
-    pub broken: bool,
-    pub panics: bool,
+pub(crate) struct Conn {
+    pub(crate) id: u32,
+    pub(crate) broken: bool,
+    pub(crate) panics: bool,
     open: Arc<AtomicUsize>,
 }
 
@@ -59,7 +58,7 @@ impl Drop for Conn {
 }
 
 #[derive(Clone, Debug)]
-pub struct Scripted(Arc<State>);
+pub(crate) struct Scripted(Arc<State>);
 
 #[derive(Debug)]
 struct State {
@@ -76,14 +75,14 @@ struct State {
     checked: AtomicUsize,
 }
 
-pub struct Started {
-    pub pool: Pool<Scripted, TestEnv>,
-    pub clock: VirtualClock,
-    pub script: Scripted,
+pub(crate) struct Started {
+    pub(crate) pool: Pool<Scripted, TestEnv>,
+    pub(crate) clock: VirtualClock,
+    pub(crate) script: Scripted,
 }
 
 impl Scripted {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(State {
             connects: watch::Sender::new(Answer::Open),
             checks: watch::Sender::new(Answer::Open),
@@ -99,51 +98,51 @@ impl Scripted {
         }))
     }
 
-    pub fn start(config: PoolConfig) -> Started {
+    pub(crate) fn start(config: PoolConfig) -> Started {
         let (script, clock) = (Self::new(), VirtualClock::new());
         let env = Env::new().with_clock(clock.clone()).with_entropy(SeededEntropy::new(7));
         let pool = Pool::with_env(script.clone(), config, env).expect("a good configuration");
         Started { pool, clock, script }
     }
 
-    pub fn connects(&self, answer: Answer) {
+    pub(crate) fn connects(&self, answer: Answer) {
         self.0.connects.send_replace(answer);
     }
 
-    pub fn checks(&self, answer: Answer) {
+    pub(crate) fn checks(&self, answer: Answer) {
         self.0.checks.send_replace(answer);
     }
 
     /// Lets everything go on that is held, and everything that comes.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.connects(Answer::Open);
         self.checks(Answer::Open);
         self.0.released.notify_waiters();
     }
 
     /// Makes the checks of a connection fail.
-    pub fn kill(&self, id: u32) {
+    pub(crate) fn kill(&self, id: u32) {
         self.0.dead.send_modify(|dead| dead.push(id));
     }
 
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.0.open.load(SeqCst)
     }
 
-    pub fn started(&self) -> usize {
+    pub(crate) fn started(&self) -> usize {
         self.0.started.load(SeqCst)
     }
 
-    pub fn most_at_once(&self) -> usize {
+    pub(crate) fn most_at_once(&self) -> usize {
         self.0.most_at_once.load(SeqCst)
     }
 
     /// Connects whose future was dropped before its end.
-    pub fn cut(&self) -> usize {
+    pub(crate) fn cut(&self) -> usize {
         self.0.cut.load(SeqCst)
     }
 
-    pub fn checked(&self) -> usize {
+    pub(crate) fn checked(&self) -> usize {
         self.0.checked.load(SeqCst)
     }
 
@@ -211,18 +210,18 @@ impl Manager for Scripted {
 
 /// A caller that asks when it is first polled.
 #[track_caller]
-pub fn ask(pool: &Pool<Scripted, TestEnv>) -> Pin<Box<Get<Scripted, TestEnv>>> {
+pub(crate) fn ask(pool: &Pool<Scripted, TestEnv>) -> Pin<Box<Get<Scripted, TestEnv>>> {
     Box::pin(pool.get())
 }
 
 /// Polls once; the answer must not be there.
-pub async fn still_pending<F: Future + Unpin>(future: &mut F) {
+pub(crate) async fn still_pending<F: Future + Unpin>(future: &mut F) {
     let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx).is_pending()));
     assert!(polled.await, "it is ready too early");
 }
 
 /// Lets the tasks run until the answer is there.
-pub async fn ready<F: Future + Unpin>(future: &mut F) -> F::Output {
+pub(crate) async fn ready<F: Future + Unpin>(future: &mut F) -> F::Output {
     for _ in 0..1_000 {
         let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx)));
         if let Poll::Ready(output) = polled.await {
@@ -234,7 +233,7 @@ pub async fn ready<F: Future + Unpin>(future: &mut F) -> F::Output {
 }
 
 /// Lets the tasks run until something has happened.
-pub async fn has_happened(condition: impl Fn() -> bool) {
+pub(crate) async fn has_happened(condition: impl Fn() -> bool) {
     for _ in 0..1_000 {
         if condition() {
             return;

@@ -1,12 +1,10 @@
-//! The pool as its callers see it, in virtual time.
-
-mod support;
+//! Who gets which connection, and what becomes of those that fail.
 
 use std::time::Duration;
 
+use crate::support::{Answer, Fault, Scripted, Started, ask, has_happened, ready, still_pending};
 use seawall_core::{Clock, Env, Pattern, Reason, SeededEntropy, TokioClock, VirtualClock};
 use seawall_pool::{ConnectError, ConnectFailure, Pool, PoolConfig, PoolError, RunError, TimeoutCause};
-use support::{Answer, Fault, Scripted, Started, ask, has_happened, ready, still_pending};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -601,7 +599,7 @@ async fn after_a_stale_connection_the_other_idle_ones_are_checked_although_they_
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     drop([pool.get().await.unwrap(), pool.get().await.unwrap()]);
     script.kill(1);
-    let operation = async |it: &mut support::Conn| {
+    let operation = async |it: &mut crate::support::Conn| {
         clock.advance(MS);
         if it.id == 3 { Ok(()) } else { Err(Fault::Reset) }
     };

@@ -1,0 +1,44 @@
+//! The load shedder beside tower-resilience's adaptive limits and little-loadshedder.
+
+use seawall::{
+    core::{CallContext, Clock, Gate, MonotonicClock},
+    load_shedder::{LoadShedderConfig, LoadShedderLayer},
+};
+
+use super::{Row, layer_row, peers};
+use crate::operation::{Calls, Leaf, Operation};
+
+fn layer() -> LoadShedderLayer {
+    LoadShedderLayer::new(LoadShedderConfig::default())
+}
+
+fn admit() -> Box<dyn Operation> {
+    Box::new(Calls(layer().protect(Leaf::default())))
+}
+
+fn admit_leaked() -> Box<dyn Operation> {
+    Box::new(Calls(layer().leak().protect(Leaf::default())))
+}
+
+/// A shedder whose places are all taken for good.
+fn reject() -> Box<dyn Operation> {
+    let layer = layer();
+    let mut taken = Vec::new();
+    while let seawall::core::Admission::Admitted(passage) =
+        layer.gate().admit(CallContext::default, || MonotonicClock.now())
+    {
+        taken.push(passage);
+    }
+    // Never finished: they go with the row.
+    drop(taken);
+    Box::new(Calls(layer.protect(Leaf::default())))
+}
+
+pub(super) fn rows() -> Vec<Row> {
+    let peers = || vec![peers::RESILIENCE_AIMD, peers::RESILIENCE_VEGAS, peers::LITTLE_LOADSHEDDER];
+    vec![
+        layer_row("load-shedder/admit", "own", admit, peers()),
+        layer_row("load-shedder/admit-leaked", "own", admit_leaked, peers()),
+        Row { over_bare_call: false, ..layer_row("load-shedder/reject", "none", reject, Vec::new()) },
+    ]
+}

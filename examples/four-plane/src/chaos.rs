@@ -1,0 +1,201 @@
+//! Breaks a stack of its own and measures what it does.
+
+mod experiment;
+mod overload;
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::config::{ConfigError, wrong};
+use crate::say;
+
+/// What is done to the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Instances of a role are killed, one after another.
+    Kill(&'static str),
+    /// A fault on one target, of a kind and with a value, for some seconds.
+    Fault { kind: &'static str, target: &'static str, value: u32, seconds: u32 },
+    /// Five times the edge's declared capacity.
+    Overload,
+    /// The part that would be broken does not exist.
+    NotYet { missing: &'static str },
+}
+
+/// Every fault by name, the document's five experiments first.
+const FAULTS: [(&str, Kind); 12] = [
+    ("instance-termination", Kind::Kill("catalog")),
+    ("network-latency", Kind::Fault { kind: "latency", target: "database", value: 500, seconds: 15 }),
+    ("database-failure", Kind::NotYet { missing: "a replica to fail over to" }),
+    ("cache-invalidation", Kind::NotYet { missing: "a fault that empties the cache" }),
+    ("region-isolation", Kind::NotYet { missing: "a second region" }),
+    ("overload", Kind::Overload),
+    ("gateway-termination", Kind::Kill("gateway")),
+    ("recommendation-termination", Kind::Kill("recommendation")),
+    ("edge-termination", Kind::Kill("edge")),
+    ("state-termination", Kind::Kill("state")),
+    ("database-errors", Kind::Fault { kind: "error", target: "database", value: 1, seconds: 10 }),
+    ("cache-errors", Kind::Fault { kind: "error", target: "cache", value: 1, seconds: 10 }),
+];
+const NAMES: &str = "instance-termination, network-latency, database-failure, cache-invalidation, region-isolation, \
+                     overload, gateway-termination, recommendation-termination, edge-termination, state-termination, \
+                     database-errors, cache-errors";
+
+/// One line of the result. Figures that were not measured are `None`.
+#[derive(Serialize, Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Row {
+    /// The fault's name.
+    pub fault: &'static str,
+    /// From the injection until the stack's status showed it; the slowest where it was injected several times.
+    pub detected_s: Option<f64>,
+    /// From the kill until the replacement was healthy, or from the fault's end until every answer was as asked again.
+    pub recovered_s: Option<f64>,
+    /// Requests sent at the edge meanwhile.
+    pub requests: Option<u64>,
+    /// Answers with an error status that is no refusal.
+    pub errors: Option<u64>,
+    /// Answers by a fallback.
+    pub degraded: Option<u64>,
+    /// Refusals with 429 or 503 and `Retry-After`.
+    pub shed: Option<u64>,
+    /// Requests without an answer.
+    pub lost: Option<u64>,
+    /// What was seen to bring the stack through.
+    pub remedied_by: Option<String>,
+    /// `measured`, `not-yet`, or `failed` where the stack did not come up or did not recover.
+    pub verdict: &'static str,
+    /// What is missing to measure it, or how the measurement failed.
+    pub reason: Option<String>,
+    /// Further figures of this fault alone.
+    pub figures: Value,
+}
+
+impl Row {
+    fn without_figures(fault: &'static str, verdict: &'static str, reason: String) -> Self {
+        Self {
+            fault,
+            detected_s: None,
+            recovered_s: None,
+            requests: None,
+            errors: None,
+            degraded: None,
+            shed: None,
+            lost: None,
+            remedied_by: None,
+            verdict,
+            reason: Some(reason),
+            figures: json!({}),
+        }
+    }
+}
+
+/// The names of all faults.
+pub fn faults() -> impl Iterator<Item = &'static str> {
+    FAULTS.iter().map(|(name, _)| *name)
+}
+
+/// Starts a stack, breaks it, and measures what it does. A fault that cannot be measured gives a row that says so.
+///
+/// # Errors
+/// [`ConfigError::Value`] for an unknown fault.
+pub async fn measure(binary: &Path, fault: &str) -> Result<Row, ConfigError> {
+    let known = FAULTS.into_iter().find(|(name, _)| *name == fault);
+    let (name, kind) = known.ok_or_else(|| wrong("--fault", fault, NAMES))?;
+    let measured = match kind {
+        Kind::NotYet { missing } => {
+            return Ok(Row::without_figures(name, "not-yet", format!("there is not yet {missing}")));
+        }
+        Kind::Kill(role) => experiment::kills(binary, name, role).await,
+        Kind::Fault { kind, target, value, seconds } => {
+            let fault = json!({"kind": kind, "target": target, "value": value, "seconds": seconds});
+            experiment::fault(binary, name, &fault, seconds).await
+        }
+        Kind::Overload => overload::measure(binary, name).await,
+    };
+    Ok(measured.unwrap_or_else(|error| Row::without_figures(name, "failed", format!("{error:#}"))))
+}
+
+/// `four-plane chaos`: measures one fault, or all, and prints a row for each as soon as it is there.
+///
+/// # Errors
+/// [`ConfigError::Value`] for an unknown fault; any other error when a measurement failed.
+pub async fn run(fault: Option<&str>, json: bool) -> anyhow::Result<()> {
+    let binary = std::env::current_exe().context("cannot find the program itself")?;
+    let names: Vec<&str> = fault.map_or_else(|| faults().collect(), |fault| vec![fault]);
+    if !json {
+        say::out(HEADER);
+    }
+    let mut failed = Vec::new();
+    for name in names {
+        let row = measure(&binary, name).await?;
+        say::out(if json { serde_json::to_string(&row)? } else { line(&row) });
+        if row.verdict == "failed" {
+            failed.push(name);
+        }
+    }
+    ensure!(failed.is_empty(), "could not be measured: {}", failed.join(", "));
+    Ok(())
+}
+
+const HEADER: &str =
+    "fault                       detected  recovered  requests  errors  degraded    shed  lost  remedied by";
+
+fn line(row: &Row) -> String {
+    let seconds = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.2} s"));
+    let count = |figure: Option<u64>| figure.map_or_else(|| "-".to_owned(), |figure| figure.to_string());
+    format!(
+        "{:<27} {:>8}  {:>9}  {:>8}  {:>6}  {:>8}  {:>6}  {:>4}  {}",
+        row.fault,
+        seconds(row.detected_s),
+        seconds(row.recovered_s),
+        count(row.requests),
+        count(row.errors),
+        count(row.degraded),
+        count(row.shed),
+        count(row.lost),
+        row.reason.as_ref().or(row.remedied_by.as_ref()).map_or("nothing that was seen", String::as_str),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_that_cannot_be_measured_has_no_figures() {
+        let row = measure(Path::new("/nowhere"), "region-isolation").await.unwrap();
+
+        assert_eq!((row.verdict, row.detected_s, row.requests, row.lost), ("not-yet", None, None, None));
+        assert!(line(&row).ends_with("there is not yet a second region"), "{}", line(&row));
+    }
+
+    #[tokio::test]
+    async fn a_stack_that_does_not_come_up_is_a_failed_measurement() {
+        let row = measure(Path::new("/nowhere"), "overload").await.unwrap();
+
+        assert_eq!((row.verdict, row.errors), ("failed", None));
+        assert_eq!(row.reason.as_deref(), Some("cannot start /nowhere: No such file or directory (os error 2)"));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_fault_is_named_with_those_that_exist() {
+        let error = measure(Path::new("/nowhere"), "meteor").await.unwrap_err();
+
+        let text = error.to_string();
+        assert!(text.starts_with("--fault is \"meteor\"; allowed is instance-termination, "), "{text}");
+        assert!(faults().all(|fault| text.contains(fault)), "{text}");
+    }
+
+    #[test]
+    fn a_row_has_every_field_that_readers_rely_on() {
+        let row = serde_json::to_value(Row::without_figures("overload", "not-yet", String::new())).unwrap();
+
+        for field in ["fault", "detected_s", "recovered_s", "requests", "errors", "degraded", "lost", "remedied_by"] {
+            assert!(row.get(field).is_some(), "{field}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Kills and injected faults under a steady load.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::Row;
+use crate::clock;
+use crate::load::{self, LoadOptions, LoadReport};
+use crate::trial::{Stack, instance, items, services};
+
+/// Requests per second meanwhile, well within every capacity.
+const RPS: f64 = 200.0;
+/// Load before the fault, so that caches and windows are filled.
+const WARM_UP: Duration = Duration::from_secs(6);
+/// Load after the recovery, which has to stay clean.
+const COOL_DOWN: Duration = Duration::from_secs(3);
+/// The longest that is waited for a recovery.
+const LIMIT: Duration = Duration::from_mins(2);
+/// Without a bad answer for this long, the stack has recovered.
+const CLEAN: Duration = Duration::from_secs(2);
+/// How often an instance is killed.
+const KILLS: u32 = 3;
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Kills instances of a role under load, the next one when the last has been replaced.
+pub(super) async fn kills(binary: &Path, name: &'static str, role: &str) -> anyhow::Result<Row> {
+    let stack = Stack::start(binary, &["--load", "0"]).await?;
+    let (mut detected, mut recovered) = (Duration::ZERO, Duration::ZERO);
+    let (report, outcome) = under_load(&stack, async {
+        for _ in 0..KILLS {
+            let before = stack.status().await?;
+            let answer = stack.control(http::Method::POST, "/control/faults", &kill(role)).await?;
+            let killed = answer.json();
+            let name = killed.get("target").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let pid = instance(&before, &name)["pid"].clone();
+            ensure!(pid.is_u64(), "the kill was refused: {killed}");
+            let begin = clock::since_start();
+            let gone = |status: &Value| instance(status, &name)["pid"] != pid;
+            stack.until("the kill is noticed", LIMIT, gone).await?;
+            detected = detected.max(clock::since_start().saturating_sub(begin));
+            let back = |status: &Value| gone(status) && instance(status, &name)["health"] == "pass";
+            stack.until("the instance is replaced", LIMIT, back).await?;
+            recovered = recovered.max(clock::since_start().saturating_sub(begin));
+            tokio::time::sleep(CLEAN).await;
+        }
+        Ok(())
+    })
+    .await?;
+    outcome?;
+    let retried = retries(&stack.status().await?);
+    stack.stop().await?;
+    let seen = [
+        (true, "restart by the supervisor"),
+        (retried > 0.0, "retry on another instance"),
+        (report.totals.degraded > 0, "fallbacks"),
+    ];
+    let figures = json!({"kills": KILLS, "retries": retried, "p99_ms": report.totals.p99_ms});
+    Ok(row(name, Some(detected), Some(recovered), &report, &seen, figures))
+}
+
+fn kill(role: &str) -> String {
+    json!({"kind": "kill", "target": role}).to_string()
+}
+
+/// Injects a fault under load, and waits until every answer is as asked again.
+pub(super) async fn fault(binary: &Path, name: &'static str, fault: &Value, seconds: u32) -> anyhow::Result<Row> {
+    let stack = Stack::start(binary, &["--load", "20"]).await?;
+    let (mut detected, mut recovered) = (None, None);
+    let mut breakers_opened = false;
+    let (report, outcome) = under_load(&stack, async {
+        let begin = clock::since_start();
+        let before = bad_answers(&stack.status().await?);
+        stack.inject(fault).await?;
+        let end = begin.saturating_add(Duration::from_secs(seconds.into()));
+        while clock::since_start() < end {
+            let status = stack.status().await?;
+            breakers_opened |= breaker_is_open(&status);
+            if detected.is_none() && (breaker_is_open(&status) || bad_answers(&status) > before) {
+                detected = Some(clock::since_start().saturating_sub(begin));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        recovered = Some(recovery(&stack, end).await?);
+        Ok(())
+    })
+    .await?;
+    outcome?;
+    let retried = retries(&stack.status().await?);
+    stack.stop().await?;
+    let seen = [
+        (breakers_opened, "circuit breakers"),
+        (retried > 0.0, "retries"),
+        (report.totals.degraded > 0, "fallbacks"),
+        (report.totals.shed > 0, "shedding"),
+    ];
+    let figures = json!({"breakers_opened": breakers_opened, "retries": retried, "p99_ms": report.totals.p99_ms});
+    Ok(row(name, detected, recovered, &report, &seen, figures))
+}
+
+/// The time from `end` to the last bad answer or open breaker, once it has been clean for long enough.
+async fn recovery(stack: &Stack, end: Duration) -> anyhow::Result<Duration> {
+    let mut last_bad = end;
+    let mut seen = bad_answers(&stack.status().await?);
+    loop {
+        let status = stack.status().await?;
+        let now = clock::since_start();
+        let bad = bad_answers(&status);
+        if bad > seen || breaker_is_open(&status) {
+            (seen, last_bad) = (bad, now);
+        }
+        if now.saturating_sub(last_bad) >= CLEAN {
+            return Ok(last_bad.saturating_sub(end));
+        }
+        ensure!(
+            now.saturating_sub(end) < LIMIT,
+            "not recovered after {} s; the load is {}",
+            LIMIT.as_secs(),
+            status["load"]
+        );
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What the built-in load has not got as it asked.
+fn bad_answers(status: &Value) -> u64 {
+    let count = |name: &str| status.pointer(&format!("/load/{name}")).and_then(Value::as_u64).unwrap_or_default();
+    ["degraded", "shed", "failed"].into_iter().map(count).fold(0, u64::saturating_add)
+}
+
+fn retries(status: &Value) -> f64 {
+    services(status).filter_map(|service| service["retried_total"].as_f64()).sum()
+}
+
+fn breaker_is_open(status: &Value) -> bool {
+    let mut breakers = services(status).flat_map(|service| items(service, "/breakers"));
+    breakers.any(|breaker| breaker["state"].as_str().is_some_and(|state| state != "closed"))
+}
+
+/// Runs an experiment between a warm-up and a cool-down, with a load of this process's own.
+async fn under_load<T>(
+    stack: &Stack,
+    experiment: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<(LoadReport, anyhow::Result<T>)> {
+    let options = LoadOptions { rps: RPS, seconds: 600, seed: 7, ..LoadOptions::new(stack.ready().edge.clone()) };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let load = load::run(&options, async {
+        let _dropped = stopped.await;
+    });
+    let experiment = async {
+        tokio::time::sleep(WARM_UP).await;
+        let outcome = experiment.await;
+        tokio::time::sleep(COOL_DOWN).await;
+        drop(stop);
+        outcome
+    };
+    let (report, outcome) = tokio::join!(load, experiment);
+    Ok((report?, outcome))
+}
+
+/// A measured row; `seen` is what was seen to help.
+pub(super) fn row(
+    fault: &'static str,
+    detected: Option<Duration>,
+    recovered: Option<Duration>,
+    report: &LoadReport,
+    seen: &[(bool, &str)],
+    figures: Value,
+) -> Row {
+    let seconds = |duration: Duration| (duration.as_secs_f64() * 1000.0).round() / 1000.0;
+    let lost = report.unanswered();
+    let remedies: Vec<_> = seen.iter().filter(|(seen, _)| *seen).map(|(_, remedy)| *remedy).collect();
+    Row {
+        fault,
+        detected_s: detected.map(seconds),
+        recovered_s: recovered.map(seconds),
+        requests: Some(report.totals.sent),
+        errors: Some(report.totals.failed.saturating_sub(lost)),
+        degraded: Some(report.totals.degraded),
+        shed: Some(report.totals.shed),
+        lost: Some(lost),
+        remedied_by: (!remedies.is_empty()).then(|| remedies.join(", ")),
+        verdict: "measured",
+        reason: None,
+        figures,
+    }
+}

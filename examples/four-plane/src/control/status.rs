@@ -1,0 +1,372 @@
+//! The status document: the page's only source.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::events::Event;
+use super::faults::ActiveFault;
+use super::history::{History, Recent};
+use super::reading::Figures;
+use crate::link::FaultKind;
+use crate::load::LoadTotals;
+use crate::supervisor::Roster;
+
+/// Who calls whom, as the document's first figure draws it.
+const LINKS: [(&str, &str); 9] = [
+    ("load", "edge"),
+    ("edge", "gateway"),
+    ("gateway", "catalog"),
+    ("gateway", "recommendation"),
+    ("recommendation", "catalog"),
+    ("recommendation", "database"),
+    ("recommendation", "cache"),
+    ("catalog", "database"),
+    ("catalog", "cache"),
+];
+
+/// `GET /control/status`.
+#[derive(Serialize, Debug, Clone)]
+pub(crate) struct Status {
+    pub(crate) now_ms: u64,
+    pub(crate) uptime_s: f64,
+    pub(crate) edge: String,
+    pub(crate) state: Parts,
+    pub(crate) load: LoadStatus,
+    pub(crate) planes: Vec<PlaneStatus>,
+    pub(crate) links: Vec<LinkStatus>,
+    pub(crate) faults: Vec<FaultStatus>,
+    pub(crate) events: Vec<Event>,
+}
+
+#[derive(Serialize, Debug, Clone)]
+pub(crate) struct Parts {
+    pub(crate) database: String,
+    pub(crate) cache: String,
+}
+
+#[derive(Serialize, Debug, Clone)]
+pub(crate) struct LoadStatus {
+    pub(crate) target_rps: f64,
+    #[serde(flatten)]
+    pub(crate) totals: LoadTotals,
+}
+
+#[derive(Serialize, Debug, Clone)]
+pub(crate) struct PlaneStatus {
+    plane: &'static str,
+    rps: f64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    errors_per_s: f64,
+    services: Vec<ServiceStatus>,
+}
+
+#[derive(Serialize, Debug, Clone)]
+struct ServiceStatus {
+    service: &'static str,
+    rps: f64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    error_ratio: f64,
+    in_flight: Option<f64>,
+    limit: Option<f64>,
+    shed_total: f64,
+    retried_total: f64,
+    degraded_total: f64,
+    cache_hit_ratio: Option<f64>,
+    breakers: Vec<BreakerStatus>,
+    instances: Vec<InstanceStatus>,
+}
+
+#[derive(Serialize, Debug, Clone)]
+struct BreakerStatus {
+    name: String,
+    state: String,
+    failure_ratio: Option<f64>,
+}
+
+#[derive(Serialize, Debug, Clone)]
+struct InstanceStatus {
+    instance: String,
+    pid: Option<u32>,
+    url: Option<String>,
+    health: &'static str,
+    rps: f64,
+    p99_ms: Option<f64>,
+    in_flight: Option<f64>,
+    limit: Option<f64>,
+    restarts: u32,
+}
+
+#[derive(Serialize, Debug, Clone)]
+pub(crate) struct LinkStatus {
+    from: &'static str,
+    to: &'static str,
+    rps: Option<f64>,
+    error_ratio: Option<f64>,
+    breaker: Option<String>,
+}
+
+#[derive(Serialize, Debug, Clone)]
+pub(crate) struct FaultStatus {
+    id: u64,
+    kind: FaultKind,
+    target: String,
+    value: f64,
+    remaining_s: f64,
+}
+
+impl FaultStatus {
+    pub(crate) fn new(active: &ActiveFault, now: Duration) -> Self {
+        Self {
+            id: active.fault.id,
+            kind: active.fault.kind,
+            target: active.fault.target.clone(),
+            value: active.fault.value,
+            remaining_s: rounded(active.until.saturating_sub(now).as_secs_f64()),
+        }
+    }
+}
+
+/// A process whose figures are in the history.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    pub(crate) instance: String,
+    pub(crate) role: &'static str,
+    pub(crate) pid: Option<u32>,
+    pub(crate) url: Option<String>,
+    pub(crate) health: &'static str,
+    pub(crate) restarts: u32,
+}
+
+impl Host {
+    /// The instances that the supervisor runs.
+    pub(crate) fn all(roster: &Roster) -> Vec<Self> {
+        let host = |member: &crate::supervisor::Member| Self {
+            instance: member.name(),
+            role: member.role().name(),
+            pid: member.pid(),
+            url: member.url(),
+            health: member.health().name(),
+            restarts: member.restarts(),
+        };
+        let mut hosts: Vec<_> = roster.members().iter().map(host).collect();
+        hosts.sort_by(|a, b| a.instance.cmp(&b.instance));
+        hosts
+    }
+}
+
+/// The figures of all hosts at one time.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) history: &'a History,
+    pub(crate) hosts: &'a [Host],
+    pub(crate) now: Duration,
+}
+
+impl View<'_> {
+    /// The four planes, in the document's order.
+    pub(crate) fn planes(&self) -> Vec<PlaneStatus> {
+        let edge = self.service("edge", "edge");
+        let service = ["gateway", "catalog", "recommendation"].map(|name| self.service(name, name));
+        let state = ["database", "cache"].map(|name| self.service(name, "state"));
+        let control = ["control", "load"].map(|name| self.service(name, name));
+        vec![
+            self.plane("edge", vec![edge], &["edge"]),
+            // What the gateway answers is what the plane answers; the others are behind it.
+            self.plane("service", service.into(), &["gateway"]),
+            self.plane("state", state.into(), &["database", "cache"]),
+            self.plane("control", control.into(), &["control"]),
+        ]
+    }
+
+    fn plane(&self, plane: &'static str, services: Vec<ServiceStatus>, measured_by: &[&str]) -> PlaneStatus {
+        let sum = self.sum(measured_by);
+        PlaneStatus {
+            plane,
+            rps: rounded(sum.rate()),
+            p50_ms: sum.growth.quantile_ms(0.5).map(rounded),
+            p99_ms: sum.growth.quantile_ms(0.99).map(rounded),
+            errors_per_s: rounded(sum.per_second(sum.growth.error)),
+            services,
+        }
+    }
+
+    fn sum(&self, services: &[&str]) -> Recent {
+        let mut sum = Recent::default();
+        for host in self.hosts {
+            for service in services {
+                let recent = self.history.recent(&host.instance, service, self.now);
+                sum.growth.add(&recent.growth);
+                sum.seconds = sum.seconds.max(recent.seconds);
+            }
+        }
+        sum
+    }
+
+    fn service(&self, service: &'static str, role: &str) -> ServiceStatus {
+        let sum = self.sum(&[service]);
+        let hosts: Vec<&Host> = self.hosts.iter().filter(|host| host.role == role).collect();
+        let mut total = Figures::default();
+        for host in &hosts {
+            total.add(&self.history.total(&host.instance, service));
+        }
+        let instances: Vec<_> = hosts.iter().map(|host| self.instance(host, service)).collect();
+        let requests = sum.growth.requests();
+        let cached = sum.growth.cache_hits + sum.growth.cache_misses;
+        ServiceStatus {
+            service,
+            rps: rounded(sum.rate()),
+            p50_ms: sum.growth.quantile_ms(0.5).map(rounded),
+            p99_ms: sum.growth.quantile_ms(0.99).map(rounded),
+            error_ratio: ratio(sum.growth.error, requests).unwrap_or(0.0),
+            in_flight: total_of(instances.iter().map(|instance| instance.in_flight)),
+            limit: total_of(instances.iter().map(|instance| instance.limit)),
+            shed_total: total.shed,
+            retried_total: total.retried,
+            degraded_total: total.degraded,
+            cache_hit_ratio: ratio(sum.growth.cache_hits, cached),
+            breakers: self.breakers(&hosts),
+            instances,
+        }
+    }
+
+    fn instance(&self, host: &Host, service: &str) -> InstanceStatus {
+        let recent = self.history.recent(&host.instance, service, self.now);
+        let latest = self.history.latest(&host.instance, self.now);
+        InstanceStatus {
+            instance: host.instance.clone(),
+            pid: host.pid,
+            url: host.url.clone(),
+            health: host.health,
+            rps: rounded(recent.rate()),
+            p99_ms: recent.growth.quantile_ms(0.99).map(rounded),
+            in_flight: latest.and_then(|reading| reading.in_flight.get(service)).copied(),
+            limit: latest.and_then(|reading| reading.limit.get(service)).copied(),
+            restarts: host.restarts,
+        }
+    }
+
+    /// One line per name: the worst of the instances' breakers of that name.
+    fn breakers(&self, hosts: &[&Host]) -> Vec<BreakerStatus> {
+        let mut worst: BTreeMap<&str, BreakerStatus> = BTreeMap::new();
+        for reading in hosts.iter().filter_map(|host| self.history.latest(&host.instance, self.now)) {
+            for (name, breaker) in &reading.breakers {
+                let status = worst.entry(name).or_insert_with(|| BreakerStatus {
+                    name: name.clone(),
+                    state: breaker.state.clone(),
+                    failure_ratio: None,
+                });
+                if severity(&breaker.state) > severity(&status.state) {
+                    status.state.clone_from(&breaker.state);
+                }
+                let ratios = [status.failure_ratio, breaker.failure_ratio.map(rounded)];
+                status.failure_ratio = ratios.into_iter().flatten().reduce(f64::max);
+            }
+        }
+        worst.into_values().collect()
+    }
+
+    /// The arrows between the boxes.
+    pub(crate) fn links(&self) -> Vec<LinkStatus> {
+        LINKS.into_iter().map(|(from, to)| self.link(from, to)).collect()
+    }
+
+    fn link(&self, from: &'static str, to: &'static str) -> LinkStatus {
+        let sum = self.sum(&[from]);
+        let (counted, seconds) = (sum.growth.upstream.get(to).copied(), sum.seconds);
+        // Only one calls these, so what they count is what the arrow carries.
+        let only_caller = matches!((from, to), ("load", "edge") | ("edge", "gateway") | ("gateway", "recommendation"));
+        let calls = counted.map(|(all, failed)| (all, failed, seconds)).or_else(|| {
+            let callee = self.sum(&[to]);
+            only_caller.then(|| (callee.growth.requests(), callee.growth.error, callee.seconds))
+        });
+        let callers: Vec<&Host> = self.hosts.iter().filter(|host| host.role == from).collect();
+        let belongs = |name: &str| name == to || name.strip_prefix(to).is_some_and(|rest| rest.starts_with('/'));
+        let breakers = self.breakers(&callers).into_iter().filter(|breaker| belongs(&breaker.name));
+        LinkStatus {
+            from,
+            to,
+            rps: calls.map(|(all, _, seconds)| rounded(if seconds > 0.0 { all / seconds } else { 0.0 })),
+            error_ratio: calls.map(|(all, failed, _)| ratio(failed, all).unwrap_or(0.0)),
+            breaker: breakers.map(|breaker| breaker.state).max_by_key(|state| severity(state)),
+        }
+    }
+}
+
+fn severity(state: &str) -> u8 {
+    match state {
+        "closed" => 0,
+        "open" => 2,
+        _ => 1,
+    }
+}
+
+fn total_of(figures: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    figures.flatten().reduce(|sum, figure| sum + figure)
+}
+
+fn ratio(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| rounded(part / whole))
+}
+
+/// Three decimals: more is noise in a document that people read.
+fn rounded(figure: f64) -> f64 {
+    (figure * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reading::Reading;
+    use super::*;
+
+    fn host(instance: &str, role: &'static str) -> Host {
+        Host { instance: instance.to_owned(), role, pid: Some(1), url: None, health: "pass", restarts: 0 }
+    }
+
+    fn gateway(requests: u32, state: &str) -> Reading {
+        let text = format!(
+            "four_plane_requests_total{{service=\"gateway\",outcome=\"ok\"}} {requests}\n\
+             four_plane_upstream_requests_total{{service=\"gateway\",upstream=\"catalog\",outcome=\"error\"}} {requests}\n\
+             four_plane_in_flight{{service=\"gateway\"}} 2\n\
+             seawall_circuit_breaker_state{{name=\"catalog\",state=\"{state}\"}} 1\n"
+        );
+        Reading::parse(&text, "gateway")
+    }
+
+    #[test]
+    fn a_service_is_the_sum_of_its_instances_with_the_worst_breaker() {
+        let mut history = History::default();
+        for (instance, state) in [("gateway/1", "closed"), ("gateway/2", "open")] {
+            history.add(instance, 1, Duration::from_secs(1), gateway(0, state));
+            history.add(instance, 1, Duration::from_secs(3), gateway(100, state));
+        }
+        let hosts = [host("gateway/1", "gateway"), host("gateway/2", "gateway")];
+
+        let view = View { history: &history, hosts: &hosts, now: Duration::from_secs(3) };
+        let service = view.service("gateway", "gateway");
+        let link = view.link("gateway", "catalog");
+
+        assert_eq!((service.rps, service.in_flight), (100.0, Some(4.0)));
+        assert_eq!(service.breakers[0].state, "open");
+        assert_eq!((link.rps, link.error_ratio, link.breaker.as_deref()), (Some(100.0), Some(1.0), Some("open")));
+    }
+
+    #[test]
+    fn figures_that_nobody_counts_are_null() {
+        let hosts = [host("edge/1", "edge")];
+        let history = History::default();
+
+        let view = View { history: &history, hosts: &hosts, now: Duration::from_secs(3) };
+        let service = view.service("edge", "edge");
+
+        assert_eq!((service.p99_ms, service.in_flight, service.cache_hit_ratio), (None, None, None));
+        assert_eq!(view.link("catalog", "cache").rps, None);
+        assert_eq!(
+            view.planes().iter().map(|plane| plane.plane).collect::<Vec<_>>(),
+            ["edge", "service", "state", "control"]
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! Sends requests when they are due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::Full;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::mix::{Call, Mix};
+use super::tally::{Ended, Ending};
+use crate::client::{Client, ClientError};
+use crate::{clock, data};
+
+/// How many requests may wait for an answer.
+pub const MOST_IN_FLIGHT: usize = 4_096;
+/// After this a request has failed: twice what the gateway allows itself.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How many endings may wait to be counted.
+const ENDINGS: usize = 1_024;
+
+/// What the engine tells whoever counts.
+#[derive(Debug, Clone)]
+pub(crate) enum Happened {
+    Due,
+    Ended(Ended),
+}
+
+/// Sends at the rate that is set until the sender of the rate is dropped; what happens comes out of the receiver, which
+/// ends after the last answer.
+pub(crate) fn start(url: &str, seed: u64, rate: watch::Receiver<f64>) -> mpsc::Receiver<Happened> {
+    let (happened, receiver) = mpsc::channel(ENDINGS);
+    let sender = Sender {
+        url: url.to_owned(),
+        client: Client::new(),
+        places: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
+        happened,
+    };
+    tokio::spawn(generate(sender, Mix::new(data::cities(), seed), rate));
+    receiver
+}
+
+#[derive(Debug, Clone)]
+struct Sender {
+    url: String,
+    client: Client,
+    places: Arc<Semaphore>,
+    happened: mpsc::Sender<Happened>,
+}
+
+async fn generate(sender: Sender, mut mix: Mix, mut rate: watch::Receiver<f64>) {
+    let mut due = clock::since_start();
+    loop {
+        let per_second = *rate.borrow_and_update();
+        if per_second > 0.0 {
+            due = due.saturating_add(seconds(mix.gap(per_second)));
+        }
+        let wait = async {
+            if per_second > 0.0 {
+                tokio::time::sleep(due.saturating_sub(clock::since_start())).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            changed = rate.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                due = clock::since_start();
+            }
+            () = wait => {
+                if sender.happened.send(Happened::Due).await.is_err() {
+                    return;
+                }
+                tokio::spawn(sender.clone().send(mix.next(), due));
+            }
+        }
+    }
+}
+
+impl Sender {
+    async fn send(self, call: Call, due: Duration) {
+        let ended = match self.places.try_acquire() {
+            Ok(_place) => self.exchange(&call).await,
+            Err(_) => (Ending::Failed, "too many waiting".to_owned()),
+        };
+        let micros = u64::try_from(clock::since_start().saturating_sub(due).as_micros()).unwrap_or(u64::MAX);
+        let (ending, status) = ended;
+        let _nobody_counts = self.happened.send(Happened::Ended(Ended { ending, status, micros })).await;
+    }
+
+    async fn exchange(&self, call: &Call) -> (Ending, String) {
+        let request = Request::builder().uri(format!("{}{}", self.url, call.path)).header("x-user", &call.traveller);
+        let Ok(request) = request.body(Full::new(Bytes::new())) else {
+            return (Ending::Failed, "not a URL".to_owned());
+        };
+        match self.client.request(request, LIMIT).await {
+            Ok(answer) => (ending(answer.status, &answer.headers), answer.status.as_u16().to_string()),
+            Err(error) => (Ending::Failed, reason(&error).to_owned()),
+        }
+    }
+}
+
+fn ending(status: StatusCode, headers: &HeaderMap) -> Ending {
+    let refused = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+    match status {
+        _ if refused && headers.contains_key(header::RETRY_AFTER) => Ending::Shed,
+        status if !status.is_success() => Ending::Failed,
+        _ if headers.contains_key("x-seawall-degraded") => Ending::Degraded,
+        _ => Ending::Ok,
+    }
+}
+
+const fn reason(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::Url { .. } => "not a URL",
+        ClientError::TimedOut { .. } => "timeout",
+        ClientError::Connect(_) => "no connection",
+        ClientError::Send(_) | ClientError::Body(_) => "connection broke",
+    }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_shed_only_when_it_says_when_to_come_back() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(ending(StatusCode::SERVICE_UNAVAILABLE, &headers), Ending::Failed);
+        assert_eq!(ending(StatusCode::NOT_FOUND, &headers), Ending::Failed);
+        assert_eq!(ending(StatusCode::OK, &headers), Ending::Ok);
+
+        headers.insert("x-seawall-degraded", "popular".parse().unwrap());
+        assert_eq!(ending(StatusCode::OK, &headers), Ending::Degraded);
+
+        headers.insert(header::RETRY_AFTER, "1".parse().unwrap());
+        assert_eq!(ending(StatusCode::SERVICE_UNAVAILABLE, &headers), Ending::Shed);
+        assert_eq!(ending(StatusCode::TOO_MANY_REQUESTS, &headers), Ending::Shed);
+        assert_eq!(ending(StatusCode::BAD_GATEWAY, &headers), Ending::Failed);
+    }
+}

@@ -1,0 +1,174 @@
+//! `four-plane run`: the parent's life, from the first check to the last process that ends.
+
+mod banner;
+mod port;
+mod ready;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpStream;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{ConfigError, RunOptions};
+use crate::control::events::{Events, Severity};
+use crate::control::{Control, Setting, routes};
+use crate::load::driver::LoadDriver;
+use crate::say;
+use crate::supervisor::{Plan, Supervisor};
+
+pub use ready::{Ready, ReadyProcess, StateNames};
+
+/// How long a server given by URL may take to accept a connection.
+const REACH_LIMIT: Duration = Duration::from_secs(3);
+/// How long the whole stack may take to answer.
+const START_LIMIT: Duration = Duration::from_mins(2);
+/// How long open answers of the control plane may take at the end.
+const CONTROL_LIMIT: Duration = Duration::from_secs(2);
+
+/// Starts the stack, serves until SIGINT or SIGTERM, drains, and returns when nothing is left.
+///
+/// # Errors
+/// [`ConfigError`] when it cannot run as asked; any other error when it does not come up.
+pub async fn run(options: RunOptions) -> anyhow::Result<()> {
+    reach_servers(&options).await?;
+    if let Some(path) = &options.ready_file {
+        ready::prepare(path)?;
+    }
+    let port = port::claim(options.listen)?;
+    let control_listener = port::listen_control(options.control, port.address()).await?;
+    let mut stop = Stop::new().context("cannot listen for signals")?;
+    let binary = std::env::current_exe().context("cannot find the program itself")?;
+    let stack = Stack::start(&options, binary, &port, control_listener)?;
+    let outcome = tokio::select! {
+        up = stack.up(&options) => up,
+        () = stop.asked() => Ok(()),
+    };
+    if outcome.is_ok() && !stop.was_asked {
+        stop.asked().await;
+    }
+    let draining = async {
+        say::err("draining; once more stops at once");
+        stack.drain().await;
+    };
+    tokio::select! {
+        () = draining => {}
+        // Returning drops every child's pipe and handle, which ends them.
+        () = stop.asked_again() => say::err("stopped without draining"),
+    }
+    drop(port);
+    outcome
+}
+
+async fn reach_servers(options: &RunOptions) -> Result<(), ConfigError> {
+    for (field, host, port) in options.servers()? {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let connecting = tokio::time::timeout(REACH_LIMIT, TcpStream::connect((bare, port)));
+        let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer within 3 s");
+        if let Err(cause) = connecting.await.unwrap_or_else(|_| Err(late())) {
+            return Err(ConfigError::Unreachable { field, host, port, cause });
+        }
+    }
+    Ok(())
+}
+
+/// The running parts.
+struct Stack {
+    supervisor: Supervisor,
+    control: Control,
+    draining: watch::Sender<bool>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Stack {
+    fn start(
+        options: &RunOptions,
+        binary: PathBuf,
+        port: &port::EdgePort,
+        listener: tokio::net::TcpListener,
+    ) -> anyhow::Result<Self> {
+        let events = Events::new();
+        let edge = format!("http://{}", port::reachable(port.address()));
+        let own_url = format!("http://{}", port::reachable(listener.local_addr()?));
+        let plan = Plan::new(binary.clone(), port.address(), options.capacity.clone(), options.instance.clone());
+        let supervisor = Supervisor::start(plan, events.clone());
+        let load = LoadDriver::start(binary, edge.clone(), events.clone());
+        let (draining_in, draining) = watch::channel(false);
+        let setting = Setting::new(edge, own_url, options.capacity.edge, options.load, draining.clone());
+        let control = Control::new(setting, supervisor.clone(), events, load);
+        let app = routes(control.clone());
+        let serving = tokio::spawn(async move {
+            let mut draining = draining;
+            let end = async move {
+                let _gone = draining.wait_for(|draining| *draining).await;
+            };
+            if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(end).await {
+                say::err(format_args!("the control plane cannot serve: {error}"));
+            }
+        });
+        Ok(Self { supervisor, control, draining: draining_in, serving })
+    }
+
+    /// Returns when everything answers and the load runs.
+    async fn up(&self, options: &RunOptions) -> anyhow::Result<()> {
+        let waiting = tokio::time::timeout(START_LIMIT, ready::answers(&self.supervisor, &self.control.edge));
+        if waiting.await.is_err() {
+            let late = self.supervisor.roster();
+            let late = late.members().iter().filter(|member| member.health().name() != "pass");
+            let names: Vec<_> = late.map(crate::supervisor::Member::name).collect();
+            anyhow::bail!("not ready after {} s; still waiting for: {}", START_LIMIT.as_secs(), names.join(", "));
+        }
+        tokio::spawn(self.control.clone().work());
+        let ready = Ready::new(&self.control);
+        if let Some(path) = &options.ready_file {
+            ready.write(path)?;
+        }
+        self.control.events.add(Severity::Info, "control", "every instance answers");
+        say::out(banner::text(&ready, options.load));
+        Ok(())
+    }
+
+    /// Stops sending, lets every instance finish, then the control plane.
+    async fn drain(self) {
+        self.control.load.stop().await;
+        self.supervisor.drain().await;
+        self.draining.send_replace(true);
+        if tokio::time::timeout(CONTROL_LIMIT, self.serving).await.is_err() {
+            say::err(format_args!(
+                "the control plane's last answers did not finish within {} s",
+                CONTROL_LIMIT.as_secs()
+            ));
+        }
+    }
+}
+
+/// SIGINT and SIGTERM.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    was_asked: bool,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            was_asked: false,
+        })
+    }
+
+    async fn asked(&mut self) {
+        self.asked_again().await;
+        self.was_asked = true;
+    }
+
+    async fn asked_again(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! The one task that owns the table of instances.
+
+use std::ffi::OsString;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use seawall::backoff_with_jitter::Backoff;
+use tokio::io::AsyncWriteExt;
+use tokio::process::ChildStdin;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+
+use super::draining::{Draining, STAGE_LIMIT};
+use super::process::{Pipes, Process};
+use super::roster::{Addresses, Health, Roster};
+use super::{Bulletin, Plan, health};
+use crate::client::Client;
+use crate::clock;
+use crate::config::ENVIRONMENT;
+use crate::control::events::{Events, Severity};
+use crate::link::{Fault, FromInstance, Role, ToInstance};
+use crate::say;
+
+/// Delay before the first restart; it doubles with every short life.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// The longest delay before a restart.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// A life below this counts as short.
+const SHORT_LIFE_MS: u64 = 10_000;
+/// A process that does not listen by then is killed and started again.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the task is told. `index` is a place in the roster, `life` the process that it is about.
+#[derive(Debug)]
+pub(super) enum Message {
+    Start { index: usize },
+    StartOver { index: usize, life: u32 },
+    Heard { index: usize, life: u32, message: FromInstance },
+    Ended { index: usize, life: u32, status: ExitStatus },
+    Health { index: usize, life: u32, healthy: bool },
+    Kill { target: String, reply: oneshot::Sender<Option<String>> },
+    Faults(Vec<Fault>),
+    Drain { done: oneshot::Sender<()> },
+    StageOver { stage: usize },
+}
+
+/// What the task keeps beside the roster about the present process of an instance.
+#[derive(Debug, Default)]
+struct Running {
+    process: Option<Process>,
+    checks: Option<AbortHandle>,
+}
+
+#[derive(Debug)]
+pub(super) struct Actor {
+    plan: Plan,
+    events: Events,
+    client: Client,
+    inbox: mpsc::Sender<Message>,
+    roster: watch::Sender<Roster>,
+    bulletin: watch::Sender<Bulletin>,
+    running: Vec<Running>,
+    draining: Option<(Draining, oneshot::Sender<()>)>,
+}
+
+impl Actor {
+    pub(super) fn new(plan: Plan, events: Events, inbox: mpsc::Sender<Message>, roster: watch::Sender<Roster>) -> Self {
+        let running = roster.borrow().members().iter().map(|_| Running::default()).collect();
+        let bulletin = watch::Sender::new(Bulletin::default());
+        Self { plan, events, client: Client::new(), inbox, roster, bulletin, running, draining: None }
+    }
+
+    pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        for index in 0..self.running.len() {
+            self.start(index);
+        }
+        while let Some(message) = messages.recv().await {
+            match message {
+                Message::Start { index } => self.start(index),
+                Message::StartOver { index, life } => self.start_over(index, life),
+                Message::Heard { index, life, message } => self.heard(index, life, message),
+                Message::Ended { index, life, status } => self.ended(index, life, status),
+                Message::Health { index, life, healthy } => self.health(index, life, healthy),
+                Message::Kill { target, reply } => {
+                    let _gone = reply.send(self.kill(&target));
+                }
+                Message::Faults(faults) => {
+                    self.bulletin.send_if_modified(|bulletin| replace(&mut bulletin.faults, faults));
+                }
+                Message::Drain { done } => {
+                    self.draining.get_or_insert((Draining::default(), done));
+                    self.bulletin.send_if_modified(|bulletin| replace(&mut bulletin.faults, Vec::new()));
+                }
+                Message::StageOver { stage } => self.stage_over(stage),
+            }
+            if self.drained() {
+                return;
+            }
+        }
+    }
+
+    fn start(&mut self, index: usize) {
+        if self.draining.is_some() {
+            return;
+        }
+        let (role, number, life) = {
+            let roster = self.roster.borrow();
+            let Some(member) = roster.members.get(index).filter(|member| member.pid.is_none()) else { return };
+            (member.role, member.number, member.life.saturating_add(1))
+        };
+        let environment: Vec<(&str, &str)> = ENVIRONMENT
+            .into_iter()
+            .zip([&self.plan.options.database_url, &self.plan.options.redis_url])
+            .filter_map(|((variable, _), url)| Some((variable, url.as_deref()?)))
+            .collect();
+        let started = Process::start(&self.plan.binary, &self.arguments(role, number), &environment);
+        let pid = started.as_ref().ok().map(|(process, _)| process.pid());
+        self.roster.send_modify(|roster| {
+            let Some(member) = roster.members.get_mut(index) else { return };
+            member.life = life;
+            member.pid = pid;
+            member.health = if pid.is_some() { Health::Starting } else { Health::Down };
+            member.started_ms = millis(clock::since_start());
+        });
+        match started {
+            Ok((process, pipes)) => {
+                if let Some(running) = self.running.get_mut(index) {
+                    running.process = Some(process);
+                }
+                self.attend(index, life, role, number, pipes);
+            }
+            Err(error) => {
+                let text = format!("{role}/{number} cannot be started: {error}");
+                self.events.add(Severity::Error, role.plane(), text);
+                self.later(LONGEST_DELAY, Message::Start { index });
+            }
+        }
+    }
+
+    fn arguments(&self, role: Role, number: u32) -> Vec<OsString> {
+        let listen = if role == Role::Edge { self.plan.edge.to_string() } else { "127.0.0.1:0".to_owned() };
+        let pairs: [(&str, OsString); 6] = [
+            ("--role", role.name().into()),
+            ("--instance", number.to_string().into()),
+            ("--capacity", self.plan.capacity.of(role).to_string().into()),
+            ("--listen", listen.into()),
+            ("--state", self.plan.options.state.name().into()),
+            ("--data", self.plan.options.data.clone().into()),
+        ];
+        let flags = pairs.into_iter().flat_map(|(flag, value)| [OsString::from(flag), value]);
+        std::iter::once(OsString::from("instance")).chain(flags).collect()
+    }
+
+    /// Connects a new process with this task: what it says, what it is told, its end, and how long it may take to start.
+    fn attend(&self, index: usize, life: u32, role: Role, number: u32, pipes: Pipes) {
+        let Pipes { input, mut lines, ended, .. } = pipes;
+        tokio::spawn(tell(input, self.bulletin.subscribe(), role, number));
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                // A line that is no message is lost output of a library; it goes where logs go.
+                let Ok(message) = serde_json::from_str(&line) else {
+                    say::err(format_args!("{role}/{number}: {line}"));
+                    continue;
+                };
+                if inbox.send(Message::Heard { index, life, message }).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            let status = ended.await.unwrap_or_default();
+            let _gone = inbox.send(Message::Ended { index, life, status }).await;
+        });
+        self.later(START_LIMIT, Message::StartOver { index, life });
+    }
+
+    fn heard(&mut self, index: usize, life: u32, message: FromInstance) {
+        let Some((name, role)) = self.present(index, life) else { return };
+        match message {
+            FromInstance::State(parts) => self.roster.send_modify(|roster| roster.state = Some(parts)),
+            FromInstance::Event { text, severity } => {
+                self.events.add(Severity::from_name(&severity), role.plane(), text);
+            }
+            FromInstance::Listening { service, admin, cache } => {
+                self.roster.send_modify(|roster| {
+                    if let Some(member) = roster.members.get_mut(index) {
+                        member.addresses = Some(Addresses { service, admin, cache });
+                    }
+                });
+                self.events.add(Severity::Info, role.plane(), format!("{name} listens on {service}"));
+                let inbox = self.inbox.clone();
+                let checks = health::watch(self.client.clone(), format!("http://{admin}"), move |healthy| {
+                    let inbox = inbox.clone();
+                    async move {
+                        let _gone = inbox.send(Message::Health { index, life, healthy }).await;
+                    }
+                });
+                let checks = tokio::spawn(checks).abort_handle();
+                if let Some(running) = self.running.get_mut(index)
+                    && let Some(earlier) = running.checks.replace(checks)
+                {
+                    earlier.abort();
+                }
+            }
+        }
+        self.publish();
+    }
+
+    fn health(&mut self, index: usize, life: u32, healthy: bool) {
+        let Some((name, role)) = self.present(index, life) else { return };
+        self.roster.send_modify(|roster| {
+            if let Some(member) = roster.members.get_mut(index) {
+                member.health = if healthy { Health::Pass } else { Health::Fail };
+            }
+        });
+        if healthy {
+            self.events.add(Severity::Info, role.plane(), format!("{name} is ready"));
+        } else {
+            self.events.add(Severity::Warn, role.plane(), format!("{name} fails its health check"));
+        }
+        self.publish();
+    }
+
+    fn ended(&mut self, index: usize, life: u32, status: ExitStatus) {
+        let Some((name, role)) = self.present(index, life) else { return };
+        if let Some(running) = self.running.get_mut(index) {
+            running.process = None;
+            if let Some(checks) = running.checks.take() {
+                checks.abort();
+            }
+        }
+        let now = millis(clock::since_start());
+        let (mut killed, mut short_lives) = (false, 0);
+        self.roster.send_modify(|roster| {
+            let Some(member) = roster.members.get_mut(index) else { return };
+            let short = now.saturating_sub(member.started_ms) < SHORT_LIFE_MS;
+            short_lives = member.short_lives;
+            member.short_lives = if short { member.short_lives.saturating_add(1) } else { 0 };
+            killed = std::mem::take(&mut member.killed);
+            member.pid = None;
+            member.addresses = None;
+            member.health = Health::Down;
+        });
+        self.publish();
+        if self.draining.is_some() {
+            return;
+        }
+        let delay = restart_delay(short_lives);
+        let how = if killed { "was killed".to_owned() } else { format!("ended unasked ({status})") };
+        let text = format!("{name} {how}; starting it again in {} ms", delay.as_millis());
+        self.events.add(Severity::Error, role.plane(), text);
+        self.later(delay, Message::Start { index });
+    }
+
+    fn kill(&mut self, target: &str) -> Option<String> {
+        let index = self.roster.borrow().running(target)?;
+        self.running.get(index)?.process.as_ref()?.kill();
+        let mut name = None;
+        self.roster.send_modify(|roster| {
+            if let Some(member) = roster.members.get_mut(index) {
+                member.killed = true;
+                name = Some(member.name());
+            }
+        });
+        name
+    }
+
+    fn start_over(&mut self, index: usize, life: u32) {
+        let Some((name, role)) = self.present(index, life) else { return };
+        let silent = self.roster.borrow().members.get(index).is_some_and(|member| member.addresses.is_none());
+        if let Some(process) = self.running.get(index).and_then(|running| running.process.as_ref())
+            && silent
+        {
+            let limit = START_LIMIT.as_secs();
+            self.events.add(Severity::Error, role.plane(), format!("{name} does not listen after {limit} s; killed"));
+            process.kill();
+        }
+    }
+
+    fn stage_over(&mut self, stage: usize) {
+        let Some(roles) = self
+            .draining
+            .as_mut()
+            .filter(|(draining, _)| draining.stage() == stage)
+            .and_then(|(draining, _)| draining.advance(&self.roster.borrow()))
+        else {
+            return;
+        };
+        for (member, running) in self.roster.borrow().members().iter().zip(&self.running) {
+            if let Some(process) = running.process.as_ref().filter(|_| roles.contains(&member.role)) {
+                let text = format!("{} did not finish within {} s; killed", member.name(), STAGE_LIMIT.as_secs());
+                say::err(&text);
+                self.events.add(Severity::Warn, member.role.plane(), text);
+                process.kill();
+            }
+        }
+    }
+
+    /// Moves the draining on; true when there is nothing left to drain.
+    fn drained(&mut self) -> bool {
+        let Some((mut draining, done)) = self.draining.take() else { return false };
+        let Some(roles) = draining.advance(&self.roster.borrow()) else {
+            let _gone = done.send(());
+            return true;
+        };
+        let begun = self.bulletin.send_if_modified(|bulletin| {
+            let begins = !roles.iter().all(|role| bulletin.draining.contains(role));
+            if begins {
+                bulletin.draining.extend_from_slice(roles);
+            }
+            begins
+        });
+        if begun {
+            self.later(STAGE_LIMIT, Message::StageOver { stage: draining.stage() });
+        }
+        self.draining = Some((draining, done));
+        false
+    }
+
+    /// Tells every instance about the others, if anything changed.
+    fn publish(&self) {
+        let topology = self.roster.borrow().topology();
+        self.bulletin.send_if_modified(|bulletin| replace(&mut bulletin.topology, topology));
+    }
+
+    /// Name and role, if the message is about the present process.
+    fn present(&self, index: usize, life: u32) -> Option<(String, Role)> {
+        let roster = self.roster.borrow();
+        let member = roster.members.get(index).filter(|member| member.life == life)?;
+        Some((member.name(), member.role))
+    }
+
+    fn later(&self, delay: Duration, message: Message) {
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let _gone = inbox.send(message).await;
+        });
+    }
+}
+
+/// Writes what an instance has to know into its pipe, whenever that changes. Only the latest is ever waiting.
+async fn tell(mut input: ChildStdin, mut bulletin: watch::Receiver<Bulletin>, role: Role, number: u32) {
+    let mut told = Bulletin::default();
+    loop {
+        let lines = news(&mut told, &bulletin.borrow_and_update(), role, number);
+        if input.write_all(lines.as_bytes()).await.is_err() || bulletin.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The messages that bring an instance from what it was told to what is now.
+fn news(told: &mut Bulletin, now: &Bulletin, role: Role, number: u32) -> String {
+    let concerns = |fault: &&Fault| {
+        fault.hits(role, number) || (role == Role::State && matches!(fault.target.as_str(), "database" | "cache"))
+    };
+    let mut messages = Vec::new();
+    if replace(&mut told.topology, now.topology.clone()) {
+        messages.push(ToInstance::Topology(told.topology.clone()));
+    }
+    if replace(&mut told.faults, now.faults.iter().filter(concerns).cloned().collect()) {
+        messages.push(ToInstance::Faults(told.faults.clone()));
+    }
+    if now.draining.contains(&role) && replace(&mut told.draining, vec![role]) {
+        messages.push(ToInstance::Drain);
+    }
+    messages.iter().filter_map(|message| serde_json::to_string(message).ok()).map(|line| line + "\n").collect()
+}
+
+/// Whether the new value differs from the one that it replaces.
+fn replace<T: PartialEq>(place: &mut T, new: T) -> bool {
+    let differs = *place != new;
+    *place = new;
+    differs
+}
+
+/// The wait before a restart. Without jitter: one supervisor starts one stack, so no two restarts meet by chance.
+fn restart_delay(short_lives: u32) -> Duration {
+    Backoff::exponential(FIRST_DELAY, 2.0, LONGEST_DELAY)
+        .map_or(LONGEST_DELAY, |backoff| backoff.ceiling(short_lives.into()))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::FaultKind;
+
+    fn fault(target: &str) -> Fault {
+        Fault { id: 1, kind: FaultKind::Latency, target: target.to_owned(), value: 5.0 }
+    }
+
+    #[test]
+    fn the_delay_before_a_restart_doubles_with_short_lives_up_to_five_seconds() {
+        let delays = [0, 1, 2, 5, 6, u32::MAX].map(|lives| restart_delay(lives).as_millis());
+
+        assert_eq!(delays, [100, 200, 400, 3_200, 5_000, 5_000]);
+    }
+
+    #[test]
+    fn an_instance_is_told_only_what_is_new_and_meant_for_it() {
+        let mut told = Bulletin::default();
+        let faults = vec![fault("catalog/2"), fault("database"), fault("edge")];
+        let now = Bulletin { faults, ..Bulletin::default() };
+
+        let first = news(&mut told, &now, Role::Catalog, 2);
+        let again = news(&mut told, &now, Role::Catalog, 2);
+        let other = news(&mut Bulletin::default(), &now, Role::Catalog, 1);
+        let state = news(&mut Bulletin::default(), &now, Role::State, 1);
+
+        assert!(first.contains("catalog/2") && !first.contains("database"), "{first}");
+        assert_eq!((again.as_str(), other.as_str()), ("", ""));
+        assert!(state.contains("database"), "{state}");
+    }
+
+    #[test]
+    fn an_instance_is_told_once_to_drain() {
+        let mut told = Bulletin::default();
+        let now = Bulletin { draining: vec![Role::Edge, Role::Gateway], ..Bulletin::default() };
+
+        assert_eq!(news(&mut told, &now, Role::Gateway, 1), "\"drain\"\n");
+        assert_eq!(news(&mut told, &now, Role::Gateway, 1), "");
+        assert_eq!(news(&mut Bulletin::default(), &now, Role::State, 1), "");
+    }
+}

@@ -1,0 +1,228 @@
+//! A healthy stack under its built-in load, without any fault.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::{
+    Claims,
+    traffic::{Traffic, uncached_item},
+};
+use crate::verify::{
+    report::Finding,
+    stack::{Stack, Status},
+    web::Answer,
+};
+
+mod figure;
+mod stateless;
+
+/// The figures of the control plane are over five seconds: with our own requests, ten have passed by then.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// How long each kind of our own requests is sent.
+const WATCH: Duration = Duration::from_secs(3);
+
+/// Our own requests, beside the built-in load.
+const EVERY: Duration = Duration::from_millis(20);
+
+pub(super) const CLAIMS: Claims<Calm> = &[
+    ("figure.failure-first.colours", figure::colours),
+    ("figure.failure-first.load-balancer", figure::load_balancer),
+    ("figure.failure-first.plane.service", figure::service_plane),
+    ("figure.failure-first.api-gateway", figure::gateway),
+    ("figure.failure-first.recommendation-service", figure::recommendation),
+    ("figure.failure-first.catalog-service", figure::catalog),
+    ("figure.failure-first.plane.state", figure::state_plane),
+    ("figure.failure-first.redis-cache", figure::redis),
+    ("figure.failure-first.primary-db", figure::database),
+    ("figure.failure-first.primary-db.p99", figure::database_p99),
+    ("figure.failure-first.plane.control", figure::control_plane),
+    ("figure.failure-first.arrow.lb-api", figure::balancer_to_gateway),
+    ("figure.failure-first.arrow.api-ms1", figure::gateway_to_recommendation),
+    ("figure.failure-first.arrow.api-ms2", figure::gateway_to_catalog),
+    ("figure.failure-first.arrow.ms1-cache", figure::recommendation_to_cache),
+    ("figure.failure-first.arrow.ms1-db", figure::recommendation_to_database),
+    ("figure.failure-first.arrow.mon-api", figure::gateway_is_scraped),
+    ("figure.failure-first.arrow.mon-ms1", figure::recommendation_is_scraped),
+    ("figure.stateless.application-load-balancer", figure::load_balancer),
+    ("figure.stateless.application-load-balancer.session-affinity", stateless::no_affinity),
+    ("figure.stateless.application-load-balancer.health-check", stateless::health_path),
+    ("figure.stateless.service-instance-1", stateless::instance_1),
+    ("figure.stateless.service-instance-2", stateless::instance_2),
+    ("figure.stateless.service-instance-3", stateless::instance_3),
+    ("figure.stateless.auto-scaling-group.min", stateless::at_least_three),
+    ("figure.stateless.database.p99", figure::database_p99),
+    ("figure.stateless.arrow.alb-svc1", stateless::instance_1_answers),
+    ("figure.stateless.arrow.alb-svc2", stateless::instance_2_answers),
+    ("figure.stateless.arrow.alb-svc3", stateless::instance_3_answers),
+    ("stateless-benefits.load-balancing.stateless", stateless::any_instance),
+    ("golden-signals.latency.metric", stateless::latency_is_shown),
+    ("golden-signals.traffic.metric", stateless::traffic_is_shown),
+    ("golden-signals.errors.metric", stateless::errors_are_shown),
+];
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(super) struct Calm {
+    status: Status,
+    /// Each process with what its health path answered.
+    health: Vec<(String, Option<StatusCode>)>,
+    /// Each process with whether its metrics can be read as Prometheus text.
+    scraped: Vec<(String, bool)>,
+    style: String,
+    items: Vec<Answer>,
+    /// Of one item: the bodies that each instance answered.
+    same_item: BTreeMap<String, BTreeSet<Bytes>>,
+}
+
+/// Watches the stack for about fifteen seconds.
+pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Calm> {
+    tokio::time::sleep(SETTLE).await;
+    let mut calm = Calm::default();
+    let traffic = Traffic::start(stack, EVERY, uncached_item);
+    tokio::time::sleep(WATCH).await;
+    calm.items = answers(traffic).await?;
+    let traffic = Traffic::start(stack, EVERY, |_| uncached_item(0));
+    tokio::time::sleep(WATCH).await;
+    for answer in answers(traffic).await? {
+        let instance = answer.header("x-served-by").unwrap_or_default().to_owned();
+        calm.same_item.entry(instance).or_default().insert(answer.body);
+    }
+    for process in stack.ready().processes.iter().filter(|process| !process.url.is_empty()) {
+        let name = process.instance.clone();
+        let base = process.url.trim_end_matches('/');
+        let health = stack.web.get(&format!("{base}/health")).await.ok();
+        calm.health.push((name.clone(), health.map(|answer| answer.status)));
+        let metrics = stack.web.get(&format!("{base}/metrics")).await.ok();
+        calm.scraped.push((name, metrics.as_ref().is_some_and(is_prometheus_text)));
+    }
+    let style = stack.web.get(&format!("{}/page.css", stack.ready().page.trim_end_matches('/'))).await?;
+    calm.style = String::from_utf8_lossy(&style.body).into_owned();
+    calm.status = stack.status().await?;
+    Ok(calm)
+}
+
+async fn answers(traffic: Traffic) -> anyhow::Result<Vec<Answer>> {
+    Ok(traffic.stop().await?.into_iter().filter_map(|sample| sample.answer).collect())
+}
+
+/// Text of the exposition format with at least one sample: a type line and a line that ends in a number.
+fn is_prometheus_text(answer: &Answer) -> bool {
+    let text = String::from_utf8_lossy(&answer.body);
+    let sample = |line: &str| line.rsplit(' ').next().is_some_and(|value| value.parse::<f64>().is_ok());
+    answer.status == StatusCode::OK
+        && text.lines().any(|line| line.starts_with("# TYPE "))
+        && text.lines().any(|line| !line.starts_with('#') && sample(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::{
+        report::Verdict,
+        stack::{InstanceStatus, Link, Plane, Service},
+    };
+
+    fn with_services(services: Vec<Service>) -> Calm {
+        let planes = vec![Plane { services, ..Plane::default() }];
+        Calm { status: Status { planes, ..Status::default() }, ..Calm::default() }
+    }
+
+    fn service(name: &str, instances: usize) -> Service {
+        let instance = |number| InstanceStatus {
+            instance: format!("{name}/{number}"),
+            pid: Some(1),
+            health: "pass".into(),
+            rps: Some(10.0),
+        };
+        Service {
+            name: name.into(),
+            rps: Some(30.0),
+            instances: (1..=instances).map(instance).collect(),
+            ..Service::default()
+        }
+    }
+
+    #[test]
+    fn an_empty_stack_meets_no_row() {
+        for (id, judgement) in CLAIMS {
+            assert_ne!(judgement(&Calm::default()).verdict, Verdict::Met, "{id}");
+        }
+    }
+
+    #[test]
+    fn two_instances_of_a_service_are_too_few() {
+        let calm = |count| with_services(vec![service("catalog", count), service("recommendation", 3)]);
+
+        assert_eq!(stateless::at_least_three(&calm(3)).verdict, Verdict::Met);
+        assert_eq!(stateless::at_least_three(&calm(2)).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn a_link_without_requests_is_no_arrow() {
+        let calm = |rate| {
+            let links = vec![Link { from: "gateway".into(), to: "catalog".into(), rps: Some(rate) }];
+            Calm { status: Status { links, ..Status::default() }, ..Calm::default() }
+        };
+
+        assert_eq!(figure::gateway_to_catalog(&calm(12.0)).verdict, Verdict::Met);
+        assert_eq!(figure::gateway_to_catalog(&calm(0.0)).verdict, Verdict::NotMet);
+        assert_eq!(figure::gateway_to_recommendation(&calm(12.0)).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn an_embedded_cache_leaves_the_box_of_redis_open() {
+        let calm = |cache: &str| {
+            let mut calm = with_services(vec![service("cache", 1)]);
+            calm.status.state.cache = cache.into();
+            calm
+        };
+
+        assert_eq!(figure::redis(&calm("redis")).verdict, Verdict::Met);
+        assert_eq!(figure::redis(&calm("embedded")), Finding::not_yet());
+    }
+
+    #[test]
+    fn two_answers_to_one_question_mean_that_instances_differ() {
+        let calm = |bodies: [&'static str; 3]| {
+            let of = |(number, body): (usize, &'static str)| {
+                (format!("catalog/{number}"), BTreeSet::from([Bytes::from_static(body.as_bytes())]))
+            };
+            Calm { same_item: bodies.into_iter().enumerate().map(of).collect(), ..Calm::default() }
+        };
+
+        assert_eq!(stateless::any_instance(&calm(["a", "a", "a"])).verdict, Verdict::Met);
+        assert_eq!(stateless::any_instance(&calm(["a", "a", "b"])).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn one_process_whose_health_does_not_answer_is_not_met() {
+        let calm = |last| Calm {
+            health: vec![("edge/1".into(), Some(StatusCode::OK)), ("edge/2".into(), last)],
+            ..Calm::default()
+        };
+
+        assert_eq!(stateless::health_path(&calm(Some(StatusCode::OK))).verdict, Verdict::Met);
+        assert_eq!(stateless::health_path(&calm(Some(StatusCode::SERVICE_UNAVAILABLE))).verdict, Verdict::NotMet);
+        assert_eq!(stateless::health_path(&calm(None)).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn text_without_a_sample_is_not_prometheus_text() {
+        let text = |body: &'static str| {
+            is_prometheus_text(&Answer {
+                body: Bytes::from_static(body.as_bytes()),
+                ..Answer::scripted(StatusCode::OK, &[], 1)
+            })
+        };
+
+        assert!(text("# TYPE a counter\na{b=\"c d\"} 12\n"));
+        assert!(!text("# TYPE a counter\n"));
+        assert!(!text("a 12\n"));
+    }
+}

@@ -1,0 +1,169 @@
+//! Five times the edge's declared capacity.
+
+use std::time::Duration;
+
+use super::{
+    Claims,
+    quantile::{milliseconds, quantile},
+    traffic::{Sample, Traffic},
+};
+use crate::verify::{
+    report::Finding,
+    stack::{Stack, Status},
+};
+
+/// As a multiple of the declared capacity.
+const MULTIPLE: f64 = 5.0;
+
+const SECONDS: u64 = 10;
+
+/// Our own requests, beside the overload.
+const EVERY: Duration = Duration::from_millis(10);
+
+/// A refusal within this is at once: below one request's service time at the edge.
+const IMMEDIATE: Duration = Duration::from_millis(16);
+
+pub(super) const CLAIMS: Claims<Overload> = &[
+    ("resilience-patterns.load-shedding", sheds),
+    ("resilience-patterns.load-shedding.timeout", immediate),
+    ("resilience-patterns.load-shedding.retry-strategy", drops),
+    ("resilience-patterns.load-shedding.fallback", unavailable),
+];
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(super) struct Overload {
+    /// Counted by the edge processes.
+    shed: f64,
+    samples: Vec<Sample>,
+}
+
+/// Overloads the edge for ten seconds.
+pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Overload> {
+    let before = shed_at_the_edge(&stack.status().await?);
+    stack.fault("overload", "edge", MULTIPLE, SECONDS).await?;
+    let traffic = Traffic::start(stack, EVERY, |_| "/catalog/popular".into());
+    tokio::time::sleep(Duration::from_secs(SECONDS)).await;
+    let samples = traffic.stop().await?;
+    let shed = shed_at_the_edge(&stack.status().await?) - before;
+    Ok(Overload { shed, samples })
+}
+
+fn shed_at_the_edge(status: &Status) -> f64 {
+    status.service("edge").and_then(|service| service.shed_total).unwrap_or_default()
+}
+
+fn refused(overload: &Overload) -> Vec<&Sample> {
+    overload.samples.iter().filter(|sample| sample.is_refused()).collect()
+}
+
+fn sheds(overload: &Overload) -> Finding {
+    Finding::judged(
+        overload.shed > 0.0,
+        format!("{:.0} requests shed", overload.shed),
+        "counted by the edge under 5 times its declared capacity for 10 s",
+    )
+}
+
+fn immediate(overload: &Overload) -> Finding {
+    let took = refused(overload).into_iter().filter_map(|sample| Some(sample.answer.as_ref()?.took));
+    let Some(median) = quantile(took, 0.5) else { return none_refused() };
+    Finding::judged(
+        median <= IMMEDIATE,
+        format!("half of the refusals within {}", milliseconds(median)),
+        format!("{} refusals seen by our own requests", refused(overload).len()),
+    )
+}
+
+/// A request that was dropped never reached a service, so no service signed its answer.
+fn drops(overload: &Overload) -> Finding {
+    let refused = refused(overload);
+    if refused.is_empty() {
+        return none_refused();
+    }
+    let beyond = refused.iter().filter(|sample| {
+        let by = sample.answer.as_ref().and_then(|answer| answer.header("x-served-by"));
+        by.is_some_and(|by| !by.starts_with("edge"))
+    });
+    let beyond = beyond.count();
+    Finding::judged(
+        beyond == 0,
+        format!("{} refused at the edge, {beyond} beyond it", refused.len().saturating_sub(beyond)),
+        "x-served-by of the refusals",
+    )
+}
+
+fn unavailable(overload: &Overload) -> Finding {
+    let refused = refused(overload);
+    if refused.is_empty() {
+        return none_refused();
+    }
+    let complete = refused.iter().filter_map(|sample| sample.answer.as_ref()).filter(|answer| {
+        answer.header("retry-after").is_some()
+            && answer.header("content-type").is_some_and(|kind| kind.starts_with("application/problem+json"))
+    });
+    let complete = complete.count();
+    let lost = overload.samples.iter().filter(|sample| !sample.is_served() && !sample.is_refused()).count();
+    Finding::judged(
+        complete == refused.len() && lost == 0,
+        format!("{complete} answers 503 with Retry-After and a problem document, {lost} requests lost otherwise"),
+        format!("{} of our own requests were refused", refused.len()),
+    )
+}
+
+fn none_refused() -> Finding {
+    Finding::unobserved("none of our own requests was refused")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::verify::report::Verdict;
+
+    const REFUSAL: [(&str, &str); 2] = [("retry-after", "1"), ("content-type", "application/problem+json")];
+
+    fn refusal(headers: &[(&'static str, &'static str)], milliseconds: u64) -> Sample {
+        Sample::scripted(StatusCode::SERVICE_UNAVAILABLE, headers, milliseconds)
+    }
+
+    fn overload(samples: impl Into<Vec<Sample>>) -> Overload {
+        Overload { samples: samples.into(), ..Overload::default() }
+    }
+
+    #[test]
+    fn refusals_that_take_as_long_as_a_request_are_not_immediate() {
+        assert_eq!(immediate(&overload([refusal(&REFUSAL, 1), refusal(&REFUSAL, 2)])).verdict, Verdict::Met);
+        assert_eq!(immediate(&overload([refusal(&REFUSAL, 40), refusal(&REFUSAL, 50)])).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn a_refusal_without_retry_after_or_problem_document_is_not_met() {
+        assert_eq!(unavailable(&overload([refusal(&REFUSAL, 1)])).verdict, Verdict::Met);
+        assert_eq!(unavailable(&overload([refusal(&REFUSAL, 1), refusal(&REFUSAL[1..], 1)])).verdict, Verdict::NotMet);
+        assert_eq!(unavailable(&overload([refusal(&REFUSAL, 1), refusal(&REFUSAL[..1], 1)])).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn another_error_beside_the_refusals_is_not_met() {
+        let broken = Sample::scripted(StatusCode::BAD_GATEWAY, &[], 1);
+
+        assert_eq!(unavailable(&overload([refusal(&REFUSAL, 1), broken])).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn a_refusal_by_a_service_behind_the_edge_is_not_a_dropped_request() {
+        assert_eq!(drops(&overload([refusal(&[("x-served-by", "edge/1")], 1)])).verdict, Verdict::Met);
+        assert_eq!(drops(&overload([refusal(&[("x-served-by", "catalog/1")], 1)])).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn an_edge_that_sheds_nothing_is_not_met() {
+        let calm = overload([Sample::scripted(StatusCode::OK, &[], 20)]);
+
+        for judgement in [sheds, immediate, drops, unavailable] {
+            assert_eq!(judgement(&calm).verdict, Verdict::NotMet);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The whole stack as its users and operators see it: real processes, real kills.
+
+use std::path::Path;
+use std::time::Duration;
+
+use four_plane::client::{Client, ClientError};
+use four_plane::data;
+use four_plane::trial::{Stack, instance, items, service};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+/// How long something may take that a person would wait for.
+const SOON: Duration = Duration::from_secs(30);
+
+async fn start(arguments: &[&str]) -> Stack {
+    Stack::start(Path::new(env!("CARGO_BIN_EXE_four-plane")), arguments).await.expect("the stack starts")
+}
+
+/// Whether a process runs; one that has ended and was not waited for does not.
+fn runs(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| !words.is_empty())
+}
+
+async fn all_gone(pids: &[u32]) -> bool {
+    let gone = async {
+        while pids.iter().any(|pid| runs(*pid)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, gone).await.is_ok()
+}
+
+fn pids(stack: &Stack) -> Vec<u32> {
+    stack.ready().processes.iter().map(|process| process.pid).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ready_file_names_every_process_and_each_answers() {
+    let stack = start(&["--load", "0"]).await;
+    let ready = stack.ready();
+
+    let count = |name: &str| ready.processes.iter().filter(|process| process.service == name).count();
+    let counts = ["edge", "gateway", "catalog", "recommendation", "state", "control", "load"].map(count);
+    assert_eq!(counts, [2, 2, 3, 3, 1, 1, 1]);
+    assert!(pids(&stack).iter().all(|pid| runs(*pid)));
+    let client = Client::new();
+    for process in ready.processes.iter().filter(|process| !process.url.is_empty()) {
+        for path in ["/health", "/health/live", "/health/ready", "/metrics"] {
+            let answer = client.get(&format!("{}{path}", process.url), SOON).await.unwrap();
+            assert_eq!(answer.status, StatusCode::OK, "{} {path}", process.instance);
+            if path.starts_with("/health") {
+                assert_eq!(answer.header("content-type"), "application/health+json", "{} {path}", process.instance);
+            }
+        }
+    }
+    assert_eq!((ready.state.database.as_str(), ready.state.cache.as_str()), ("embedded", "embedded"));
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_serves_the_catalog() {
+    let stack = start(&["--load", "0"]).await;
+    let city = &data::cities()[0];
+
+    let item = stack.get(&format!("/catalog/items/{}", city.id)).await.unwrap();
+    let found = stack.get("/catalog/search?q=shanghai&limit=3").await.unwrap();
+    let popular = stack.get("/catalog/popular").await.unwrap();
+    let recommended = stack.get("/recommendations/u1").await.unwrap();
+    let nothing = stack.get("/catalog/items/0").await.unwrap();
+
+    assert_eq!((item.status, item.json()["name"].as_str()), (StatusCode::OK, Some(city.name.as_str())));
+    assert!(item.header("x-served-by").starts_with("catalog/"), "{:?}", item.headers);
+    assert_eq!(found.status, StatusCode::OK);
+    assert!(String::from_utf8_lossy(&found.body).contains("Shanghai"));
+    assert_eq!((popular.status, recommended.status), (StatusCode::OK, StatusCode::OK));
+    assert_eq!((nothing.status, nothing.header("content-type")), (StatusCode::NOT_FOUND, "application/problem+json"));
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_instance_is_replaced_while_every_get_succeeds() {
+    let stack = start(&["--load", "0"]).await;
+    let before = stack.status().await.unwrap();
+    let victim = "catalog/2";
+    let paths: Vec<_> = data::cities().iter().take(50).map(|city| format!("/catalog/items/{}", city.id)).collect();
+
+    let requests = async {
+        let mut failed = Vec::new();
+        for path in paths.iter().cycle().take(600) {
+            match stack.get(path).await {
+                Ok(answer) if answer.status == StatusCode::OK => {}
+                other => failed.push(format!("{path}: {other:?}")),
+            }
+        }
+        failed
+    };
+    let replaced = async {
+        stack.inject(&json!({"kind": "kill", "target": victim})).await?;
+        let pid = &instance(&before, victim)["pid"];
+        let replaced = |status: &Value| {
+            let now = instance(status, victim);
+            now["health"] == "pass" && now["pid"] != *pid && now["restarts"] == 1
+        };
+        stack.until("the killed instance is replaced", SOON, replaced).await
+    };
+    let (failed, replaced) = tokio::join!(requests, replaced);
+
+    let (status, _) = replaced.unwrap();
+    assert!(failed.is_empty(), "{} failed, first {:?}", failed.len(), failed.first());
+    let said =
+        |text: &str| items(&status, "/events").any(|event| event["text"].as_str().is_some_and(|it| it.contains(text)));
+    assert!(said("catalog/2 was killed") && said("kill of catalog/2 was asked for"), "{}", status["events"]);
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_when_the_parent_is_killed() {
+    let mut stack = start(&["--load", "20"]).await;
+    let pids = pids(&stack);
+
+    stack.kill().await.unwrap();
+
+    assert!(all_gone(&pids).await, "{:?}", pids.iter().filter(|pid| runs(**pid)).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_stack_finishes_what_is_in_flight_and_exits_with_0() {
+    for signal in ["INT", "TERM"] {
+        let mut stack = start(&["--load", "20"]).await;
+        let pids = pids(&stack);
+        stack.inject(&json!({"kind": "latency", "target": "gateway", "value": 700})).await.unwrap();
+        let slow = stack.get("/catalog/popular");
+        let interrupted = async {
+            let in_flight =
+                |status: &Value| service(status, "gateway")["in_flight"].as_f64().is_some_and(|count| count > 0.0);
+            stack.until("a request is in flight", SOON, in_flight).await?;
+            stack.signal(signal).await
+        };
+
+        let (slow, interrupted) = tokio::join!(slow, interrupted);
+        interrupted.unwrap();
+        let status = stack.ended(SOON).await.unwrap();
+
+        assert_eq!(slow.unwrap().status, StatusCode::OK);
+        assert_eq!(status.code(), Some(0), "{}", stack.said());
+        assert!(all_gone(&pids).await);
+        assert!(matches!(stack.get("/catalog/popular").await, Err(ClientError::Connect(_))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_that_cannot_be_injected_is_refused_with_field_value_and_what_is_allowed() {
+    let stack = start(&["--load", "0"]).await;
+
+    let refused =
+        stack.control(Method::POST, "/control/faults", r#"{"kind": "burn", "target": "edge"}"#).await.unwrap();
+    let unknown = stack.control(Method::DELETE, "/control/faults/77", "").await.unwrap();
+
+    assert_eq!((refused.status, refused.header("content-type")), (StatusCode::BAD_REQUEST, "application/problem+json"));
+    let body = refused.json();
+    assert_eq!(body["detail"], "kind is \"burn\"; allowed is kill, latency, error, hang, overload");
+    assert_eq!((&body["field"], &body["value"], &body["status"]), (&json!("kind"), &json!("\"burn\""), &json!(400)));
+    assert_eq!((unknown.status, unknown.header("content-type")), (StatusCode::NOT_FOUND, "application/problem+json"));
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_is_listed_until_it_is_ended_or_over() {
+    let stack = start(&["--load", "0"]).await;
+    let latency = json!({"kind": "latency", "target": "database", "value": 5, "seconds": 60});
+
+    let ended = stack.inject(&latency).await.unwrap();
+    let listed = stack.status().await.unwrap();
+    stack.end_fault(ended).await.unwrap();
+    let over = stack.inject(&json!({"kind": "hang", "target": "cache", "seconds": 0.2})).await.unwrap();
+    let none = stack.until("no fault is active", SOON, |status| items(status, "/faults").count() == 0).await;
+
+    let fault = items(&listed, "/faults").next().unwrap();
+    assert_eq!((&fault["id"], &fault["target"], &fault["value"]), (&json!(ended), &json!("database"), &json!(5.0)));
+    assert!(over > ended);
+    let texts: Vec<String> = items(&none.unwrap().0, "/events").map(|event| event["text"].to_string()).collect();
+    assert!(texts[0].contains("hang of cache is over"), "{texts:?}");
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_built_in_load_is_counted_and_steered_by_the_overload_fault() {
+    let stack = start(&["--load", "40"]).await;
+
+    let serves = |status: &Value| status["load"]["ok"].as_u64().is_some_and(|ok| ok >= 40);
+    let (status, _) = stack.until("the load is answered", SOON, serves).await.unwrap();
+    let id = stack.inject(&json!({"kind": "overload", "target": "edge", "value": 0.2})).await.unwrap();
+    let raised = stack.until("the load is raised", SOON, |status| status["load"]["target_rps"] == 100.0).await;
+    stack.end_fault(id).await.unwrap();
+    let lowered = stack.until("the load is as before", SOON, |status| status["load"]["target_rps"] == 40.0).await;
+
+    assert_eq!(status["load"]["failed"], 0, "{}", status["load"]);
+    raised.unwrap();
+    lowered.unwrap();
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_shows_the_four_planes() {
+    let stack = start(&["--load", "40"]).await;
+
+    let busy = |status: &Value| {
+        ["edge", "gateway", "catalog"]
+            .iter()
+            .all(|name| service(status, name)["rps"].as_f64().is_some_and(|rps| rps > 5.0))
+    };
+    let (status, _) = stack.until("figures are there", SOON, busy).await.unwrap();
+
+    let planes: Vec<_> = items(&status, "/planes").map(|plane| plane["plane"].as_str().unwrap_or_default()).collect();
+    assert_eq!(planes, ["edge", "service", "state", "control"]);
+    assert!(service(&status, "edge")["p99_ms"].as_f64().is_some_and(|p99| p99 > 0.0), "{status}");
+    assert_eq!(instance(&status, "edge/1")["health"], "pass");
+    assert_eq!(status["edge"], stack.ready().edge.as_str());
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_another_stack_shares_is_in_use() {
+    let first = start(&["--load", "0"]).await;
+    let address = first.ready().edge.trim_start_matches("http://").to_owned();
+
+    let mut second = Command::new(env!("CARGO_BIN_EXE_four-plane"));
+    second.args(["run", "--state", "embedded", "--listen", &address]).kill_on_drop(true);
+    let second = tokio::time::timeout(SOON, second.output()).await.expect("the second stack ends").unwrap();
+
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert!(said.starts_with(&format!("four-plane: listen {address}: Address already in use")), "{said}");
+    first.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_streamed_and_the_stream_ends_when_the_stack_drains() {
+    let mut stack = start(&["--load", "0"]).await;
+    let authority = stack.ready().control.trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&authority).await.unwrap();
+    let request = format!("GET /control/events HTTP/1.1\r\nhost: {authority}\r\nlast-event-id: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut seen = String::new();
+
+    read_until(&mut stream, &mut seen, "every instance answers").await;
+    let fault = stack.inject(&json!({"kind": "latency", "target": "cache", "value": 1})).await.unwrap();
+    read_until(&mut stream, &mut seen, "latency of 1 ms on cache was asked for").await;
+    stack.end_fault(fault).await.unwrap();
+    stack.signal("TERM").await.unwrap();
+    let ended = stack.ended(SOON).await.unwrap();
+
+    assert!(seen.contains("content-type: text/event-stream"), "{seen}");
+    assert!(seen.contains("\nid: 1\n") || seen.contains("id: 1\r\n"), "{seen}");
+    assert_eq!(ended.code(), Some(0), "{}", stack.said());
+    assert!(!stack.said().contains("did not finish"), "{}", stack.said());
+}
+
+async fn read_until(stream: &mut TcpStream, seen: &mut String, text: &str) {
+    let reading = async {
+        let mut piece = [0; 1024];
+        while !seen.contains(text) {
+            let length = stream.read(&mut piece).await.expect("the stream goes on");
+            assert_ne!(length, 0, "the stream ended: {seen}");
+            seen.push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
+    };
+    tokio::time::timeout(SOON, reading).await.expect("the event comes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_load_command_reports_what_became_of_its_requests() {
+    let stack = start(&["--load", "0"]).await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_four-plane"));
+    command.args(["load", "--url", &stack.ready().edge, "--rps", "40", "--seconds", "3", "--json"]);
+
+    let output = command.output().await.unwrap();
+
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert!((80..160).contains(&count("sent")), "{report}");
+    assert_eq!(count("sent"), ["ok", "degraded", "shed", "failed"].into_iter().map(count).sum::<u64>(), "{report}");
+    assert_eq!(count("failed"), 0, "{report}");
+    assert_eq!(report["statuses"]["200"].as_u64(), Some(count("sent")), "{report}");
+    assert!(report["p50_ms"].as_f64() <= report["p99_ms"].as_f64(), "{report}");
+    stack.stop().await.unwrap();
+}
