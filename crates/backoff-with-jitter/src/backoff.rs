@@ -343,8 +343,10 @@ mod tests {
     #[test]
     fn a_wait_of_zero_is_allowed() {
         for jitter in [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::Smooth] {
-            let backoff = Backoff::constant(Duration::ZERO).with_jitter(jitter).unwrap();
+            let backoff = Backoff::linear(Duration::ZERO, ms(1)).unwrap().with_jitter(jitter).unwrap();
+            let mut far = Position { retry: 2_000, ..Position::START };
             assert_eq!(backoff.next(&mut Position::default(), u64::MAX), Duration::ZERO, "{jitter:?}");
+            assert_eq!(backoff.next(&mut far, u64::MAX), Duration::ZERO, "{jitter:?}");
         }
     }
 

@@ -56,7 +56,7 @@ impl<Req: Clone> Replay<Req> for CloneRequest {
 ///
 /// let replay = Rebuild::new(
 ///     |search: &Search| Some(search.city.clone()),
-///     |city: &std::sync::Arc<str>, previous| Search { city: city.clone(), attempt: previous + 1 },
+///     |city: &std::sync::Arc<str>, previous| Some(Search { city: city.clone(), attempt: previous + 1 }),
 /// );
 /// let (first, mut kept) = replay.keep(Search { city: "Lisbon".into(), attempt: 1 });
 /// let second = replay.again(kept.as_mut().unwrap(), 1).unwrap();
@@ -70,11 +70,11 @@ pub struct Rebuild<K, B> {
 
 impl<K, B> Rebuild<K, B> {
     /// `keep` picks what is needed, or `None` where a request must not be sent again; `build` makes the request of a
-    /// further attempt from it and the number of attempts before.
+    /// further attempt from it and the number of attempts before, if it still can.
     pub const fn new<Req, Kept>(keep: K, build: B) -> Self
     where
         K: Fn(&Req) -> Option<Kept>,
-        B: Fn(&Kept, u32) -> Req,
+        B: Fn(&Kept, u32) -> Option<Req>,
     {
         Self { keep, build }
     }
@@ -83,7 +83,7 @@ impl<K, B> Rebuild<K, B> {
 impl<K, B, Req, Kept> Replay<Req> for Rebuild<K, B>
 where
     K: Fn(&Req) -> Option<Kept>,
-    B: Fn(&Kept, u32) -> Req,
+    B: Fn(&Kept, u32) -> Option<Req>,
 {
     type Request = Req;
     type Kept = Kept;
@@ -95,7 +95,7 @@ where
     }
 
     fn again(&self, kept: &mut Kept, previous_attempts: u32) -> Option<Req> {
-        Some((self.build)(kept, previous_attempts))
+        (self.build)(kept, previous_attempts)
     }
 }
 

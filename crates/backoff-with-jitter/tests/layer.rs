@@ -160,7 +160,7 @@ async fn a_call_that_succeeds_at_once_clones_neither_service_nor_request() {
     #[derive(Debug)]
     struct NotClone;
     let (service, script) = Scripted::new([Step::Answer(1)]);
-    let layer = layer(each_second()).with_replay(Rebuild::new(|_: &NotClone| Some(()), |(): &(), _| NotClone));
+    let layer = layer(each_second()).with_replay(Rebuild::new(|_: &NotClone| Some(()), |(): &(), _| Some(NotClone)));
     let mut service = layer.layer(service);
     let at_first = script.clones.load(Relaxed);
 
@@ -185,7 +185,7 @@ async fn each_retry_drives_one_fresh_clone_ready() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_was_not_kept_is_sent_once() {
     let (service, script) = Scripted::new([FAIL, Step::Answer(1)]);
-    let layer = layer(each_second()).with_replay(Rebuild::new(|_: &u32| None::<()>, |(): &(), _| 0_u32));
+    let layer = layer(each_second()).with_replay(Rebuild::new(|_: &u32| None::<()>, |(): &(), _| Some(0_u32)));
 
     let answer = layer.layer(service).oneshot(5_u32).await;
 
@@ -203,7 +203,7 @@ async fn the_number_of_attempts_before_is_told_to_the_request() {
             std::future::ready(Err::<(), _>(Error::Inner(Fault("busy"))))
         }
     });
-    let layer = layer(each_second()).with_replay(Rebuild::new(|_: &u32| Some(()), |(): &(), previous| previous));
+    let layer = layer(each_second()).with_replay(Rebuild::new(|_: &u32| Some(()), |(): &(), previous| Some(previous)));
 
     let _ = layer.layer(service).oneshot(0_u32).await;
 

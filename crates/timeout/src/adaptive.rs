@@ -259,8 +259,10 @@ mod tests {
         assert!(about(timeout.limit(seconds(20)), 300 * MS));
 
         record(&timeout, 25, 500, 20 * MS);
-
         assert!(about(timeout.limit(seconds(30)), 60 * MS));
+        record(&timeout, 35, 500, 20 * MS);
+
+        assert!(about(timeout.limit(seconds(40)), 60 * MS));
     }
 
     #[test]

@@ -336,6 +336,21 @@ fn an_adaptive_timeout_follows_three_times_the_99th_percentile() {
     assert_eq!(reason(poll(&mut call)), Some(Reason::AttemptTimeout));
 }
 
+#[test]
+fn failures_teach_an_adaptive_timeout_nothing() {
+    let clock = VirtualClock::new();
+    let config = AdaptiveConfig::new(Duration::from_millis(1), 5 * SECOND).expect("allowed");
+    let layer = TimeoutLayer::with_env(TimeoutConfig::adaptive(config), Env::new().with_clock(clock.clone()));
+
+    for _ in 0..1_000 {
+        let mut call = Box::pin(layer.run(std::future::ready(Err::<u32, _>(Broken))));
+        assert!(poll(&mut call).is_ready());
+    }
+
+    clock.advance(10 * SECOND);
+    assert_eq!(layer.limit(), 5 * SECOND);
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_works_over_a_limit_and_under_a_buffer() {
     let env = Env::new().with_clock(seawall_core::TokioClock);

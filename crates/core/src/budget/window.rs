@@ -408,6 +408,38 @@ mod tests {
     }
 
     #[test]
+    fn withdrawals_by_a_clock_that_is_behind_count_with_the_others() {
+        let budget = exact(0.0, 1, 10);
+        let granted = |ms| (0..7).filter(|_| budget.withdraw(at_ms(ms))).count();
+
+        assert_eq!([granted(20_000), granted(5_000), granted(20_000)], [7, 3, 0]);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_brings_no_old_deposits_back() {
+        let budget = exact(1.0, 0, 10);
+        for _ in 0..9 {
+            budget.deposit(|| at_ms(8_000));
+        }
+        budget.deposit(|| at_ms(20_000));
+
+        assert!(budget.withdraw(at_ms(20_000)));
+        assert!(!budget.withdraw(at_ms(10_000)));
+    }
+
+    #[test]
+    fn a_deposit_that_comes_a_whole_ring_late_is_dropped() {
+        let budget = exact(1.0, 0, 10);
+        for _ in 0..10 {
+            budget.deposit(|| at_ms(20_000));
+        }
+
+        budget.deposit(|| at_ms(4_000));
+
+        assert_eq!(budget.balance(at_ms(20_000)), 10);
+    }
+
+    #[test]
     fn a_budget_that_cannot_be_is_refused() {
         let ten = Duration::from_secs(10);
 
