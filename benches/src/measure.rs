@@ -97,7 +97,7 @@ fn calibrate(operation: &mut dyn Operation, slice: Duration) -> u64 {
         let begin = Instant::now();
         operation.run(iterations);
         let took = begin.elapsed();
-        if took >= slice / 4 {
+        if took >= slice.div_f64(4.0) {
             let scale = slice.as_secs_f64() / took.as_secs_f64().max(1e-9);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive count of calls")]
             #[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2⁵³")]
@@ -108,34 +108,34 @@ fn calibrate(operation: &mut dyn Operation, slice: Duration) -> u64 {
 }
 
 /// Measures one row beside its peers and the bare call.
-pub fn row(row: &Row, bare: &Side, effort: Effort, runtime: &tokio::runtime::Handle) -> Measured {
+pub fn row(row: &Row, floor: &Side, effort: Effort, runtime: &tokio::runtime::Handle) -> Measured {
     let _context = runtime.enter();
     let allocs = allocations(&row.ours);
-    let mut floor = Running::new(bare, effort);
+    let mut beneath = Running::new(floor, effort);
     let mut ours = Running::new(&row.ours, effort);
     let mut peers: Vec<_> = row.peers.iter().map(|peer| Running::new(peer, effort)).collect();
     let (mut own, mut scaling) = (Vec::new(), Vec::new());
-    let mut ratios = vec![(Vec::new(), Vec::new()); peers.len()];
+    let (mut singles, mut doubles) = (vec![Vec::new(); peers.len()], vec![Vec::new(); peers.len()]);
     for _ in 0..effort.rounds {
-        let (base, base_both) = if row.over_bare_call { (floor.alone(), floor.together(runtime)) } else { (0.0, 0.0) };
+        let (base, base_both) =
+            if row.over_bare_call { (beneath.alone(), beneath.together(runtime)) } else { (0.0, 0.0) };
         let (alone, both) = (ours.alone(), ours.together(runtime));
         let (net, net_both) = (over(alone, base), over(both, base_both));
         own.push(net);
         scaling.push(alone / both.max(f64::MIN_POSITIVE));
-        for (peer, (single, double)) in peers.iter_mut().zip(&mut ratios) {
+        for ((peer, single), double) in peers.iter_mut().zip(&mut singles).zip(&mut doubles) {
             single.push(over(peer.alone(), base) / net);
             double.push(over(peer.together(runtime), base_both) / net_both);
         }
     }
-    let named = |pick: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>| {
-        row.peers.iter().zip(&ratios).map(|(peer, ratio)| (peer.name, median(pick(ratio)))).collect()
-    };
+    let named =
+        |ratios: &[Vec<f64>]| row.peers.iter().zip(ratios).map(|(peer, ratios)| (peer.name, median(ratios))).collect();
     Measured {
         ns_min: own.iter().copied().fold(f64::INFINITY, f64::min),
         ns_median: median(&own),
         two_threads_over_one: median(&scaling),
-        peers: named(|ratio| &ratio.0),
-        peers_two_threads: named(|ratio| &ratio.1),
+        peers: named(&singles),
+        peers_two_threads: named(&doubles),
         allocs,
     }
 }

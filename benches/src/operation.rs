@@ -34,7 +34,7 @@ where
                 std::thread::yield_now();
             }
             let mut future = pin!(self.0.call(black_box(iteration)));
-            while let Poll::Pending = future.as_mut().poll(&mut cx) {}
+            while future.as_mut().poll(&mut cx).is_pending() {}
         }
     }
 

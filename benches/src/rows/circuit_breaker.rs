@@ -42,7 +42,7 @@ impl Service<u64> for SometimesFails {
 
     fn call(&mut self, request: u64) -> Self::Future {
         self.calls = self.calls.wrapping_add(1);
-        std::future::ready(if self.calls % 20 == 0 { Err(Failed::default()) } else { Ok(request) })
+        std::future::ready(if self.calls.is_multiple_of(20) { Err(Failed::default()) } else { Ok(request) })
     }
 }
 

@@ -38,7 +38,6 @@ fn seatbelt_context() -> SeatbeltContext {
     ResilienceContext::new(tick::Clock::new_tokio())
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the peer's signature")]
 fn recovery(result: &Result<u64, Failed>) -> RecoveryInfo {
     if result.is_ok() { RecoveryInfo::never() } else { RecoveryInfo::retry() }
 }

@@ -80,7 +80,7 @@ struct Lending<P> {
 }
 
 impl<P: Lends> Lending<P> {
-    fn new(pool: impl FnOnce() -> P, crowd: bool) -> Box<dyn Operation> {
+    fn boxed(pool: impl FnOnce() -> P, crowd: bool) -> Box<dyn Operation> {
         let runtime = Arc::new(built(Builder::new_current_thread().enable_time().build()));
         let _context = runtime.enter();
         Box::new(Self { pool: pool(), runtime: Arc::clone(&runtime), crowd })
@@ -128,7 +128,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row { over_bare_call: false, ..layer_row(name, "own", ours, vec![peer]) }.allocating()
     };
     vec![
-        row("pool/get-return", || Lending::new(ours, false), || Lending::new(theirs, false)),
-        row("pool/64-over-10", || Lending::new(ours, true), || Lending::new(theirs, true)),
+        row("pool/get-return", || Lending::boxed(ours, false), || Lending::boxed(theirs, false)),
+        row("pool/64-over-10", || Lending::boxed(ours, true), || Lending::boxed(theirs, true)),
     ]
 }

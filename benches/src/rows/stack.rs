@@ -29,7 +29,7 @@ const PLACES: usize = 1_000;
 const LONG: Duration = Duration::from_secs(5);
 
 /// Timeout, retry with budget, breaker, bulkhead and shedder under one clock scope.
-fn client<S>(leaf: S, leak: bool) -> Box<dyn Operation>
+fn client<S>(innermost: S, leak: bool) -> Box<dyn Operation>
 where
     S: Service<u64, Response = u64, Error = Failed, Future: Send> + Clone + Send + Sync + 'static,
 {
@@ -46,10 +46,10 @@ where
             .with_retry(retry.leak())
             .with_breaker(breaker.leak())
             .with_bulkhead(gates);
-        return Box::new(Calls(layers.protect(leaf)));
+        return Box::new(Calls(layers.protect(innermost)));
     }
     let layers = Client::empty().with_total(timeout).with_retry(retry).with_breaker(breaker).with_bulkhead(gates);
-    Box::new(Calls(layers.protect(leaf)))
+    Box::new(Calls(layers.protect(innermost)))
 }
 
 fn ready() -> Box<dyn Operation> {
