@@ -1,3 +1,4 @@
+#![cfg_attr(doctest, doc = include_str!("../../../docs/health.md"))]
 //! Runs health checks in the background, acts on what they find, and answers probes at once.
 //!
 //! Checks are registered in a [`Registry`] and started; a [`Health`] handle then answers probes from what they have

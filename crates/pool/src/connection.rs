@@ -133,7 +133,7 @@ impl<M: Manager, E: Environment<Clock: Timer>> Drop for Connection<M, E> {
     #[inline]
     fn drop(&mut self) {
         let Some(mut lease) = self.lease.take() else { return };
-        let broken = self.inner.is_broken(&mut lease.connection) || std::thread::panicking();
+        let broken = std::thread::panicking() || self.inner.is_broken(&mut lease.connection);
         let closing = self.closing.or(broken.then_some(Closing::Broken));
         give_back(&self.inner, lease, closing);
     }

@@ -13,7 +13,7 @@ use crate::{
     inner::{Failure, Inner, apply},
     pool::CloseOnDrop,
     queue::Ticket,
-    slots::{Expired, Fate, Refusal},
+    slots::{Expired, Fate, Lease, Refusal},
     tasks,
 };
 
@@ -23,7 +23,8 @@ use crate::{
 /// opened is finished and kept.
 #[must_use = "futures do nothing unless polled"]
 pub struct Get<M: Manager, E: Environment<Clock: Timer> + 'static> {
-    inner: Shared<Inner<M, E>>,
+    /// Goes on into the connection.
+    inner: Option<Shared<Inner<M, E>>>,
     deadline: Timestamp,
     at: &'static Location<'static>,
     state: State,
@@ -43,7 +44,7 @@ enum State {
 
 impl<M: Manager, E: Environment<Clock: Timer>> Get<M, E> {
     pub(crate) const fn new(inner: Shared<Inner<M, E>>, deadline: Timestamp, at: &'static Location<'static>) -> Self {
-        Self { inner, deadline, at, state: State::New, keeps: None }
+        Self { inner: Some(inner), deadline, at, state: State::New, keeps: None }
     }
 
     pub(crate) fn keeping(mut self, handle: Arc<CloseOnDrop<M, E>>) -> Self {
@@ -51,60 +52,88 @@ impl<M: Manager, E: Environment<Clock: Timer>> Get<M, E> {
         self
     }
 
-    fn join(&mut self, now: Timestamp, cx: &Context<'_>) -> Result<(), PoolError<M::Error>> {
-        let inner = &self.inner;
+    #[inline]
+    fn begin(&mut self, cx: &Context<'_>) -> Poll<Got<M, E>> {
+        let Some(inner) = &self.inner else { return Poll::Pending };
+        let now = inner.now();
         let mut slots = inner.lock();
-        let deadline = self.deadline.min(now.saturating_add(slots.config().acquire_timeout));
-        let joined = slots.join(now, deadline, cx.waker().clone(), self.at);
-        let max_waiters = slots.config().max_waiters;
-        drop(slots);
-        match joined {
-            Ok((ticket, effects)) => {
-                self.state = State::Waiting(ticket);
+        if let Some(lease) = slots.take(now, self.at) {
+            let refill = slots.refill(now);
+            drop(slots);
+            if let Some(effects) = refill {
                 apply(inner, effects);
-                Ok(())
             }
-            Err(refusal) => {
-                self.state = State::Done;
-                let error = refused::<M>(refusal, max_waiters);
-                if let Some(rejection) = error.rejection() {
-                    inner.env.observer().on_reject(&rejection);
-                }
-                Err(error)
-            }
+            return self.served(lease);
         }
+        drop(slots);
+        self.join(now, cx)
+    }
+
+    fn join(&mut self, now: Timestamp, cx: &Context<'_>) -> Poll<Got<M, E>> {
+        let Some(inner) = &self.inner else { return Poll::Pending };
+        let mut slots = inner.lock();
+        let (ticket, effects) = match slots.join(now, self.deadline, cx.waker().clone(), self.at) {
+            Ok(joined) => joined,
+            Err(refusal) => {
+                drop(slots);
+                return self.failed(refused::<M>(refusal));
+            }
+        };
+        // What is idle may have been handed over at once.
+        let fate = slots.fetch(ticket, cx.waker());
+        let hires = fate.is_none() && slots.hires_keeper();
+        drop(slots);
+        self.state = if fate.is_some() { State::Done } else { State::Waiting(ticket) };
+        apply(inner, effects);
+        if hires {
+            tasks::keep(inner);
+        }
+        fate.map_or(Poll::Pending, |fate| self.ended(fate))
     }
 
     fn fetch(&mut self, ticket: Ticket, cx: &Context<'_>) -> Poll<Got<M, E>> {
-        let inner = &self.inner;
+        let Some(inner) = &self.inner else { return Poll::Pending };
         let mut slots = inner.lock();
         let fate = slots.fetch(ticket, cx.waker());
         let hires = fate.is_none() && slots.hires_keeper();
         drop(slots);
-        let Some(fate) = fate else {
-            if hires {
-                tasks::keep(inner);
-            }
-            return Poll::Pending;
-        };
+        if hires {
+            tasks::keep(inner);
+        }
+        let Some(fate) = fate else { return Poll::Pending };
         self.state = State::Done;
-        let error = match fate {
-            Fate::Served(lease, _) => return Poll::Ready(Ok(Connection::new(lease, inner.clone()))),
-            Fate::TimedOut(expired) => timed_out::<M>(*expired),
-            Fate::Failed(failure) => PoolError::Connect(failure),
-            Fate::Closed => PoolError::Closed,
-        };
-        if let Some(rejection) = error.rejection() {
+        self.ended(fate)
+    }
+
+    fn ended(&mut self, fate: Fate<M::Connection, Failure<M>>) -> Poll<Got<M, E>> {
+        match fate {
+            Fate::Served(lease, _) => self.served(lease),
+            Fate::TimedOut(expired) => self.failed(timed_out::<M>(*expired)),
+            Fate::Failed(failure) => self.failed(PoolError::Connect(failure)),
+            Fate::Closed => self.failed(PoolError::Closed),
+        }
+    }
+
+    #[inline]
+    fn served(&mut self, lease: Lease<M::Connection>) -> Poll<Got<M, E>> {
+        self.state = State::Done;
+        let Some(inner) = self.inner.take() else { return Poll::Pending };
+        Poll::Ready(Ok(Connection::new(lease, inner)))
+    }
+
+    fn failed(&mut self, error: PoolError<M::Error>) -> Poll<Got<M, E>> {
+        self.state = State::Done;
+        if let (Some(inner), Some(rejection)) = (self.inner.take(), error.rejection()) {
             inner.env.observer().on_reject(&rejection);
         }
         Poll::Ready(Err(error))
     }
 }
 
-fn refused<M: Manager>(refusal: Refusal<Failure<M>>, max_waiters: usize) -> PoolError<M::Error> {
+fn refused<M: Manager>(refusal: Refusal<Failure<M>>) -> PoolError<M::Error> {
     match refusal {
         Refusal::Closed => PoolError::Closed,
-        Refusal::Full { waiters } => PoolError::QueueFull { waiters, max_waiters },
+        Refusal::Full { waiters, max_waiters } => PoolError::QueueFull { waiters, max_waiters },
         Refusal::Down(failure) => PoolError::Connect(failure),
         Refusal::TooLate(expired) => timed_out::<M>(*expired),
     }
@@ -120,37 +149,21 @@ impl<M: Manager, E: Environment<Clock: Timer>> Future for Get<M, E> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.state, State::New) {
-            let now = self.inner.now();
-            let mut slots = self.inner.lock();
-            let lease = slots.take(now, self.at);
-            let refill = if lease.is_some() { slots.refill(now) } else { None };
-            drop(slots);
-            if let Some(lease) = lease {
-                self.state = State::Done;
-                if let Some(effects) = refill {
-                    apply(&self.inner, effects);
-                }
-                return Poll::Ready(Ok(Connection::new(lease, self.inner.clone())));
-            }
-            if let Err(error) = self.join(now, cx) {
-                return Poll::Ready(Err(error));
-            }
-        }
         match self.state {
+            State::New => self.begin(cx),
             State::Waiting(ticket) => self.fetch(ticket, cx),
             // Polled again after it was ready: pending for ever, as nothing will wake it.
-            State::New | State::Done => Poll::Pending,
+            State::Done => Poll::Pending,
         }
     }
 }
 
 impl<M: Manager, E: Environment<Clock: Timer>> Drop for Get<M, E> {
     fn drop(&mut self) {
-        if let State::Waiting(ticket) = self.state {
-            let now = self.inner.now();
-            let effects = self.inner.lock().leave(ticket, now);
-            apply(&self.inner, effects);
+        if let (State::Waiting(ticket), Some(inner)) = (self.state, &self.inner) {
+            let now = inner.now();
+            let effects = inner.lock().leave(ticket, now);
+            apply(inner, effects);
         }
     }
 }

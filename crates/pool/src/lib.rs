@@ -1,3 +1,4 @@
+#![cfg_attr(doctest, doc = include_str!("../../../docs/pool.md"))]
 //! Keeps connections for reuse, replaces stale ones, and says why none could be had.
 //!
 //! A [`Manager`] opens and checks connections of one kind; a [`Pool`] lends them out.

@@ -2,6 +2,8 @@
 //! reads a clock, or calls a manager; what is to be done outside the lock comes back as [`Effects`].
 
 mod clockwork;
+mod effects;
+mod lease;
 #[cfg(test)]
 mod oracle_tests;
 mod supply;
@@ -11,10 +13,15 @@ use std::{collections::VecDeque, panic::Location, task::Waker, time::Duration};
 use seawall_core::Timestamp;
 
 use self::clockwork::Keeper;
+use self::lease::{Checkouts, Life};
+pub(crate) use self::{
+    effects::{Effects, Expired, Fate, Refusal, Returned, Start},
+    lease::{Idle, Lease, Place},
+};
 use crate::{
     PoolConfig, PoolStatus,
     queue::{Queue, Ticket},
-    status::{Checkout, Closing, PoolTotals},
+    status::{Closing, PoolTotals},
 };
 
 /// The state of a pool of connections `C`, whose connects fail with `F`.
@@ -42,77 +49,6 @@ pub(crate) struct Slots<C, F> {
     emptied: Vec<Waker>,
 }
 
-/// How long a connection may live and how often it was handed out.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Life {
-    expires_at: Timestamp,
-    uses: u32,
-}
-
-/// A connection that nobody has.
-#[derive(Debug)]
-pub(crate) struct Idle<C> {
-    pub(crate) connection: C,
-    life: Life,
-    since: Timestamp,
-}
-
-/// A connection that a caller has.
-#[derive(Debug)]
-pub(crate) struct Lease<C> {
-    pub(crate) connection: C,
-    life: Life,
-    place: Place,
-}
-
-impl<C> Lease<C> {
-    /// Whether another caller had this connection before.
-    pub(crate) const fn is_reused(&self) -> bool {
-        self.life.uses > 1
-    }
-
-    pub(crate) fn into_parts(self) -> (C, Place) {
-        (self.connection, self.place)
-    }
-}
-
-/// Where a checkout is noted.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place(usize);
-
-/// Who has had a connection since when.
-#[derive(Debug, Default)]
-struct Checkouts {
-    notes: Vec<Option<(Timestamp, &'static Location<'static>)>>,
-    free: Vec<usize>,
-}
-
-impl Checkouts {
-    fn note(&mut self, now: Timestamp, at: &'static Location<'static>) -> Place {
-        let place = self.free.pop().unwrap_or(self.notes.len());
-        match self.notes.get_mut(place) {
-            Some(free) => *free = Some((now, at)),
-            None => self.notes.push(Some((now, at))),
-        }
-        Place(place)
-    }
-
-    fn strike(&mut self, place: Place) {
-        if self.notes.get_mut(place.0).and_then(Option::take).is_some() {
-            self.free.push(place.0);
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.notes.len().saturating_sub(self.free.len())
-    }
-
-    fn oldest(&self, now: Timestamp) -> Option<Checkout> {
-        let (since, at) = self.notes.iter().flatten().min_by_key(|(since, _)| *since)?;
-        Some(Checkout { held: now.since(*since), at })
-    }
-}
-
 /// A caller in the queue, or one whose turn has come and who has not fetched what it brought.
 #[derive(Debug)]
 struct Waiter<C, F> {
@@ -121,70 +57,6 @@ struct Waiter<C, F> {
     since: Timestamp,
     deadline: Timestamp,
     at: &'static Location<'static>,
-}
-
-/// How a wait ended.
-#[derive(Debug)]
-pub(crate) enum Fate<C, F> {
-    /// With a connection, after that time.
-    Served(Lease<C>, Duration),
-    /// Too late.
-    TimedOut(Box<Expired<F>>),
-    /// With the failure of a connect.
-    Failed(F),
-    /// With the pool.
-    Closed,
-}
-
-/// The pool as it was when somebody's time was up.
-#[derive(Clone, Debug)]
-pub(crate) struct Expired<F> {
-    pub(crate) waited: Duration,
-    pub(crate) status: PoolStatus,
-    pub(crate) last_failure: Option<F>,
-}
-
-/// Why somebody may not even wait.
-#[derive(Debug)]
-pub(crate) enum Refusal<F> {
-    Closed,
-    Full { waiters: usize },
-    Down(F),
-    TooLate(Box<Expired<F>>),
-}
-
-/// What is left to do once the lock is released.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Effects<C> {
-    pub(crate) wake: Vec<Waker>,
-    pub(crate) close: Vec<C>,
-    pub(crate) start: Vec<Start<C>>,
-}
-
-impl<C> Effects<C> {
-    const fn none() -> Self {
-        Self { wake: Vec::new(), close: Vec::new(), start: Vec::new() }
-    }
-}
-
-/// Work for a task of its own.
-#[derive(Debug)]
-pub(crate) enum Start<C> {
-    /// Open a connection.
-    Connect,
-    /// Ask for a sign of life.
-    Check(Idle<C>),
-}
-
-/// What became of a connection that came back.
-#[derive(Debug)]
-#[must_use]
-pub(crate) enum Returned<C> {
-    /// It was kept or handed on; somebody may be to wake.
-    Kept(Option<Waker>),
-    /// It is closed.
-    Closed(Effects<C>),
 }
 
 impl<C, F: Clone> Slots<C, F> {
@@ -213,10 +85,11 @@ impl<C, F: Clone> Slots<C, F> {
         &self.config
     }
 
-    /// A connection at once, when one is idle that needs no check, and nobody was here before.
+    /// A connection at once, when one is idle that needs no check. It overtakes nobody: while somebody waits, nothing
+    /// that needs no check stays idle.
     #[inline]
     pub(crate) fn take(&mut self, now: Timestamp, at: &'static Location<'static>) -> Option<Lease<C>> {
-        if self.queue.waiting() > 0 || !self.is_fresh(self.idle.back()?, now) {
+        if !self.is_fresh(self.idle.back()?, now) {
             return None;
         }
         let idle = self.idle.pop_back()?;
@@ -224,7 +97,7 @@ impl<C, F: Clone> Slots<C, F> {
         Some(self.check_out(idle.connection, idle.life, now, at))
     }
 
-    /// Queues a caller.
+    /// Queues a caller, until `deadline` or for as long as the settings say.
     pub(crate) fn join(
         &mut self,
         now: Timestamp,
@@ -239,11 +112,12 @@ impl<C, F: Clone> Slots<C, F> {
         let servable = self.config.max.saturating_sub(self.checkouts.count());
         if waiters >= self.config.max_waiters.saturating_add(servable) {
             self.totals.refused = self.totals.refused.saturating_add(1);
-            return Err(Refusal::Full { waiters });
+            return Err(Refusal::Full { waiters, max_waiters: self.config.max_waiters });
         }
         if let Some(failure) = self.last_failure.clone().filter(|_| self.is_down() && now < self.connect_at) {
             return Err(Refusal::Down(failure));
         }
+        let deadline = deadline.min(now.saturating_add(self.config.acquire_timeout));
         if is_due(deadline, now) {
             self.totals.timed_out = self.totals.timed_out.saturating_add(1);
             return Err(Refusal::TooLate(Box::new(self.expired(Duration::ZERO, now))));

@@ -49,7 +49,7 @@ async fn a_refusal_by_the_pool_is_a_rejection_and_a_failed_connect_the_services_
     let refused = service.oneshot(1).await.unwrap_err();
 
     assert_eq!(failed, Error::Inner(Lookup::NoServer("no connection is open and none can be opened".to_owned())));
-    assert_eq!(refused.rejection().map(|it| it.reason()), Some(Reason::Closed));
+    assert_eq!(refused.rejection().map(seawall_core::Rejection::reason), Some(Reason::Closed));
 }
 
 #[tokio::test]
