@@ -73,6 +73,14 @@ impl Seen {
         (self.taken() as u64).saturating_add(weight as u64) <= self.limit() as u64
     }
 
+    /// Whether `weight` more fit and nobody waits: the flag is the sign of the word, and makes the limit negative.
+    #[inline]
+    #[expect(clippy::cast_possible_wrap, reason = "that is how the flag becomes the sign")]
+    const fn takes(self, weight: u32) -> bool {
+        // Two numbers of 32 bits: the sum cannot wrap.
+        (self.taken() as i64).wrapping_add(weight as i64) <= self.0 as i64 >> LIMIT_SHIFT
+    }
+
     /// Why a call of `weight` that found no room is refused.
     #[cold]
     pub(crate) const fn refusal(self, weight: u32) -> Rejection {
@@ -98,7 +106,7 @@ impl Places {
         // Relaxed: the word counts, it guards no other memory.
         let mut seen = self.word.load(Relaxed);
         loop {
-            if !Seen(seen).fits(weight) || Seen(seen).is_waiting() {
+            if !Seen(seen).takes(weight) {
                 return Err(Seen(seen));
             }
             match self.word.compare_exchange_weak(seen, seen.wrapping_add(weight.into()), Relaxed, Relaxed) {

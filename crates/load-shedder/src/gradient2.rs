@@ -124,7 +124,7 @@ impl LimitAlgorithm for Gradient2 {
     }
 
     fn update(&mut self, window: &Window) {
-        let latency = window.mean.max(1.0);
+        let latency = window.latency();
         let long = self.average(latency);
         if long / latency > STALE {
             self.long *= STALE_DECAY;

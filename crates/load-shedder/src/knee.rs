@@ -165,7 +165,7 @@ impl LimitAlgorithm for Knee {
     }
 
     fn update(&mut self, window: &Window) {
-        let mean = window.mean.max(1.0);
+        let mean = window.latency();
         let variance = if window.relative_variance.is_finite() { window.relative_variance } else { MAX_VARIANCE };
         self.variance = (self.variance + 0.1 * (variance - self.variance)).clamp(0.0, MAX_VARIANCE);
         self.samples_since_probe += f64::from(window.samples);
@@ -206,7 +206,7 @@ impl LimitAlgorithm for Knee {
         self.samples_since_probe = 0.0;
         self.limit_probed = self.limit;
         let Some(probe) = probe.filter(|probe| !probe.is_mostly_dropped()) else { return };
-        let (mean, samples) = (probe.mean.max(1.0), f64::from(probe.samples.max(1)));
+        let (mean, samples) = (probe.latency(), f64::from(probe.samples.max(1)));
         let known = self.base.filter(|base| (mean / base).ln().abs() <= 3.0 * (self.variance / samples).sqrt() + 0.1);
         if let Some(base) = known {
             self.base = Some(base + samples / (samples + self.base_weight) * (mean - base));

@@ -5,6 +5,9 @@ use crate::LoadShedderError;
 /// The largest limit that a shedder can have: 16 bits of its word.
 pub(crate) const MAX_LIMIT: u32 = 65_535;
 
+/// 31 years, in nanoseconds.
+const LONGEST: f64 = 1e18;
+
 /// What a limit may be: lowest, first and highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitRange {
@@ -97,6 +100,11 @@ impl Window {
     pub const fn with_dropped(mut self, dropped: u32) -> Self {
         self.dropped = dropped;
         self
+    }
+
+    /// The mean latency as a number that can be reckoned with: what is none counts as a nanosecond.
+    pub(crate) fn latency(&self) -> f64 {
+        if self.mean > 1.0 { self.mean.min(LONGEST) } else { 1.0 }
     }
 
     /// Whether most calls were cut: then the mean says how long callers wait, not how long the server takes.

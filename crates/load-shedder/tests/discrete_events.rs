@@ -1,5 +1,6 @@
 //! The shedder before simulated servers, in virtual time: open-loop Poisson arrivals, seeded, the same every run.
 #![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
+#![expect(clippy::disallowed_types, reason = "a list of wake-ups, in one thread")]
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -9,10 +10,18 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, VecDeque},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Wake, Waker},
 };
 
-use seawall_core::{Admission, CallContext, Class, Entropy, Gate, Outcome, SeededEntropy, Timestamp, unit_interval};
-use seawall_load_shedder::{Fixed, LimitAlgorithm, LoadShedder, LoadShedderConfig, Passage};
+use seawall_core::{
+    Admission, CallContext, Class, Clock, Entropy, Gate, Outcome, SeededEntropy, Timestamp, VirtualClock, Wait,
+    unit_interval,
+};
+use seawall_load_shedder::{
+    Fixed, LoadShedder, LoadShedderConfig, Passage, QueueingLoadShedder, QueueingShedderConfig,
+};
 
 const SECOND: f64 = 1e9;
 /// Callers give up after this; what is answered later was for nothing.
@@ -133,36 +142,93 @@ struct Second {
     answered: u32,
 }
 
-/// Drives `shedder` with `load` (a multiple of the capacity, by time in seconds) and counts what is answered in time by
-/// the second in which it arrived.
-fn simulate<A: LimitAlgorithm>(
-    shedder: &LoadShedder<A>,
-    server: Server,
-    seed: u64,
-    seconds: usize,
+/// Notes which waiters are to be polled again.
+struct Woken {
+    id: u64,
+    list: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.list.lock().expect("no panic while it is held").push(self.id);
+    }
+}
+
+/// Calls that wait before the server.
+struct Waiting<W> {
+    calls: BTreeMap<u64, (Pin<Box<W>>, f64, f64)>,
+    woken: Arc<Mutex<Vec<u64>>>,
+    next: u64,
+}
+
+impl<W: Wait<Passage>> Waiting<W> {
+    fn new() -> Self {
+        Self { calls: BTreeMap::new(), woken: Arc::default(), next: 0 }
+    }
+
+    fn add(&mut self, wait: W, arrived: f64, work: f64) {
+        self.calls.insert(self.next, (Box::pin(wait), arrived, work));
+        self.woken.lock().expect("no panic while it is held").push(self.next);
+        self.next += 1;
+    }
+
+    /// Polls those who were woken; those whose turn it is go inside.
+    fn settle(&mut self, inside: &mut Inside) {
+        loop {
+            let Some(id) = self.woken.lock().expect("no panic while it is held").pop() else { return };
+            let Some((wait, arrived, work)) = self.calls.get_mut(&id) else { continue };
+            let waker = Waker::from(Arc::new(Woken { id, list: Arc::clone(&self.woken) }));
+            match wait.as_mut().poll_ticket(&mut Context::from_waker(&waker)) {
+                Poll::Pending => {}
+                Poll::Ready(turn) => {
+                    if let Ok(passage) = turn {
+                        inside.take(Job { passage, arrived: *arrived, work: *work });
+                    }
+                    self.calls.remove(&id);
+                }
+            }
+        }
+    }
+}
+
+fn nanos(stamp: Timestamp) -> f64 {
+    stamp.nanos_since(START) as f64
+}
+
+/// Simulated time zero: away from the clock's own, where a queue has only just been empty.
+const START: Timestamp = Timestamp::from_nanos(1_000_000_000);
+
+/// Drives `gate` with `load` (a multiple of the capacity, by time in seconds) and counts what is answered in time by the
+/// second in which it arrived. Waits sleep on `clock`.
+fn simulate<G: Gate<Ticket = Passage>>(
+    gate: &G,
+    clock: &VirtualClock,
+    (server, seed, seconds): (Server, u64, usize),
     load: impl Fn(f64) -> f64,
 ) -> Vec<Second> {
     let entropy = SeededEntropy::new(seed);
     let exponential = |mean: f64| -mean * (1.0 - unit_interval(entropy.next_u64())).ln();
     let mut inside = Inside::new(server);
+    let mut waiting = Waiting::new();
     let mut counts = vec![Second::default(); seconds];
     let end = seconds as f64 * SECOND;
     let mut next_arrival = 0.0;
     loop {
-        let at = inside.next_end().min(next_arrival);
+        let timer = clock.next_deadline().map_or(f64::INFINITY, nanos);
+        let at = inside.next_end().min(next_arrival).min(timer);
         if at >= end {
             return counts;
         }
-        let stamp = Timestamp::from_nanos(at as u64 + 1_000_000_000);
-        if inside.next_end() <= next_arrival {
-            inside.pass_to(at);
+        let ends = inside.next_end() <= next_arrival.min(timer);
+        inside.pass_to(at);
+        clock.advance_to(Timestamp::from_nanos(START.as_nanos() + at as u64));
+        if ends {
             let job = inside.end_one();
-            shedder.finish(job.passage, Outcome::Finished(Class::Success), || stamp);
+            gate.finish(job.passage, Outcome::Finished(Class::Success), || clock.now());
             if at - job.arrived <= PATIENCE {
                 counts[(job.arrived / SECOND) as usize].answered += 1;
             }
-        } else {
-            inside.pass_to(at);
+        } else if next_arrival <= timer {
             counts[(at / SECOND) as usize].arrived += 1;
             let work = match server.law {
                 Law::Exponential => exponential(server.work),
@@ -170,11 +236,25 @@ fn simulate<A: LimitAlgorithm>(
                 Law::Bimodal if entropy.next_u64() % 10 == 0 => server.work * 19.0 / 2.8,
                 Law::Bimodal => server.work / 2.8,
             };
-            if let Admission::Admitted(passage) = shedder.admit(CallContext::default, || stamp) {
-                inside.take(Job { passage, arrived: at, work });
+            match gate.admit(CallContext::default, || clock.now()) {
+                Admission::Admitted(passage) => inside.take(Job { passage, arrived: at, work }),
+                Admission::Queued(wait) => waiting.add(wait, at, work),
+                Admission::Refused(_) => {}
             }
             next_arrival = at + exponential(1.0 / (server.capacity() * load(at / SECOND)));
         }
+        waiting.settle(&mut inside);
+    }
+}
+
+/// The same with a [`Knee`](seawall_load_shedder::Knee) limit, and with a queue before it.
+fn with_knee(queueing: bool, run: (Server, u64, usize), load: impl Fn(f64) -> f64) -> Vec<Second> {
+    let clock = VirtualClock::starting_at(START);
+    if queueing {
+        let gate = QueueingLoadShedder::new(QueueingShedderConfig::default(), clock.clone());
+        simulate(&gate, &clock, run, load)
+    } else {
+        simulate(&LoadShedder::new(LoadShedderConfig::default()), &clock, run, load)
     }
 }
 
@@ -199,24 +279,27 @@ const SERVERS: [Server; 7] = [
 
 #[test]
 fn under_overload_nine_tenths_of_the_best_fixed_limit_are_answered() {
-    const WARM_UP: usize = 6;
-    const SECONDS: usize = 12;
+    const WARM_UP: usize = 5;
+    const SECONDS: usize = 10;
     for server in SERVERS {
         for load in [1.2, 2.0, 5.0] {
-            let (mut ours, mut best) = (0.0, 0.0_f64);
+            let (mut plain, mut queueing, mut best) = (0.0, 0.0, 0.0_f64);
             for seed in 0..2 {
-                let knee = LoadShedder::new(LoadShedderConfig::default());
-                ours += answered(&simulate(&knee, server, seed, SECONDS, |_| load)[WARM_UP..]);
-                best += [1, 2, 4, 8, 16, 24, 32, 64, 128, 256, 400]
+                let run = (server, seed, SECONDS);
+                plain += answered(&with_knee(false, run, |_| load)[WARM_UP..]);
+                queueing += answered(&with_knee(true, run, |_| load)[WARM_UP..]);
+                best += [2, 4, 8, 16, 24, 48, 96]
                     .into_iter()
                     .map(|limit| {
                         let fixed = LoadShedder::with_algorithm(Fixed::new(limit).expect("allowed"));
-                        answered(&simulate(&fixed, server, seed, SECONDS, |_| load)[WARM_UP..])
+                        let counts = simulate(&fixed, &VirtualClock::starting_at(START), run, |_| load);
+                        answered(&counts[WARM_UP..])
                     })
                     .fold(0.0, f64::max);
             }
-            println!("{server:?} at {load}: {:.3}", ours / best);
-            assert!(ours / best >= 0.9, "{server:?} at {load}: {:.3}", ours / best);
+            let parts = [plain / best, queueing / best];
+            println!("{server:?} at {load}: {parts:.3?}");
+            assert!(parts.iter().all(|part| *part >= 0.9), "{server:?} at {load}: {parts:.3?}");
         }
     }
 }
@@ -226,27 +309,24 @@ fn a_second_after_an_overload_calls_are_answered_as_before() {
     for server in SERVERS {
         for base in [0.7, 0.9] {
             let load = |second: f64| if (5.0..15.0).contains(&second) { 3.0 } else { base };
-            let knee = LoadShedder::new(LoadShedderConfig::default());
+            for queueing in [false, true] {
+                let run = (server, 301, 21);
 
-            let undisturbed = LoadShedder::new(LoadShedderConfig::default());
+                let after = part(&with_knee(queueing, run, load)[16..]);
+                let usual = part(&with_knee(queueing, run, |_| base)[16..]);
 
-            let after = &simulate(&knee, server, 301, 21, load)[16..];
-            let usual = &simulate(&undisturbed, server, 301, 21, |_| base)[16..];
-
-            let parts = (part(after), part(usual));
-            println!("{server:?} at {base}: {parts:.3?}");
-            assert!(parts.0 >= 0.94 * parts.1, "{server:?} at {base}: {parts:.3?}");
+                println!("{server:?} at {base}, queueing {queueing}: {after:.3} of {usual:.3}");
+                assert!(after >= 0.94 * usual, "{server:?} at {base}, queueing {queueing}: {after:.3} of {usual:.3}");
+            }
         }
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let run = || {
-        let knee = LoadShedder::new(LoadShedderConfig::default());
-        let counts = simulate(&knee, SERVERS[0], 7, 3, |_| 2.0);
-        (answered(&counts), knee.inspect(Clone::clone))
-    };
+    for queueing in [false, true] {
+        let run = || answered(&with_knee(queueing, (SERVERS[0], 7, 3), |_| 2.0)).to_bits();
 
-    assert_eq!(run(), run());
+        assert_eq!(run(), run());
+    }
 }
