@@ -453,7 +453,7 @@ mod tests {
     }
 }
 
-#[cfg(seawall_loom)]
+#[cfg(all(test, seawall_loom))]
 mod loom_tests {
     use loom::{sync::Arc, thread};
 
