@@ -129,6 +129,22 @@ fn the_closing_tells_the_whole_outage() {
 }
 
 #[test]
+fn an_outage_begins_anew_after_the_one_before_has_ended() {
+    let breaker = breaker();
+    for start in [100, 200] {
+        while call(&breaker, Class::Failure, seconds(start)) {}
+        for _ in 0..3 {
+            call(&breaker, Class::Success, seconds(start + 61));
+        }
+    }
+
+    let outage = breaker.snapshot(seconds(300)).last_change.and_then(|change| change.outage).unwrap();
+
+    assert_eq!((outage.began, outage.probes, outage.rejections, outage.reopenings), (seconds(200), 3, 1, 0));
+    assert_eq!(breaker.snapshot(seconds(300)).outage, None);
+}
+
+#[test]
 fn a_hook_that_panics_harms_neither_the_call_nor_the_next_hook() {
     let breaker = breaker();
     breaker.on_change(|_| panic!("a hook's own mistake"));

@@ -3,8 +3,8 @@
 use std::{convert::Infallible, time::Duration};
 
 use seawall_circuit_breaker::{
-    BreakerConfig, BreakerConfigBuilder, CircuitBreakerLayer, Class, Env, Error, KeyedCircuitBreakerLayer, Rejection,
-    State, Window,
+    BreakerConfig, BreakerConfigBuilder, CircuitBreakerLayer, Class, Clock, Env, Error, KeyedCircuitBreakerLayer,
+    Rejection, State, Window,
 };
 use seawall_core::VirtualClock;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -188,4 +188,31 @@ async fn a_classifier_tells_which_answers_fail() {
     }
 
     assert!(layer.run(async { Ok(200) }).await.is_err());
+}
+
+#[tokio::test]
+async fn an_answer_to_a_call_from_before_the_outage_changes_nothing() {
+    let (layer, clock) = layer(config(|config| config.probes(1)));
+    let mut early = Box::pin(layer.run(async {
+        tokio::task::yield_now().await;
+        Ok::<_, &str>("late")
+    }));
+    assert!(poll_once(&mut early).is_none());
+    for _ in 0..4 {
+        let _ = layer.run(dependency(false)).await;
+    }
+    clock.advance(Duration::from_secs(6));
+    let mut probe = Box::pin(layer.run(std::future::pending::<Result<(), &str>>()));
+    assert!(poll_once(&mut probe).is_none());
+
+    assert_eq!(early.await, Ok("late"));
+
+    assert_eq!(layer.gate().state(), State::HalfOpen);
+    assert_eq!(layer.gate().snapshot(clock.now()).late, 1);
+}
+
+/// What one poll of `future` gives.
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    let polled = std::pin::Pin::new(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    if let std::task::Poll::Ready(output) = polled { Some(output) } else { None }
 }
