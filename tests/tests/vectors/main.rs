@@ -43,7 +43,7 @@ fn checks() -> BTreeMap<&'static str, Check> {
         ("backoff_jitter_given_u.json", backoff::jitter_given_u),
         ("backoff_jitter_moments.json", backoff::jitter_moments),
         ("circuit_breaker.json", circuit_breaker::trace),
-        ("circuit_breaker_stale.json", circuit_breaker::trace),
+        ("circuit_breaker_stale.json", circuit_breaker::stale_trace),
         ("client_throttle.json", limit::client_throttle),
         ("codel.json", queue::codel),
         ("codel_control_law.json", queue::control_law),
