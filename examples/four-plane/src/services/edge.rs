@@ -1,6 +1,6 @@
 //! The edge role: the public port, in front of the gateways.
 //!
-//! Requests pass the load shedder, occupy a worker for its service time, and go on to a gateway. The shedder looks at this
+//! Requests pass the load shedder, where they may wait for a moment, occupy a worker for its service time, and go on to a gateway. The shedder looks at this
 //! process alone: that a service or the database is slow is the gateway's matter, whose breakers and bulkheads are nearer.
 
 use std::convert::Infallible;
@@ -13,7 +13,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use seawall::http::HttpAttributes;
-use seawall::load_shedder::{LimitRange, LoadShedderConfig, LoadShedderLayer};
+use seawall::load_shedder::{LimitRange, LoadShedderConfig, QueueingLoadShedderLayer, QueueingShedderConfig};
 use seawall_core::{Attributes as _, ByResult, Env, Error, MetricsObserver, MonotonicClock, NoAttributes, Pattern};
 
 use super::client::Client;
@@ -30,9 +30,12 @@ use crate::link::{Instance, Role};
 const TO_GATEWAY: Protection =
     Protection { total: Duration::from_secs(6), attempt: None, retry: RetryOn::None, places: 1024 };
 
-/// The lowest, first and highest limit of requests at the workers. At the lowest, a full process answers within three times
-/// the service time, and one that is half used sheds none of the bursts in which requests come by chance.
-const LIMIT: (u32, u32, u32) = (3 * WORKERS, 4 * WORKERS, 1_000);
+/// The lowest, first and highest limit of requests at the workers.
+const LIMIT: (u32, u32, u32) = (WORKERS, 2 * WORKERS, 1_000);
+/// How long requests wait for the workers while the queue has not been empty for long, and otherwise: about one service
+/// time under overload, three to get over a burst. With those at the workers an answer then takes at most four times as
+/// long as from an idle process.
+const DELAY: (Duration, Duration) = (Duration::from_millis(15), Duration::from_millis(45));
 
 /// What the edge serves with.
 #[derive(Debug, Clone)]
@@ -42,7 +45,7 @@ pub struct Edge {
     gateways: Upstream,
 }
 
-type Shedder = LoadShedderLayer<Env<MonotonicClock, ByResult, NoAttributes, MetricsObserver>>;
+type Shedder = QueueingLoadShedderLayer<Env<MonotonicClock, ByResult, NoAttributes, MetricsObserver>>;
 
 impl Edge {
     /// From these parts.
@@ -53,7 +56,8 @@ impl Edge {
         super::metrics::install();
         let env = Env::new().with_observer(MetricsObserver::new(Pattern::LoadShedder, "edge"));
         let range = LimitRange::new(LIMIT.0, LIMIT.1, LIMIT.2)?;
-        let shedder = LoadShedderLayer::with_env(LoadShedderConfig::default().with_range(range), env);
+        let config = LoadShedderConfig::default().with_range(range);
+        let shedder = Shedder::with_env(QueueingShedderConfig::new(config).with_delay(DELAY.0, DELAY.1)?, env);
         Ok(Self { shedder, workers: Arc::new(workers), gateways })
     }
 }
