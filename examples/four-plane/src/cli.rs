@@ -21,7 +21,7 @@ four-plane: a production stack on one machine, whose instances are real processe
     --state auto|embedded real servers where given or installed, or embedded parts only
     --database-url URL    a PostgreSQL to use (or FOUR_PLANE_DATABASE_URL)
     --redis-url URL       a Redis to use (or FOUR_PLANE_REDIS_URL)
-    --data DIR            what is kept between runs, default ./data
+    --data DIR            what is kept between runs, default ./four-plane-data
     --ready-file FILE     written when everything answers: URLs, parts and processes as JSON
     --config FILE         the same as JSON, names with _ instead of -; flags win
   four-plane load       drive a running stack: open loop, Zipf popularity
@@ -36,7 +36,8 @@ four-plane: a production stack on one machine, whose instances are real processe
   four-plane score      the document's scorecard, filled in from evidence
     --json
   four-plane verify     every figure of the document beside what is measured
-    --json
+    --json                one JSON object a line
+    --output FILE         the JSON lines go to FILE, the table to standard output
 ";
 
 /// One command with its flags.
@@ -67,6 +68,8 @@ pub enum Command {
     Verify {
         /// One JSON object a line.
         json: bool,
+        /// Where the JSON lines go; the table is printed then.
+        output: Option<PathBuf>,
     },
     /// The list of commands.
     Help,
@@ -113,9 +116,7 @@ pub fn command(
         "score" => {
             json_only("score", &mut flags).map(|json| json.map_or(Command::Help, |json| Command::Score { json }))
         }
-        "verify" => {
-            json_only("verify", &mut flags).map(|json| json.map_or(Command::Help, |json| Command::Verify { json }))
-        }
+        "verify" => verify(&mut flags),
         "help" => Ok(Command::Help),
         "version" => Ok(Command::Version),
         _ => Err(ConfigError::Command { command: name }),
@@ -239,6 +240,20 @@ fn chaos(flags: &mut lexopt::Parser) -> Result<Command, ConfigError> {
         return Err(ConfigError::Missing { command: NAME, flag: "--all", allowed });
     }
     Ok(Command::Chaos { fault, json })
+}
+
+fn verify(flags: &mut lexopt::Parser) -> Result<Command, ConfigError> {
+    const NAME: &str = "verify";
+    let (mut json, mut output) = (false, None);
+    while let Some(flag) = next(NAME, flags)? {
+        match flag.as_str() {
+            "json" => json = true,
+            "output" => output = Some(PathBuf::from(text(NAME, flags)?)),
+            "help" => return Ok(Command::Help),
+            _ => return Err(unknown(NAME, &flag)),
+        }
+    }
+    Ok(Command::Verify { json, output })
 }
 
 /// `None` when help was asked for.

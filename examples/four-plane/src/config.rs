@@ -189,7 +189,7 @@ impl Default for RunOptions {
                 recommendation: inner,
                 state: inner,
             },
-            instance: InstanceOptions { data: PathBuf::from("data"), ..InstanceOptions::default() },
+            instance: InstanceOptions { data: PathBuf::from("four-plane-data"), ..InstanceOptions::default() },
         }
     }
 }

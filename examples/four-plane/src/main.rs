@@ -37,7 +37,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::LoadDriver(options) => load::drive(&options).await,
         Command::Chaos { fault, json } => chaos::run(fault.as_deref(), json).await,
         Command::Score { json } => score::run(json).await,
-        Command::Verify { json } => verify::run(json).await,
+        Command::Verify { json, output } => verify::run(json, output.as_deref()).await,
         Command::Version => {
             say::out(format_args!("four-plane {}", env!("CARGO_PKG_VERSION")));
             Ok(())

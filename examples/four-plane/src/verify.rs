@@ -6,19 +6,24 @@ pub mod rows;
 mod stack;
 mod web;
 
-use std::io;
+use std::io::{self, Write};
+use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use report::{Record, Report, Verdict};
+use crate::config::ConfigError;
+use report::{Record, Report};
 
 /// Measures what can be measured, on a stack of its own, and prints every row: `json` as one JSON object a line,
-/// otherwise as a table.
+/// otherwise as a table. With `output` the JSON goes there and the table is printed.
 ///
 /// # Errors
-/// After printing, when a measured row is not met; also when the stack does not start, or the output cannot be written.
-pub async fn run(json: bool) -> anyhow::Result<()> {
+/// After printing, when a row of the baseline `verify/met.txt` is not met; also when the stack does not start, or the
+/// output cannot be written.
+pub async fn run(json: bool, output: Option<&Path>) -> anyhow::Result<()> {
     let rows = rows::all()?;
+    // Made before minutes of measuring, so that a path that cannot be written to is said at once.
+    let file = output.map(|path| create(path).map(io::BufWriter::new)).transpose()?;
     let mut findings = tokio::select! {
         findings = measure::all() => findings?,
         // Dropping the measurement kills the stack, which would otherwise outlive it.
@@ -30,9 +35,23 @@ pub async fn run(json: bool) -> anyhow::Result<()> {
     });
     let report = Report::new(records.collect());
     let mut out = io::stdout().lock();
-    if json { report.write_json(&mut out) } else { report.write_table(&mut out) }?;
-    anyhow::ensure!(report.holds(), "{} measured rows are not met", report.count(Verdict::NotMet));
+    match file {
+        Some(mut file) => {
+            report.write_json(&mut file)?;
+            file.flush()?;
+            report.write_table(&mut out)?;
+        }
+        None if json => report.write_json(&mut out)?,
+        None => report.write_table(&mut out)?,
+    }
+    let regressed = report.regressed(rows::baseline());
+    anyhow::ensure!(regressed.is_empty(), "not met, and in verify/met.txt: {}", regressed.join(", "));
     Ok(())
+}
+
+fn create(path: &Path) -> Result<std::fs::File, ConfigError> {
+    let field = "--output";
+    std::fs::File::create(path).map_err(|cause| ConfigError::Path { field, path: path.to_owned(), cause })
 }
 
 async fn interrupted() {

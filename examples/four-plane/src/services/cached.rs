@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use seawall::health::{CheckConfig, HealthError, RecoveryAction, Registry};
 
 use super::guard::Guard;
-use super::metrics::CacheMetrics;
+use super::metrics::{CacheMetrics, CallMetrics};
+use crate::link::Instance;
 use crate::state::Cache;
 
 /// How an answer came to be: `hit`, `miss`, `stale` or `bypass`.
@@ -52,9 +53,10 @@ pub struct CacheAside {
 }
 
 impl CacheAside {
-    /// Over this cache.
-    pub fn new(cache: Arc<dyn Cache>, metrics: CacheMetrics) -> Self {
-        Self { cache, guard: Guard::new("cache", TIMEOUT), metrics }
+    /// Over this cache, called by this instance.
+    pub fn new(cache: Arc<dyn Cache>, caller: &Instance) -> Self {
+        let guard = Guard::new("cache", TIMEOUT, CallMetrics::new(caller, "cache"));
+        Self { cache, guard, metrics: CacheMetrics::of(caller.role, &caller.name()) }
     }
 
     /// Adds the check of the cache, and follows what it finds: while it fails, the cache is bypassed.

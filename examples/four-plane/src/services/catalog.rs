@@ -15,13 +15,12 @@ use serde::{Deserialize, Serialize};
 use super::cached::{CacheAside, Origin};
 use super::database::Database;
 use super::guard::Refusal;
-use super::metrics::CacheMetrics;
 use super::problem::Problem;
 use super::serving::{self, DEGRADED, Serving};
 use super::user;
 use super::views::ViewLog;
 use crate::data::{self, City};
-use crate::link::{Instance, Role};
+use crate::link::Instance;
 use crate::state::connect::{self, Dial};
 use crate::state::search::folded;
 use crate::state::views::ViewsImage;
@@ -85,9 +84,9 @@ struct ListQuery {
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     let mut checks = serving::checks(&instance);
     let dial = Dial::new(instance.topology.clone());
-    let database = Arc::new(Database::new(connect::database(&dial)));
+    let database = Arc::new(Database::new(connect::database(&dial), &instance));
     database.check(&mut checks)?;
-    let cache = CacheAside::new(connect::cache(&dial), CacheMetrics::of(Role::Catalog, &instance.name()));
+    let cache = CacheAside::new(connect::cache(&dial), &instance);
     cache.check(&mut checks)?;
     let serving = Serving::new(&instance, checks);
     let (views, writing) = ViewLog::new(Arc::clone(&database));

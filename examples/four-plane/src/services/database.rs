@@ -6,7 +6,9 @@ use std::time::Duration;
 use seawall::health::{CheckConfig, HealthError, RecoveryAction, Registry};
 
 use super::guard::{Guard, Refusal};
+use super::metrics::CallMetrics;
 use crate::data::City;
+use crate::link::Instance;
 use crate::state::{Catalog, Counted, View};
 
 /// Three times the 99th percentile, within these: less would cut answers that a busy machine delays, more would leave a
@@ -21,9 +23,9 @@ pub struct Database {
 }
 
 impl Database {
-    /// Over this catalog.
-    pub fn new(catalog: Arc<dyn Catalog>) -> Self {
-        Self { catalog, guard: Guard::new("database", TIMEOUT) }
+    /// Over this catalog, called by this instance.
+    pub fn new(catalog: Arc<dyn Catalog>, caller: &Instance) -> Self {
+        Self { catalog, guard: Guard::new("database", TIMEOUT, CallMetrics::new(caller, "database")) }
     }
 
     /// Adds the check of the database, and follows what it finds: while it fails, no call is made.

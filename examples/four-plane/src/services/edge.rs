@@ -19,7 +19,6 @@ use seawall_core::{Attributes as _, ByResult, Env, Error, MetricsObserver, Monot
 use super::client::Client;
 use super::figures;
 use super::gateway::collected;
-use super::instances::Instances;
 use super::problem;
 use super::serving::{self, Serving, Shed};
 use super::upstream::{Protection, RetryOn, Upstream};
@@ -68,8 +67,7 @@ impl Edge {
 /// When a listener cannot be bound.
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     let serving = Serving::new(&instance, serving::checks(&instance));
-    let gateways = Instances::new(instance.topology.clone(), Role::Gateway);
-    let gateways = Upstream::new(Client::default(), gateways, &TO_GATEWAY)?;
+    let gateways = Upstream::new(Client::default(), &instance, Role::Gateway, &TO_GATEWAY)?;
     let edge = Edge::new(Workers::new(instance.capacity), gateways)?;
     let (shedder, metrics) = (edge.shedder.clone(), serving.metrics().clone());
     figures::before_scrape(move || metrics.limited_to(shedder.gate().limit().into()));

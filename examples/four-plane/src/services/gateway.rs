@@ -13,7 +13,6 @@ use http_body_util::{BodyExt as _, Limited};
 
 use super::catalog::Popular;
 use super::client::Client;
-use super::instances::Instances;
 use super::last_good::LastGood;
 use super::problem::{self, Problem};
 use super::recommendation::{Basis, Recommended};
@@ -71,8 +70,7 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     let serving = Serving::new(&instance, serving::checks(&instance));
     let client = Client::default();
     let route = |role| -> anyhow::Result<Route> {
-        let instances = Instances::new(instance.topology.clone(), role);
-        Ok(Route::new(Upstream::new(client.clone(), instances, &TO_SERVICE)?))
+        Ok(Route::new(Upstream::new(client.clone(), &instance, role, &TO_SERVICE)?))
     };
     let routes = routes(route(Role::Catalog)?, route(Role::Recommendation)?);
     serving::serve(&instance, &serving, routes).await

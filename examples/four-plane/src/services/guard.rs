@@ -8,6 +8,7 @@ use seawall::timeout::{AdaptiveConfig, TimeoutConfig, TimeoutLayer};
 use seawall_core::{ByResult, Clock as _, Env, Error, MetricsObserver, MonotonicClock, NoAttributes, Pattern};
 
 use super::figures;
+use super::metrics::CallMetrics;
 use crate::state::StateError;
 
 /// Why there is no answer: the part failed, or the call was refused or cut on this side.
@@ -27,13 +28,14 @@ const OPEN_FOR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_s
 pub struct Guard {
     timeout: TimeoutLayer,
     breaker: Breaker,
+    metrics: CallMetrics,
 }
 
 type Breaker = CircuitBreakerLayer<Env<MonotonicClock, ByResult, NoAttributes, MetricsObserver>>;
 
 impl Guard {
     /// Of `database` or `cache`; the timeout stays within `bounds`.
-    pub(super) fn new(name: &'static str, (floor, ceiling): (Duration, Duration)) -> Self {
+    pub(super) fn new(name: &'static str, (floor, ceiling): (Duration, Duration), metrics: CallMetrics) -> Self {
         super::metrics::install();
         let adaptive = AdaptiveConfig::new(floor, ceiling).expect("constants in their ranges");
         let env = Env::new().with_observer(MetricsObserver::new(Pattern::CircuitBreaker, name));
@@ -46,12 +48,14 @@ impl Guard {
             .expect("constants in their ranges");
         let breaker = CircuitBreakerLayer::with_env(config, env);
         figures::of_breaker(name, &breaker);
-        Self { timeout: TimeoutLayer::new(TimeoutConfig::adaptive(adaptive)), breaker }
+        Self { timeout: TimeoutLayer::new(TimeoutConfig::adaptive(adaptive)), breaker, metrics }
     }
 
     /// Runs a call, or refuses it.
     pub(super) async fn run<T>(&self, call: impl Future<Output = Result<T, StateError>> + Send) -> Result<T, Refusal> {
-        match self.breaker.run(self.timeout.run(call)).await {
+        let answer = self.breaker.run(self.timeout.run(call)).await;
+        self.metrics.finished(answer.is_ok());
+        match answer {
             Ok(answer) => Ok(answer),
             Err(Error::Rejected(rejection) | Error::Inner(Error::Rejected(rejection))) => {
                 Err(Error::Rejected(rejection))

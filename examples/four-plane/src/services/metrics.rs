@@ -6,7 +6,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use crate::link::Role;
+use crate::link::{Instance, Role};
 
 /// Upper bounds in seconds, three to four per decade from 0.5 ms to 10 s.
 const BUCKETS: [f64; 20] = [
@@ -137,5 +137,34 @@ impl CacheMetrics {
     /// The cache did not answer.
     pub fn bypass(&self) {
         self.bypass.increment(1);
+    }
+}
+
+/// Calls that an instance makes to one upstream, by how they ended: what the arrow between both carries.
+#[derive(Clone)]
+pub struct CallMetrics {
+    ok: Counter,
+    error: Counter,
+}
+
+impl std::fmt::Debug for CallMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallMetrics").finish_non_exhaustive()
+    }
+}
+
+impl CallMetrics {
+    /// Of this instance, to `upstream`: a role, `database` or `cache`.
+    pub fn new(instance: &Instance, upstream: &'static str) -> Self {
+        install();
+        let (service, name) = (instance.role.name(), instance.name());
+        let outcome = |outcome: &'static str| counter!("four_plane_upstream_requests_total", "service" => service, "instance" => name.clone(), "upstream" => upstream, "outcome" => outcome);
+        Self { ok: outcome("ok"), error: outcome("error") }
+    }
+
+    /// A call has ended; one that was refused on this side is an error, as one that failed there.
+    pub fn finished(&self, answered: bool) {
+        let counter = if answered { &self.ok } else { &self.error };
+        counter.increment(1);
     }
 }

@@ -16,8 +16,6 @@ use super::cached::{CacheAside, Origin};
 use super::catalog::{Popular, checked, not_a_query};
 use super::client::Client;
 use super::database::Database;
-use super::instances::Instances;
-use super::metrics::CacheMetrics;
 use super::problem::Problem;
 use super::serving::{self, DEGRADED, Serving};
 use super::upstream::{Protection, RetryOn, Upstream};
@@ -86,13 +84,12 @@ impl Recommendation {
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     let mut checks = serving::checks(&instance);
     let dial = Dial::new(instance.topology.clone());
-    let database = Arc::new(Database::new(connect::database(&dial)));
+    let database = Arc::new(Database::new(connect::database(&dial), &instance));
     database.check(&mut checks)?;
-    let cache = CacheAside::new(connect::cache(&dial), CacheMetrics::of(Role::Recommendation, &instance.name()));
+    let cache = CacheAside::new(connect::cache(&dial), &instance);
     cache.check(&mut checks)?;
     let serving = Serving::new(&instance, checks);
-    let catalogs = Instances::new(instance.topology.clone(), Role::Catalog);
-    let catalog = Upstream::new(Client::default(), catalogs, &TO_CATALOG)?;
+    let catalog = Upstream::new(Client::default(), &instance, Role::Catalog, &TO_CATALOG)?;
     serving::serve(&instance, &serving, routes(Recommendation::new(database, Arc::new(cache), catalog))).await
 }
 

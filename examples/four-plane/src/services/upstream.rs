@@ -18,6 +18,8 @@ use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use super::client::{CallError, Client};
 use super::figures;
 use super::instances::Instances;
+use super::metrics::CallMetrics;
+use crate::link::{Instance, Role};
 
 /// An answer, or why there is none: the instances' failure, or a refusal on this side.
 pub type Answer = Result<Response<Bytes>, Error<CallError>>;
@@ -49,6 +51,7 @@ pub enum RetryOn {
 #[derive(Clone)]
 pub struct Upstream {
     service: BoxCloneSyncService<Request<Bytes>, Response<Bytes>, Error<CallError>>,
+    metrics: CallMetrics,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -62,12 +65,13 @@ impl std::fmt::Debug for Upstream {
 struct Tried(Arc<RwLock<Vec<SocketAddr>>>);
 
 impl Upstream {
-    /// Of these instances, protected like this.
+    /// The instances of a role, called by this instance and protected like this.
     ///
     /// # Errors
     /// When a time or the number of places is 0, or a floor above its ceiling.
-    pub fn new(client: Client, instances: Instances, protection: &Protection) -> anyhow::Result<Self> {
-        let name = instances.role().name();
+    pub fn new(client: Client, caller: &Instance, role: Role, protection: &Protection) -> anyhow::Result<Self> {
+        let name = role.name();
+        let (instances, metrics) = (Instances::new(caller.topology.clone(), role), CallMetrics::new(caller, name));
         let env = seawall::http::env();
         let observed = |pattern| env.with_observer(MetricsObserver::new(pattern, name));
         let total = TimeoutConfig::total(protection.total)?;
@@ -95,7 +99,7 @@ impl Upstream {
             .layer(TimeoutLayer::<HttpEnv>::with_env(attempt, env))
             .layer(WrapErrorLayer::new())
             .service(one);
-        Ok(Self { service: BoxCloneSyncService::new(service) })
+        Ok(Self { service: BoxCloneSyncService::new(service), metrics })
     }
 
     /// Calls an instance, and others while that is worth it.
@@ -104,7 +108,9 @@ impl Upstream {
     /// That of the last attempt, or why there was none.
     pub async fn call(&self, mut request: Request<Bytes>) -> Answer {
         request.extensions_mut().insert(Tried::default());
-        self.service.clone().oneshot(request).await
+        let answer = self.service.clone().oneshot(request).await;
+        self.metrics.finished(answer.as_ref().is_ok_and(|answer| !answer.status().is_server_error()));
+        answer
     }
 }
 

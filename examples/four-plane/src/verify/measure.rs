@@ -35,7 +35,7 @@ const PATTERNS: Duration = Duration::from_secs(20);
 const CALM: Duration = Duration::from_secs(15);
 const KILLS: Duration = Duration::from_secs(45);
 const SLOW_DATABASE: Duration = Duration::from_secs(30);
-const FALLBACK: Duration = Duration::from_secs(35);
+const FALLBACK: Duration = Duration::from_secs(50);
 const HANG: Duration = Duration::from_secs(25);
 const OVERLOAD: Duration = Duration::from_secs(15);
 
@@ -132,6 +132,15 @@ mod tests {
         for id in claimed() {
             let row = rows.iter().find(|row| row.id == id).unwrap_or_else(|| panic!("no row is called {id}"));
             assert_eq!(row.basis, Basis::Measured, "{id}");
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_baseline_is_measured() {
+        let claimed = claimed();
+
+        for id in rows::baseline() {
+            assert!(claimed.contains(&id), "{id}");
         }
     }
 

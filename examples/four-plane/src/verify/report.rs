@@ -100,9 +100,10 @@ impl Report {
         &self.records
     }
 
-    /// Whether no measured row fell short.
-    pub fn holds(&self) -> bool {
-        self.count(Verdict::NotMet) == 0
+    /// The ids among `baseline` whose rows were measured and fell short.
+    pub fn regressed<'a>(&self, baseline: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+        let short = |id: &&str| self.records.iter().any(|it| it.id == *id && it.verdict == Verdict::NotMet);
+        baseline.filter(short).collect()
     }
 
     /// How many rows have this verdict.
@@ -151,8 +152,7 @@ impl Report {
         }
         writeln!(
             out,
-            "{} rows: {} met, {} not met, {} not yet",
-            self.records.len(),
+            "{} met, {} not met, {} not yet",
             self.count(Verdict::Met),
             self.count(Verdict::NotMet),
             self.count(Verdict::NotYet),
@@ -194,16 +194,17 @@ mod tests {
             "{\"id\":\"cdn.p99\",\"section\":\"Failure-First Architecture\",\"what\":\"CDN, p99\",\"target\":\"15ms\",\
              \"measured\":null,\"basis\":\"measured\",\"verdict\":\"not-yet\",\"evidence\":null}\n"
         );
-        assert!(report.holds());
+        assert_eq!(report.regressed(["cdn.p99"].into_iter()), Vec::<&str>::new());
     }
 
     #[test]
-    fn one_row_that_is_not_met_is_enough_for_the_report_not_to_hold() {
+    fn a_row_regresses_when_it_falls_short_and_stands_in_the_baseline() {
         let met = record("a", Some(Finding::judged(true, "4 ms", "1,000 requests")));
         let short = record("b", Some(Finding::judged(false, "40 ms", "1,000 requests")));
+        let report = Report::new(vec![met, short, record("c", None)]);
 
-        assert!(Report::new(vec![met.clone()]).holds());
-        assert!(!Report::new(vec![met, short]).holds());
+        assert_eq!(report.regressed(["a", "c"].into_iter()), Vec::<&str>::new());
+        assert_eq!(report.regressed(["a", "b", "c"].into_iter()), ["b"]);
     }
 
     #[test]
@@ -233,7 +234,7 @@ mod tests {
                 "           b: 1,000 requests",
                 "  not yet  1 of 3",
                 "",
-                "3 rows: 1 met, 1 not met, 1 not yet",
+                "1 met, 1 not met, 1 not yet",
             ]
         );
     }

@@ -115,7 +115,11 @@ async fn attempts(pool: &VirtualPool) -> Attempts {
             echo(stream).await
         })
         .await;
-    Attempts { made: attempts, opened: pool.manager().opened.load(Relaxed).saturating_sub(before), answered: result.is_ok() }
+    Attempts {
+        made: attempts,
+        opened: pool.manager().opened.load(Relaxed).saturating_sub(before),
+        answered: result.is_ok(),
+    }
 }
 
 async fn echo(stream: &mut TcpStream) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Requests of our own at a steady rate, beside the built-in load: their answers are seen one by one.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use tokio::{
@@ -90,10 +90,17 @@ pub(super) fn uncached_item(number: usize) -> String {
     format!("/catalog/items/{}", id.unwrap_or_default())
 }
 
-/// How many requests were sent, and how many of them were served.
+/// How many requests were sent, how many of them were served, and what came of the others.
 pub(super) fn served(samples: &[Sample]) -> String {
+    let mut others: BTreeMap<String, usize> = BTreeMap::new();
+    for sample in samples.iter().filter(|sample| !sample.is_served()) {
+        let what = sample.answer.as_ref().map_or_else(|| "no answer".to_owned(), |answer| answer.status.to_string());
+        let count = others.entry(what).or_default();
+        *count = count.saturating_add(1);
+    }
     let served = samples.iter().filter(|sample| sample.is_served()).count();
-    format!("{served} of {} requests served", samples.len())
+    let others: String = others.iter().map(|(what, count)| format!(", {count} {what}")).collect();
+    format!("{served} of {} requests served{others}", samples.len())
 }
 
 #[cfg(test)]
