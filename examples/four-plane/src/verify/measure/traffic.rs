@@ -99,7 +99,8 @@ pub(super) fn served(samples: &[Sample]) -> String {
         *count = count.saturating_add(1);
     }
     let served = samples.iter().filter(|sample| sample.is_served()).count();
-    let others: String = others.iter().map(|(what, count)| format!(", {count} {what}")).collect();
+    let others: Vec<_> = others.iter().map(|(what, count)| format!(", {count} {what}")).collect();
+    let others = others.concat();
     format!("{served} of {} requests served{others}", samples.len())
 }
 
