@@ -100,8 +100,7 @@ pub(super) fn served(samples: &[Sample]) -> String {
     }
     let served = samples.iter().filter(|sample| sample.is_served()).count();
     let others: Vec<_> = others.iter().map(|(what, count)| format!(", {count} {what}")).collect();
-    let others = others.concat();
-    format!("{served} of {} requests served{others}", samples.len())
+    format!("{served} of {} requests served{}", samples.len(), others.concat())
 }
 
 #[cfg(test)]
