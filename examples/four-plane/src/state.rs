@@ -3,7 +3,7 @@
 //! Every byte passes through the state instance's two listeners. Behind the database's stands either the [`Embedded`]
 //! catalog, spoken to in frames of JSON ([`wire`]), or PostgreSQL; behind the cache's either [`MemoryCache`] or Redis, both
 //! spoken to in RESP ([`resp`]), so that one client serves either. [`connect`] gives the clients that the topology asks for,
-//! [`provision`] finds or starts the servers.
+//! [`provision()`] finds or starts the servers.
 
 pub mod cache;
 pub mod catalog;

@@ -58,7 +58,11 @@ async fn generate(sender: Sender, mut mix: Mix, mut rate: watch::Receiver<f64>) 
         }
         let wait = async {
             if per_second > 0.0 {
-                tokio::time::sleep(due.saturating_sub(clock::since_start())).await;
+                let early = due.saturating_sub(clock::since_start());
+                // A timer takes up to a millisecond even for no time at all: what is due is sent at once.
+                if !early.is_zero() {
+                    tokio::time::sleep(early).await;
+                }
             } else {
                 std::future::pending::<()>().await;
             }
