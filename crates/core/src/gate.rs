@@ -29,6 +29,13 @@ pub trait Gate: Send + Sync + 'static {
     /// Takes back the ticket of a call that has ended.
     fn finish(&self, ticket: Self::Ticket, outcome: Outcome, now: impl FnOnce() -> Timestamp);
 
+    /// Hears, each time that an admitted call is polled and has no answer yet, that it goes on. A gate that wants to know
+    /// only how long calls wait stamps their start here, and spares those that are ready at once the clock. Does nothing
+    /// by default.
+    fn pending(&self, ticket: &mut Self::Ticket, now: impl FnOnce() -> Timestamp) {
+        let _ = (ticket, now);
+    }
+
     /// Hears, before [`Gate::finish`], that the other side asked to be left alone for `wait`. Does nothing by default.
     fn pushback(&self, ticket: &Self::Ticket, wait: Duration, now: impl FnOnce() -> Timestamp) {
         let _ = (ticket, wait, now);
@@ -59,6 +66,11 @@ impl<G: Gate> Gate for Arc<G> {
     #[inline]
     fn finish(&self, ticket: Self::Ticket, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
         G::finish(self, ticket, outcome, now);
+    }
+
+    #[inline]
+    fn pending(&self, ticket: &mut Self::Ticket, now: impl FnOnce() -> Timestamp) {
+        G::pending(self, ticket, now);
     }
 
     #[inline]

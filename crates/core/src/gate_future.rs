@@ -123,7 +123,10 @@ where
         loop {
             match state.as_mut().project() {
                 StateProjection::Calling { future, guard } => {
-                    let result = ready!(guard.around(|| future.poll(cx)));
+                    let Poll::Ready(result) = guard.around(|| future.poll(cx)) else {
+                        guard.pending();
+                        return Poll::Pending;
+                    };
                     return Poll::Ready(end(guard, result));
                 }
                 StateProjection::Driving { parked, guard } => {

@@ -62,6 +62,14 @@ impl<G: Gate, E: Environment> Guard<G, E> {
         result
     }
 
+    /// Tells the gate that the call has no answer yet.
+    #[inline]
+    pub(crate) fn pending(&mut self) {
+        if let Some((gated, ticket)) = &mut self.armed {
+            gated.gate.pending(ticket, || gated.env.clock().now());
+        }
+    }
+
     /// Whether the service is running, or ended in a panic.
     pub const fn is_running(&self) -> bool {
         self.running

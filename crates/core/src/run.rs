@@ -88,7 +88,10 @@ where
                 StageProjection::Running { guard } => {
                     // Polled again after it was ready: pending for ever, as nothing will wake it.
                     let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending };
-                    let result = ready!(guard.around(|| future.poll(cx)));
+                    let Poll::Ready(result) = guard.around(|| future.poll(cx)) else {
+                        guard.pending();
+                        return Poll::Pending;
+                    };
                     let outcome = guard.judge_remote(result.as_ref());
                     guard.around(|| this.future.set(None));
                     guard.settle(outcome);
