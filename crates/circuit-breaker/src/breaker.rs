@@ -14,18 +14,18 @@ use seawall_core::{
 
 use crate::{
     config::{BreakerConfig, Window},
-    figures::Figures,
     ledger::{Counted, Ledger},
     lock::Lock,
-    mark::Mark,
     results::Results,
     settings::Settings,
     state::State,
     streak::Streak,
     ticket::BreakerTicket,
     transitions::Missing,
-    word::{Tag, Word},
+    word::Word,
 };
+
+pub(crate) const SUCCESS: Outcome = Outcome::Finished(Class::Success);
 
 /// The decision: admits calls while the other side is well, refuses them while it is not, and finds out with a few
 /// probes when it is well again. A [`Gate`], so [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) makes a Tower layer
@@ -69,7 +69,7 @@ pub(crate) struct Hot {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     rejections: Stripes<AtomicU64>,
-    late: CachePadded<AtomicU64>,
+    pub(crate) late: CachePadded<AtomicU64>,
     probes: AtomicU64,
 }
 
@@ -116,7 +116,7 @@ impl Gate for Breaker {
     ) -> Admission<BreakerTicket, NoWait> {
         let word = self.word();
         if word.is_closed() {
-            let start = if self.settings.needs_start() { now() } else { BreakerTicket::UNSTAMPED };
+            let start = if self.settings.ignores_latency() { BreakerTicket::UNSTAMPED } else { now() };
             return Admission::Admitted(BreakerTicket { tag: word.tag(), start });
         }
         match self.admit_unclosed(word, now) {
@@ -130,11 +130,19 @@ impl Gate for Breaker {
         let word = self.word();
         if word.tag() != ticket.tag {
             self.count_late();
-        } else if word.is_closed() && outcome == Outcome::Finished(Class::Success) {
-            self.count_success(ticket, now);
+        } else if word.is_closed() && outcome == SUCCESS {
+            self.count_success(&ticket, now);
         } else {
             let at = now();
             self.count(word, outcome, at.nanos_since(ticket.start), at);
+        }
+    }
+
+    /// Stamps the start of a call of which only its age when it is cancelled is asked: one that is ready at once has none.
+    #[inline]
+    fn pending(&self, ticket: &mut BreakerTicket, now: impl FnOnce() -> Timestamp) {
+        if ticket.start == BreakerTicket::UNSTAMPED && self.settings.counts_cancelled() {
+            ticket.start = now();
         }
     }
 
@@ -258,113 +266,6 @@ impl Breaker {
         match self.hot.word.compare_exchange(from.bits(), to.bits(), AcqRel, Acquire) {
             Ok(_) => Ok(()),
             Err(newer) => Err(Word::from_bits(newer)),
-        }
-    }
-
-    /// What nearly every call ends in, kept short.
-    #[inline]
-    #[expect(clippy::needless_pass_by_value, reason = "a ticket is given back once")]
-    fn count_success(&self, ticket: BreakerTicket, now: impl FnOnce() -> Timestamp) {
-        if self.settings.consecutive_failures() != 0 {
-            self.streak.end(ticket.tag.generation());
-        }
-        match &self.results {
-            Results::Time(window) => {
-                let at = now();
-                if self.settings.is_slow(at.nanos_since(ticket.start)) {
-                    self.count_closed(ticket.tag, Mark::Slow, at);
-                } else if window.record_good(ticket.tag.generation(), at) {
-                    self.check_after_success(ticket.tag, at);
-                }
-            }
-            Results::Calls(window) => {
-                if !(self.settings.ignores_latency() && window.is_full_of_good()) {
-                    let at = now();
-                    let slow = self.settings.is_slow(at.nanos_since(ticket.start));
-                    self.count_closed(ticket.tag, Mark::new(false, slow), at);
-                }
-            }
-        }
-    }
-
-    #[cold]
-    fn count_late(&self) {
-        self.counters.late.fetch_add(1, Relaxed);
-    }
-
-    /// Counts a call of the state and generation of `word`.
-    #[inline(never)]
-    fn count(&self, word: Word, outcome: Outcome, latency: u64, at: Timestamp) {
-        let mark = self.settings.mark(outcome, latency);
-        if !word.is_closed() {
-            self.count_unclosed(word, mark, at);
-        } else if let Some(mark) = mark {
-            self.count_closed(word.tag(), mark, at);
-        }
-    }
-
-    #[inline(never)]
-    fn count_closed(&self, tag: Tag, mark: Mark, at: Timestamp) {
-        let minimum = self.results.minimum(self.settings.min_calls());
-        let current = || self.word().tag() == tag;
-        if let Some(figures) = self.results.record(tag, mark, at, minimum, current) {
-            self.open_if_due(tag, &figures, minimum, at);
-        }
-        let limit = self.settings.consecutive_failures();
-        if limit == 0 {
-            return;
-        }
-        if mark.is_failed() {
-            self.count_failure_in_a_row(tag, limit, at);
-        } else {
-            self.streak.end(tag.generation());
-        }
-    }
-
-    /// A success has completed the minimum, perhaps, or let the first look be taken in a new second.
-    #[cold]
-    fn check_after_success(&self, tag: Tag, at: Timestamp) {
-        let minimum = self.results.minimum(self.settings.min_calls());
-        if let Some(figures) = self.results.check(tag, at, minimum) {
-            self.open_if_due(tag, &figures, minimum, at);
-        }
-    }
-
-    fn open_if_due(&self, tag: Tag, figures: &Figures, minimum: u64, at: Timestamp) {
-        if figures.calls >= minimum {
-            if let Some(cause) = self.settings.judge(figures) {
-                self.open(tag, cause, *figures, at);
-            }
-        }
-    }
-
-    #[cold]
-    fn count_unclosed(&self, word: Word, mark: Option<Mark>, at: Timestamp) {
-        match (word.state(), mark) {
-            (State::HalfOpen, Some(mark)) => self.count_probe(word, mark, at),
-            (State::HalfOpen, None) => self.change_round(word, Word::without_place),
-            (State::Disabled, Some(mark)) => {
-                let tag = word.tag();
-                self.results.record(tag, mark, at, u64::MAX, || self.word().tag() == tag);
-            }
-            _ => {}
-        }
-    }
-
-    fn count_probe(&self, word: Word, mark: Mark, at: Timestamp) {
-        self.change_round(word, |word| word.with_result(mark));
-        self.settle_round(word.tag(), Missing::AreAwaited, at);
-    }
-
-    /// Changes the counters of the round that `word` is in, if it is still under way.
-    fn change_round(&self, mut word: Word, change: impl Fn(Word) -> Word) {
-        let tag = word.tag();
-        while let Err(newer) = self.exchange(word, change(word)) {
-            if newer.tag() != tag {
-                self.count_late();
-                return;
-            }
-            word = newer;
         }
     }
 }

@@ -142,7 +142,8 @@ impl BreakerConfigBuilder {
         self
     }
 
-    /// From which age on a call that is given up on counts. Default: `slow_after`, and 1 s without one. Choose less than
+    /// From which age on a call that is given up on counts. The age is the time since it was first polled and had no
+    /// answer, or since it was admitted where `slow_after` is set. Default: `slow_after`, and 1 s without one. Choose less than
     /// the timeout outside. 0: at any age.
     pub const fn cancelled_after(mut self, age: Duration) -> Self {
         self.cancelled_after = Some(age);

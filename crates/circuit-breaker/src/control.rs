@@ -67,6 +67,7 @@ impl Breaker {
     /// The latency above which a call is slow, from the next call on: three times the 99th percentile, as measured from
     /// time to time. `None`: nothing is slow. A zero counts as one nanosecond.
     pub fn set_slow_after(&self, latency: Option<Duration>) {
+        let _changes_one_by_one = self.ledger.get();
         self.settings.set_slow_after(latency.map(|latency| latency.max(Duration::from_nanos(1))));
     }
 

@@ -54,6 +54,7 @@ mod layer;
 mod ledger;
 mod lock;
 mod mark;
+mod recording;
 mod results;
 mod schedule;
 mod settings;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use seawall_core::{
     Class, Outcome, Timestamp,
-    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 use crate::{builder::BreakerConfigBuilder, change::Cause, config::CountAs, figures::Figures, mark::Mark};
@@ -11,6 +11,8 @@ use crate::{builder::BreakerConfigBuilder, change::Cause, config::CountAs, figur
 /// so all accesses are relaxed.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    /// Whether of a success only that it is one matters: nothing is slow, and nobody counts failures in a row.
+    plain: AtomicBool,
     /// Latency above which a call is slow, in nanoseconds; [`NEVER`] when nothing is.
     slow_after: AtomicU64,
     /// Age from which on a cancelled call counts; [`NEVER`] when none does.
@@ -62,6 +64,7 @@ pub(crate) enum Verdict {
 impl Settings {
     pub(crate) fn new(config: &BreakerConfigBuilder) -> Self {
         let settings = Self {
+            plain: AtomicBool::new(false),
             slow_after: AtomicU64::new(NEVER),
             cancelled_after: AtomicU64::new(NEVER),
             consecutive_failures: AtomicU32::new(0),
@@ -79,8 +82,8 @@ impl Settings {
         settings
     }
 
+    /// Not by two threads at once: the ledger is locked.
     pub(crate) fn set(&self, config: &BreakerConfigBuilder) {
-        self.set_slow_after(config.slow_after);
         let counts = config.cancelled != CountAs::Nothing;
         self.cancelled_after.store(if counts { nanos(config.counted_cancel_age()) } else { NEVER }, Relaxed);
         self.consecutive_failures.store(config.consecutive_failures.unwrap_or(0), Relaxed);
@@ -93,17 +96,27 @@ impl Settings {
         self.max_probe_age.store(nanos(config.max_probe_age), Relaxed);
         self.pushback.store(config.pushback.map_or(0, nanos), Relaxed);
         self.overload.store(code(config.overload), Relaxed);
+        self.set_slow_after(config.slow_after);
         self.cancelled.store(code(config.cancelled), Relaxed);
     }
 
+    /// Not by two threads at once: the ledger is locked.
     pub(crate) fn set_slow_after(&self, latency: Option<Duration>) {
-        self.slow_after.store(latency.map_or(NEVER, nanos), Relaxed);
+        let latency = latency.map_or(NEVER, nanos);
+        self.slow_after.store(latency, Relaxed);
+        self.plain.store(latency == NEVER && self.consecutive_failures() == 0, Relaxed);
     }
 
-    /// Whether anybody will ask how long a call took.
+    /// Whether of a success only that it is one matters.
     #[inline]
-    pub(crate) fn needs_start(&self) -> bool {
-        (self.slow_after.load(Relaxed) & self.cancelled_after.load(Relaxed)) != NEVER
+    pub(crate) fn are_plain(&self) -> bool {
+        self.plain.load(Relaxed)
+    }
+
+    /// Whether the age of a call that is given up on matters.
+    #[inline]
+    pub(crate) fn counts_cancelled(&self) -> bool {
+        self.cancelled_after.load(Relaxed) != NEVER
     }
 
     /// Whether a call that took `latency` nanoseconds is slow.

@@ -60,11 +60,13 @@ impl Bucket {
 
     /// One more in second `tick`; `None` when the bucket is full, or has gone on to a later one.
     #[inline]
-    const fn plus_one(self, tick: u32) -> Option<Self> {
-        if self.tick == tick {
-            if self.count == u32::MAX { None } else { Some(Self { tick, count: self.count.wrapping_add(1) }) }
-        } else if self.count == 0 || is_older(self.tick, tick) {
-            Some(Self { tick, count: 1 })
+    const fn plus_one(bits: u64, tick: u32) -> Option<u64> {
+        let bucket = Self::of(bits);
+        if bucket.tick == tick {
+            // The count is in the low half.
+            if bucket.count == u32::MAX { None } else { Some(bits.wrapping_add(1)) }
+        } else if bucket.count == 0 || is_older(bucket.tick, tick) {
+            Some(Self { tick, count: 1 }.bits())
         } else {
             None
         }
@@ -116,10 +118,10 @@ fn ring(length: u32) -> Box<[AtomicU64]> {
 fn add(ring: &[AtomicU64], slot: u32, tick: u32) {
     let Some(cell) = ring.get(slot as usize) else { return };
     let mut seen = cell.load(Relaxed);
-    while let Some(next) = Bucket::of(seen).plus_one(tick) {
+    while let Some(next) = Bucket::plus_one(seen, tick) {
         // SeqCst: partner is the fence in `record`. Of a success here and a bad result there that come at the same time,
         // at least one sees the other, so the call that completes the minimum never goes unnoticed.
-        match cell.compare_exchange_weak(seen, next.bits(), SeqCst, Relaxed) {
+        match cell.compare_exchange_weak(seen, next, SeqCst, Relaxed) {
             Ok(_) => return,
             Err(newer) => seen = newer,
         }

@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use seawall_circuit_breaker::{
     BreakerConfig, BreakerConfigBuilder, CircuitBreakerLayer, Class, Clock, Env, Error, KeyedCircuitBreakerLayer,
-    Rejection, State, Window,
+    Rejection, State, Timestamp, Window,
 };
 use seawall_core::VirtualClock;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -96,7 +96,8 @@ async fn calls_that_a_timeout_drops_open_it() {
     let hangs = service_fn(async |(): ()| std::future::pending::<Result<(), &str>>().await);
     let mut service = layer.protect(hangs);
     for _ in 0..4 {
-        let call = service.ready().await.unwrap().call(());
+        let mut call = Box::pin(service.ready().await.unwrap().call(()));
+        assert!(poll_once(&mut call).is_none());
         clock.advance(Duration::from_secs(1));
         drop(call);
     }
@@ -215,4 +216,40 @@ async fn an_answer_to_a_call_from_before_the_outage_changes_nothing() {
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     let polled = std::pin::Pin::new(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     if let std::task::Poll::Ready(output) = polled { Some(output) } else { None }
+}
+
+/// Counts its readings.
+#[derive(Clone, Default)]
+struct CountingClock(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl Clock for CountingClock {
+    fn now(&self) -> Timestamp {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Timestamp::from_nanos(7)
+    }
+}
+
+#[tokio::test]
+async fn the_clock_is_read_only_where_the_time_matters() {
+    let readings = |config: BreakerConfig, open: bool| {
+        let clock = CountingClock::default();
+        let layer = CircuitBreakerLayer::with_env(config, Env::new().with_clock(clock.clone()));
+        for _ in 0..10 {
+            assert!(poll_once(&mut Box::pin(layer.run(dependency(true)))).is_some());
+        }
+        if open {
+            layer.gate().force_open(Timestamp::from_nanos(7));
+        }
+        let before = clock.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(poll_once(&mut Box::pin(layer.run(dependency(true)))).is_some());
+        clock.0.load(std::sync::atomic::Ordering::Relaxed) - before
+    };
+    let seconds = Duration::from_secs(10);
+
+    let calls = readings(config(|config| config), false);
+    let time = readings(config(|config| config.window(Window::Time(seconds))), false);
+    let slow = readings(config(|config| config.slow_after(seconds)), false);
+    let forced = readings(config(|config| config), true);
+
+    assert_eq!((calls, time, slow, forced), (0, 1, 2, 0));
 }
