@@ -27,6 +27,10 @@
 //! assert_eq!(answer.unwrap_err().to_string(), "refused by the bulkhead: all places are taken");
 //! # }
 //! ```
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod admission;
 mod budget;
 mod classify;

@@ -5,7 +5,7 @@ use seawall_bulkhead::{BulkheadConfig, BulkheadLayer};
 use seawall_circuit_breaker::{BreakerConfig, CircuitBreakerLayer};
 use seawall_core::{ClockScope, ClockScopeLayer, Env, MonotonicClock, ScopeBoundary, ScopeBoundaryLayer, WrapError};
 use seawall_http::{AtBodyEnd, CarryInRequest, Http, HttpAttributes, HttpEnv, HttpReplay};
-use seawall_timeout::{TimeoutConfig, TimeoutError, TimeoutLayer};
+use seawall_timeout::{TimeoutConfig, TimeoutLayer};
 use tower::{Service, util::BoxCloneSyncService};
 use tower_layer::{Identity, Layer};
 
@@ -15,6 +15,8 @@ use crate::{Leak, StackError};
 const TOTAL: Duration = Duration::from_secs(5);
 /// How long one attempt may take, unless told otherwise: leaves room for two more.
 const ATTEMPT: Duration = Duration::from_secs(2);
+/// How many calls may be under way, unless told otherwise.
+const PLACES: usize = 100;
 
 /// The environment of the layer that holds a place until the last byte of the body.
 pub type BodyEnv =
@@ -96,18 +98,15 @@ pub fn client() -> HttpClient {
         total: TimeoutLayer::with_env(valid(TimeoutConfig::total(TOTAL)), env).with_carry(CarryInRequest),
         retry: RetryLayer::with_env(RetryConfig::new(IfUnknown::OnlyUnsent), env).with_replay(HttpReplay),
         breaker: CircuitBreakerLayer::with_env(BreakerConfig::default(), env),
-        bulkhead: BulkheadLayer::with_env(BulkheadConfig::default(), env.with_settle(AtBodyEnd)),
+        bulkhead: BulkheadLayer::with_env(valid(BulkheadConfig::new(PLACES)), env.with_settle(AtBodyEnd)),
         attempt: TimeoutLayer::with_env(valid(TimeoutConfig::attempt(ATTEMPT)), env).with_carry(CarryInRequest),
         limits: Limits { total: Some(TOTAL), attempt: Some(ATTEMPT) },
     }
 }
 
 /// What a constant of this file builds.
-const fn valid(config: Result<TimeoutConfig, TimeoutError>) -> TimeoutConfig {
-    match config {
-        Ok(config) => config,
-        Err(_) => unreachable!(),
-    }
+fn valid<T, E: std::fmt::Display>(config: Result<T, E>) -> T {
+    config.unwrap_or_else(|error| unreachable!("a default that is not valid: {error}"))
 }
 
 impl Client<Identity, Identity, Identity, Identity, Identity> {

@@ -7,6 +7,10 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct FacadeReadme;
+
 mod client;
 mod error;
 mod leak;

@@ -17,6 +17,10 @@
 //! assert_eq!(probe.running(), 0);
 //! # }
 //! ```
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod contract;
 mod count_polls;
 mod hold;
