@@ -45,9 +45,11 @@ mod gate_layer;
 mod gate_service;
 mod guard;
 mod keyed;
+mod latency_quantile;
 mod observe;
 mod outcome;
 mod readiness;
+mod recent_quantile;
 mod rejection;
 mod run;
 mod scope;
@@ -74,6 +76,7 @@ pub use gate_layer::GateLayer;
 pub use gate_service::GateService;
 pub use guard::{Gated, Guard};
 pub use keyed::{KeyedError, KeyedLayer, KeyedService};
+pub use latency_quantile::LatencyQuantile;
 #[cfg(feature = "metrics")]
 pub use observe::MetricsObserver;
 #[cfg(feature = "tracing")]
@@ -81,6 +84,7 @@ pub use observe::TracingObserver;
 pub use observe::{NoObserver, Observer};
 pub use outcome::{Class, Outcome};
 pub use readiness::{Readiness, Start};
+pub use recent_quantile::RecentQuantile;
 pub use rejection::{Pattern, Reason, Rejection};
 pub use run::Run;
 pub use scope::{ClockScope, ClockScopeLayer, ScopeBoundary, ScopeBoundaryLayer, ScopedFuture};

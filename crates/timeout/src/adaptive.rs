@@ -1,19 +1,11 @@
 use std::time::Duration;
 
-use seawall_core::{
-    Timestamp,
-    sync::atomic::{
-        AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed},
-    },
-};
+use seawall_core::{RecentQuantile, Timestamp};
 
-use crate::{LatencyQuantile, TimeoutError, quantile::quantile_of};
+use crate::TimeoutError;
 
 /// The longest ceiling: what latencies are measured to.
 const MAX_CEILING: Duration = Duration::from_nanos(1 << 40);
-/// Fewer successes than this in the last two windows say nothing about a 99th percentile.
-const MIN_SAMPLES: u64 = 100;
 const MAX_FACTOR: f64 = 1_000.0;
 
 /// Settings of a timeout that follows the latencies it sees: `factor` × the `quantile` of recent successes, within a
@@ -123,97 +115,27 @@ impl AdaptiveConfig {
 #[derive(Debug)]
 pub struct AdaptiveTimeout {
     config: AdaptiveConfig,
-    window: u64,
-    limit: AtomicU64,
-    /// The number of the current window.
-    current: AtomicU64,
-    /// The current window, the one before, and the next, already empty.
-    windows: [LatencyQuantile; 3],
+    usual: RecentQuantile,
 }
 
 impl AdaptiveTimeout {
     /// A timeout that knows nothing yet: at its ceiling.
     pub fn new(config: AdaptiveConfig) -> Self {
-        let nanos = |time| Timestamp::ZERO.saturating_add(time).as_nanos();
-        Self {
-            config,
-            window: nanos(config.window),
-            limit: AtomicU64::new(nanos(config.ceiling)),
-            current: AtomicU64::new(0),
-            windows: Default::default(),
-        }
+        Self { config, usual: RecentQuantile::new(config.quantile, config.window) }
     }
 
     /// How long a call that begins at `now` may take.
     #[inline]
     pub fn limit(&self, now: Timestamp) -> Duration {
-        self.turn_to(now);
-        // Relaxed: the word guards no other memory.
-        Duration::from_nanos(self.limit.load(Relaxed))
+        let Some(usual) = self.usual.get(now) else { return self.config.ceiling };
+        usual.mul_f64(self.config.factor).clamp(self.config.floor, self.config.ceiling)
     }
 
     /// A call succeeded at `now` after `latency`.
     #[inline]
     pub fn record(&self, now: Timestamp, latency: Duration) {
-        let number = self.turn_to(now);
-        if let Some(window) = self.windows.get(place(number)) {
-            window.record(latency);
-        }
+        self.usual.record(now, latency);
     }
-
-    /// Begins a new window when it is time; gives the number of the current one.
-    #[inline]
-    fn turn_to(&self, now: Timestamp) -> u64 {
-        let number = now.as_nanos().checked_div(self.window).unwrap_or(0);
-        // Acquire: with the exchange in `turn`, after which the window's sketch is empty.
-        let current = self.current.load(Acquire);
-        if number > current { self.turn(current, number) } else { current }
-    }
-
-    #[cold]
-    fn turn(&self, from: u64, to: u64) -> u64 {
-        let [ended, before, next] = [from, from.wrapping_add(2), from.wrapping_add(1)].map(|n| &self.windows[place(n)]);
-        if to > from.saturating_add(1) {
-            // Nobody came for a whole window: the next one is empty, and so is what came before.
-            before.clear();
-            if to > from.saturating_add(2) {
-                ended.clear();
-            }
-        }
-        let learnt = match to.saturating_sub(from) {
-            1 => quantile_of(&[ended, before], self.config.quantile),
-            2 => quantile_of(&[ended], self.config.quantile),
-            _ => None,
-        };
-        // AcqRel: releases the clearing of sketches to whoever then records into them.
-        match self.current.compare_exchange(from, to, AcqRel, Acquire) {
-            Ok(_) => {
-                self.limit.store(self.limit_of(learnt), Relaxed);
-                // What is two windows old makes room for the next. A late record may be lost here.
-                self.windows[place(to.wrapping_add(1))].clear();
-                if to > from.saturating_add(1) {
-                    next.clear();
-                }
-                to
-            }
-            Err(newer) => newer,
-        }
-    }
-
-    fn limit_of(&self, learnt: Option<(Duration, u64)>) -> u64 {
-        let limit = match learnt {
-            Some((latency, samples)) if samples >= MIN_SAMPLES => {
-                latency.mul_f64(self.config.factor).clamp(self.config.floor, self.config.ceiling)
-            }
-            _ => self.config.ceiling,
-        };
-        Timestamp::ZERO.saturating_add(limit).as_nanos()
-    }
-}
-
-#[inline]
-const fn place(number: u64) -> usize {
-    (number % 3) as usize
 }
 
 #[cfg(test)]

@@ -24,7 +24,6 @@ mod config;
 mod error;
 mod future;
 mod layer;
-mod quantile;
 mod service;
 mod watch;
 
@@ -34,6 +33,5 @@ pub use config::TimeoutConfig;
 pub use error::TimeoutError;
 pub use future::TimeoutFuture;
 pub use layer::TimeoutLayer;
-pub use quantile::LatencyQuantile;
-pub use seawall_core::{Error, Rejection, WrapErrorLayer};
+pub use seawall_core::{Error, LatencyQuantile, Rejection, WrapErrorLayer};
 pub use service::Timeout;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use seawall_core::{
+use crate::{
     Timestamp,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
@@ -21,7 +21,7 @@ const BUCKETS: usize = ((HIGHEST_OCTAVE - LOWEST_OCTAVE) * SPLIT) as usize;
 /// adding them up. Any number of threads may record, read and clear; who reads while others record sees some of theirs.
 ///
 /// ```
-/// use seawall_timeout::LatencyQuantile;
+/// use seawall_core::LatencyQuantile;
 /// use std::time::Duration;
 ///
 /// let latencies = LatencyQuantile::default();
