@@ -10,19 +10,29 @@ pub struct Verdict {
     pub class: Class,
     /// The wait that it asks for (`Retry-After`, gRPC pushback).
     pub retry_after: Option<Duration>,
+    /// Whether it asks not to be called again for the same request (negative gRPC pushback, `x-seawall-do-not-retry`):
+    /// repeating it would only add to the load.
+    pub do_not_retry: bool,
 }
 
 impl Verdict {
     /// A verdict without a wait.
     #[inline]
     pub const fn new(class: Class) -> Self {
-        Self { class, retry_after: None }
+        Self { class, retry_after: None, do_not_retry: false }
     }
 
     /// With the wait that the other side asks for.
     #[must_use]
     pub const fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// With the other side's wish that nobody repeats the request.
+    #[must_use]
+    pub const fn with_do_not_retry(mut self) -> Self {
+        self.do_not_retry = true;
         self
     }
 }

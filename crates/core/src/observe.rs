@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::{Outcome, Rejection};
 
 /// Hears what a layer does. Handles to counters are looked up once, when the observer is made, never per call.
@@ -15,6 +17,21 @@ pub trait Observer: Send + Sync + 'static {
     /// An admitted call, or one that left the queue by itself, has ended. Only when [`Observer::PER_CALL`].
     fn on_call(&self, outcome: Outcome) {
         let _ = outcome;
+    }
+
+    /// A call is tried again after `wait`, when `attempts` (1 and more) have failed.
+    fn on_retry(&self, attempts: u32, wait: Duration) {
+        let _ = (attempts, wait);
+    }
+
+    /// A failed call that another attempt might have mended is not tried again. `reason` is a fixed word of few.
+    fn on_give_up(&self, reason: &'static str) {
+        let _ = reason;
+    }
+
+    /// `source` answered in the place of a service that could not. It is a fixed word of few.
+    fn on_degraded(&self, source: &'static str) {
+        let _ = source;
     }
 }
 
@@ -40,6 +57,21 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
             self.1.on_call(outcome);
         }
     }
+
+    fn on_retry(&self, attempts: u32, wait: Duration) {
+        self.0.on_retry(attempts, wait);
+        self.1.on_retry(attempts, wait);
+    }
+
+    fn on_give_up(&self, reason: &'static str) {
+        self.0.on_give_up(reason);
+        self.1.on_give_up(reason);
+    }
+
+    fn on_degraded(&self, source: &'static str) {
+        self.0.on_degraded(source);
+        self.1.on_degraded(source);
+    }
 }
 
 impl<O: Observer> Observer for std::sync::Arc<O> {
@@ -52,6 +84,18 @@ impl<O: Observer> Observer for std::sync::Arc<O> {
     fn on_call(&self, outcome: Outcome) {
         O::on_call(self, outcome);
     }
+
+    fn on_retry(&self, attempts: u32, wait: Duration) {
+        O::on_retry(self, attempts, wait);
+    }
+
+    fn on_give_up(&self, reason: &'static str) {
+        O::on_give_up(self, reason);
+    }
+
+    fn on_degraded(&self, source: &'static str) {
+        O::on_degraded(self, source);
+    }
 }
 
 #[cfg(feature = "metrics")]
@@ -61,7 +105,7 @@ pub use tracing_observer::TracingObserver;
 
 #[cfg(feature = "metrics")]
 mod metrics_observer {
-    use std::fmt;
+    use std::{fmt, time::Duration};
 
     use metrics::{Counter, counter};
 
@@ -70,6 +114,9 @@ mod metrics_observer {
 
     /// Counts through the `metrics` facade:
     /// `seawall_<pattern>_calls_total{name, outcome}` and `seawall_<pattern>_rejections_total{name, reason}`.
+    ///
+    /// A retry also counts `seawall_retry_retries_total{name}` and `seawall_retry_given_up_total{name, reason}`, a fallback
+    /// `seawall_fallback_degraded_total{name, source}`.
     ///
     /// The outcome is one of `success`, `failure`, `overload`, `ignored`, `timed_out`, `cancelled`, `panicked`.
     #[derive(Clone)]
@@ -140,15 +187,32 @@ mod metrics_observer {
             }
             .increment(1);
         }
+
+        fn on_retry(&self, _: u32, _: Duration) {
+            counter!(format!("seawall_{}_retries_total", self.pattern.as_str()), "name" => self.name.clone())
+                .increment(1);
+        }
+
+        fn on_give_up(&self, reason: &'static str) {
+            let metric = format!("seawall_{}_given_up_total", self.pattern.as_str());
+            counter!(metric, "name" => self.name.clone(), "reason" => reason).increment(1);
+        }
+
+        fn on_degraded(&self, source: &'static str) {
+            let metric = format!("seawall_{}_degraded_total", self.pattern.as_str());
+            counter!(metric, "name" => self.name.clone(), "source" => source).increment(1);
+        }
     }
 }
 
 #[cfg(feature = "tracing")]
 mod tracing_observer {
+    use std::time::Duration;
+
     use super::Observer;
     use crate::Rejection;
 
-    /// Emits one `tracing` event at debug level per refused call.
+    /// Emits one `tracing` event at debug level per refused, repeated or degraded call.
     #[derive(Clone, Debug)]
     pub struct TracingObserver {
         name: String,
@@ -170,6 +234,18 @@ mod tracing_observer {
                 retry_after = ?rejection.retry_after(),
                 "call refused"
             );
+        }
+
+        fn on_retry(&self, attempts: u32, wait: Duration) {
+            tracing::debug!(name = %self.name, attempts, ?wait, "call tried again");
+        }
+
+        fn on_give_up(&self, reason: &'static str) {
+            tracing::debug!(name = %self.name, reason, "call not tried again");
+        }
+
+        fn on_degraded(&self, source: &'static str) {
+            tracing::debug!(name = %self.name, source, "call answered by a fallback");
         }
     }
 }

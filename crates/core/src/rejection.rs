@@ -27,6 +27,10 @@ pub enum Pattern {
     LoadBalance,
     /// A full table of keys.
     Keyed,
+    /// A retry.
+    Retry,
+    /// A fallback.
+    Fallback,
 }
 
 impl Pattern {
@@ -42,6 +46,8 @@ impl Pattern {
             Self::Pool => "pool",
             Self::LoadBalance => "load_balance",
             Self::Keyed => "keyed",
+            Self::Retry => "retry",
+            Self::Fallback => "fallback",
         }
     }
 
@@ -56,6 +62,8 @@ impl Pattern {
             Self::Pool => "pool",
             Self::LoadBalance => "load balancer",
             Self::Keyed => "key table",
+            Self::Retry => "retry",
+            Self::Fallback => "fallback",
         }
     }
 }
