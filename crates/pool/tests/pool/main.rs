@@ -2,5 +2,9 @@
 
 mod layer;
 mod lending;
+mod lifetime;
+mod operations;
+mod returning;
 mod stress;
 mod support;
+mod upkeep;
