@@ -1,0 +1,17 @@
+use seawall_core::{Env, GateLayer, GateService};
+
+use crate::Gcra;
+
+/// Puts one [`Gcra`], shared by every service and clone, before a service.
+///
+/// ```
+/// use seawall_rate_limiter::{Quota, RateLimiterLayer};
+///
+/// let layer = RateLimiterLayer::new(Quota::per_second(100)?.with_burst(20)?);
+/// assert_eq!(layer.gate().burst(), 20);
+/// # Ok::<(), seawall_rate_limiter::QuotaError>(())
+/// ```
+pub type RateLimiterLayer<E = Env> = GateLayer<Gcra, E>;
+
+/// A service behind a [`RateLimiterLayer`].
+pub type RateLimiter<S, E = Env> = GateService<S, Gcra, E>;

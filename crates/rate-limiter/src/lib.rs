@@ -1,0 +1,41 @@
+//! Admits calls at a steady rate with a bounded burst, and refuses the rest at once.
+//!
+//! ```
+//! use seawall_rate_limiter::{Quota, RateLimiterLayer};
+//! use tower::{Service, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = service_fn(|id: u32| async move { Ok::<_, std::io::Error>(id + 1) });
+//! let mut client = RateLimiterLayer::new(Quota::per_second(100)?.with_burst(1)?).protect(client);
+//! assert_eq!(client.ready().await?.call(1).await?, 2);
+//! let refused = client.ready().await?.call(2).await.unwrap_err();
+//! assert!(refused.rejection().and_then(|rejection| rejection.retry_after()).is_some());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - A [`Quota`] is a number of calls in a period and a burst. Calls are spread evenly over the period: no window whose
+//!   edge lets twice the quota through.
+//! - A call may cost more than one ([`CallContext::cost`](seawall_core::CallContext)), all or nothing; it can be charged
+//!   more afterwards ([`Gcra::charge`]), or refunded.
+//! - A refusal changes nothing and says, to the nanosecond, when the call would be admitted.
+//! - Nothing is taken in `poll_ready`: a handle that is made ready and dropped burns nothing.
+//! - All clones of a layer and all services that it makes share the quota.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+mod error;
+mod gcra;
+mod layer;
+mod pace;
+mod quota;
+mod standing;
+
+pub use error::QuotaError;
+pub use gcra::Gcra;
+pub use layer::{RateLimiter, RateLimiterLayer};
+pub use quota::Quota;
+pub use seawall_core::{Error, Rejection, WrapErrorLayer};
+pub use standing::Standing;

@@ -1,0 +1,90 @@
+use seawall_core::{Pattern, Reason, Rejection, Timestamp};
+
+use crate::Quota;
+
+/// A quota as the decision needs it, in nanoseconds.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// The time in which one call is regained.
+    pub(crate) interval: u64,
+    /// The time in which the whole burst is regained: how far the theoretical arrival may lie ahead.
+    pub(crate) capacity: u64,
+}
+
+impl Pace {
+    pub(crate) fn of(quota: &Quota) -> Self {
+        let interval = Timestamp::ZERO.saturating_add(quota.interval()).as_nanos();
+        Self { interval, capacity: interval.saturating_mul(quota.burst().into()) }
+    }
+
+    /// The whole rule: the theoretical arrival after a call of `cost`, or `None` when it must not go on.
+    ///
+    /// It goes on when the arrival, moved on by what the call costs, lies no further ahead of now than the burst
+    /// reaches. At the end of time nothing does: an arrival that cannot move would admit everything.
+    #[inline]
+    pub(crate) const fn admit(self, arrival: u64, cost: u32, now: u64) -> Option<u64> {
+        let debt = self.debt_after(arrival, cost, now);
+        if debt > self.capacity { None } else { now.checked_add(debt) }
+    }
+
+    /// Why a call that [`Pace::admit`] did not admit is refused, and how long until it would be.
+    #[cold]
+    pub(crate) const fn refusal(self, arrival: u64, cost: u32, now: u64) -> Rejection {
+        if self.cost_of(cost) > self.capacity {
+            return Rejection::new(Pattern::RateLimiter, Reason::TooHeavy);
+        }
+        let refused = Rejection::new(Pattern::RateLimiter, Reason::RateLimited);
+        match self.debt_after(arrival, cost, now).checked_sub(self.capacity) {
+            Some(wait) => refused.with_retry_after(std::time::Duration::from_nanos(wait)),
+            None => refused,
+        }
+    }
+
+    /// The arrival after a call of `cost` that has happened, whatever the burst.
+    pub(crate) const fn charge(self, arrival: u64, cost: u32, now: u64) -> u64 {
+        now.saturating_add(self.debt_after(arrival, cost, now))
+    }
+
+    /// The time in which `cost` is regained.
+    #[inline]
+    pub(crate) const fn cost_of(self, cost: u32) -> u64 {
+        self.interval.saturating_mul(cost as u64)
+    }
+
+    /// How many whole calls may come at once.
+    #[expect(clippy::cast_possible_truncation, reason = "at most the burst, which has 32 bits")]
+    pub(crate) const fn remaining(self, arrival: u64, now: u64) -> u32 {
+        match self.capacity.saturating_sub(arrival.saturating_sub(now)).checked_div(self.interval) {
+            Some(calls) => calls as u32,
+            None => 0,
+        }
+    }
+
+    /// How long until one call may come.
+    pub(crate) const fn next_in(self, arrival: u64, now: u64) -> u64 {
+        self.debt_after(arrival, 1, now).saturating_sub(self.capacity)
+    }
+
+    /// How many calls may come at once after a pause.
+    pub(crate) const fn burst(self) -> u32 {
+        self.remaining(0, 0)
+    }
+
+    /// An arrival that owes as many calls of this pace as `arrival` owes of `old`.
+    #[expect(clippy::cast_possible_truncation, reason = "bounded by the line before")]
+    pub(crate) const fn convert(self, old: Self, arrival: u64, now: u64) -> u64 {
+        let owed = arrival.saturating_sub(now) as u128;
+        // Two numbers of 64 bits: the product fits 128.
+        let owed = match owed.saturating_mul(self.interval as u128).checked_div(old.interval as u128) {
+            Some(owed) => owed,
+            None => 0,
+        };
+        if owed > u64::MAX as u128 { u64::MAX } else { now.saturating_add(owed as u64) }
+    }
+
+    #[inline]
+    const fn debt_after(self, arrival: u64, cost: u32, now: u64) -> u64 {
+        // An arrival in the past is a full bucket. One further ahead than ever set comes of a clock that stepped back.
+        arrival.saturating_sub(now).saturating_add(self.cost_of(cost))
+    }
+}
