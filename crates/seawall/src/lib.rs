@@ -28,5 +28,6 @@ pub use seawall_health as health;
 pub use seawall_http as http;
 pub use seawall_load_shedder as load_shedder;
 pub use seawall_pool as pool;
+pub use seawall_rate_limiter as rate_limiter;
 pub use seawall_timeout as timeout;
 pub use server::{HttpServer, Server, ServerService, server};

@@ -11,6 +11,7 @@ mod health;
 mod http;
 mod limit;
 mod queue;
+mod rate;
 mod retry;
 
 use std::{
@@ -56,6 +57,7 @@ fn checks() -> BTreeMap<&'static str, Check> {
         ("health_json.json", health::document),
         ("http_methods.json", http::http_methods),
         ("http_status.json", http::http_status),
+        ("rate_gcra.json", rate::gcra),
         ("retry_after.json", http::retry_after),
         ("retry_budget_window.json", budget::window),
         ("retry_schedule.json", retry::schedule),
