@@ -6,6 +6,7 @@ mod floor;
 mod load_shedder;
 mod peers;
 mod pool;
+mod rate_limiter;
 mod retry;
 mod stack;
 mod timeout;
@@ -63,6 +64,7 @@ pub fn all() -> Vec<Row> {
         load_shedder::rows(),
         timeout::rows(),
         retry::rows(),
+        rate_limiter::rows(),
         pool::rows(),
         stack::rows(),
     ]
