@@ -48,6 +48,9 @@ pub struct CheckConfig {
     pub kind: CheckKind,
     /// From the start of one run to the start of the next. More than 0; default 10 s.
     pub interval: Duration,
+    /// The same until the first pass, so that a process which starts is found out to be ready without waiting for a
+    /// whole interval. More than 0; default: as [`interval`](Self::interval).
+    pub starting_interval: Option<Duration>,
     /// How long a run may take; [`Duration::ZERO`] asks for an answer at once. Less than
     /// [`interval`](Self::interval); default 2 s.
     pub timeout: Duration,
@@ -74,6 +77,7 @@ impl CheckConfig {
         Self {
             kind,
             interval: Duration::from_secs(10),
+            starting_interval: None,
             timeout: Duration::from_secs(2),
             failures: 3,
             successes: 2,
@@ -142,6 +146,13 @@ impl CheckConfig {
         self
     }
 
+    /// With that time from run to run until the first pass.
+    #[must_use]
+    pub const fn with_starting_interval(mut self, interval: Duration) -> Self {
+        self.starting_interval = Some(interval);
+        self
+    }
+
     /// With that time for a run.
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
@@ -191,6 +202,9 @@ impl CheckConfig {
     pub fn validate(&self) -> Result<(), HealthError> {
         if self.interval.is_zero() {
             return Err(HealthError::Interval);
+        }
+        if self.starting_interval.is_some_and(|interval| interval.is_zero()) {
+            return Err(HealthError::StartingInterval);
         }
         if self.timeout >= self.interval {
             return Err(HealthError::Timeout { timeout: self.timeout, interval: self.interval });
@@ -245,8 +259,8 @@ mod tests {
     fn the_defaults_are_these() {
         assert_eq!(
             format!("{:?}", CheckConfig::new(CheckKind::Liveness)),
-            "CheckConfig { kind: Liveness, interval: 10s, timeout: 2s, failures: 3, successes: 2, jitter: 0.1, \
-             initial_delay: 0ns, action: None }"
+            "CheckConfig { kind: Liveness, interval: 10s, starting_interval: None, timeout: 2s, failures: 3, \
+             successes: 2, jitter: 0.1, initial_delay: 0ns, action: None }"
         );
     }
 
@@ -255,6 +269,7 @@ mod tests {
         let good = CheckConfig::application();
         let texts = [
             (good.with_interval(Duration::ZERO), "interval is 0; allowed is more than 0"),
+            (good.with_starting_interval(Duration::ZERO), "starting_interval is 0; allowed is more than 0"),
             (good.with_timeout(Duration::from_secs(10)), "timeout is 10s; allowed is less than interval, which is 10s"),
             (good.with_failures(0), "failures is 0; allowed are 1 to 4294967295"),
             (good.with_successes(0), "successes is 0; allowed are 1 to 4294967295"),

@@ -49,7 +49,11 @@ impl Entry {
     /// Takes in a run that was completed at `now`.
     pub(crate) fn record(&self, observation: Observation, now: Timestamp, listeners: &[Listener]) {
         let mut state = lock(&self.state);
-        state.judge.record(observation.status(), now);
+        if observation.is_conclusive() && !observation.status().is_up() {
+            state.judge.record_conclusive_failure(now);
+        } else {
+            state.judge.record(observation.status(), now);
+        }
         state.has_passed |= observation.status().is_up();
         state.runs = state.runs.saturating_add(1);
         state.failures = state.failures.saturating_add(u64::from(observation.status() == Status::Fail));

@@ -7,6 +7,9 @@ pub enum HealthError {
     /// There is no time between two runs.
     #[error("interval is 0; allowed is more than 0")]
     Interval,
+    /// There is no time between two runs before the first pass.
+    #[error("starting_interval is 0; allowed is more than 0")]
+    StartingInterval,
     /// A run may last until the next one.
     #[error("timeout is {timeout:?}; allowed is less than interval, which is {interval:?}")]
     Timeout {

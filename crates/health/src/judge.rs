@@ -51,6 +51,15 @@ impl Judge {
     /// Takes in what a run found that was completed at `now`, and says what the check is now. [`Status::Unknown`] is a
     /// failure: a run that found nothing.
     pub fn record(&mut self, found: Status, now: Timestamp) -> Status {
+        self.take(found, self.failures, now)
+    }
+
+    /// Takes in a failure that was completed at `now` and needs no other to confirm it, and says what the check is now.
+    pub fn record_conclusive_failure(&mut self, now: Timestamp) -> Status {
+        self.take(Status::Fail, 1, now)
+    }
+
+    fn take(&mut self, found: Status, enough: u32, now: Timestamp) -> Status {
         self.look(now);
         self.completed = Some(now);
         if found.is_up() {
@@ -62,7 +71,7 @@ impl Judge {
         } else {
             self.good = 0;
             self.bad = self.bad.saturating_add(1);
-            if self.bad >= self.failures {
+            if self.bad >= enough {
                 self.standing = Status::Fail;
             }
         }
@@ -125,6 +134,17 @@ mod tests {
         judge.record(Status::Fail, at(40));
         assert_eq!(judge.record(Status::Fail, at(50)), Status::Pass);
         assert_eq!(judge.record(Status::Fail, at(60)), Status::Fail);
+    }
+
+    #[test]
+    fn a_conclusive_failure_fails_at_once_and_is_one_failure() {
+        let mut judge = Judge::new(&CheckConfig::application());
+        judge.record(Status::Pass, at(0));
+
+        assert_eq!(judge.record_conclusive_failure(at(10)), Status::Fail);
+        assert_eq!(judge.failures_in_a_row(), 1);
+        assert_eq!(judge.record(Status::Pass, at(20)), Status::Fail);
+        assert_eq!(judge.record(Status::Pass, at(30)), Status::Pass);
     }
 
     #[test]

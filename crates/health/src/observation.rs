@@ -19,22 +19,38 @@ pub struct Observation {
     status: Status,
     output: Option<String>,
     value: Option<(f64, &'static str)>,
+    conclusive: bool,
 }
 
 impl Observation {
     /// It works.
     pub const fn pass() -> Self {
-        Self { status: Status::Pass, output: None, value: None }
+        Self { status: Status::Pass, output: None, value: None, conclusive: false }
     }
 
     /// It works, and somebody should look at it.
     pub fn warn(output: impl Into<String>) -> Self {
-        Self { status: Status::Warn, output: Some(output.into()), value: None }
+        Self { status: Status::Warn, output: Some(output.into()), value: None, conclusive: false }
     }
 
     /// It does not work.
     pub fn fail(output: impl Into<String>) -> Self {
-        Self { status: Status::Fail, output: Some(output.into()), value: None }
+        Self { status: Status::Fail, output: Some(output.into()), value: None, conclusive: false }
+    }
+
+    /// A failure that needs no other to confirm it: whoever was asked said so itself. Silence may be chance, and waits for
+    /// the [threshold](crate::CheckConfig::failures). A pass is none the more certain for it.
+    ///
+    /// ```
+    /// use seawall_health::Observation;
+    ///
+    /// let draining = Observation::fail("503 Service Unavailable").conclusive();
+    /// assert!(draining.is_conclusive());
+    /// ```
+    #[must_use]
+    pub const fn conclusive(mut self) -> Self {
+        self.conclusive = true;
+        self
     }
 
     /// With what was measured, and its unit. Values that are no finite number are left out of answers.
@@ -47,6 +63,11 @@ impl Observation {
     /// What was found; never [`Status::Unknown`].
     pub const fn status(&self) -> Status {
         self.status
+    }
+
+    /// Whether a failure counts without others that confirm it.
+    pub const fn is_conclusive(&self) -> bool {
+        self.conclusive
     }
 
     /// What the check says about it.

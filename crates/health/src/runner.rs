@@ -48,7 +48,7 @@ async fn repeat<E: Environment<Clock: Timer>>(inner: Weak<Inner<E>>, env: E, ind
         let observation = run_once(clock, &*entry.check, entry.config.timeout).await;
         entry.record(observation, clock.now(), &inner.listeners);
         inner.advance_when_started();
-        let next = started.saturating_add(pause(&entry.config, env.entropy().next_u64()));
+        let next = started.saturating_add(pause(&entry.config, entry.has_passed(), env.entropy().next_u64()));
         // Nothing is held while it sleeps: the last handle can go.
         drop(inner);
         clock.sleep_until(next).await;
@@ -72,10 +72,13 @@ fn running<E: Environment>(inner: &Weak<Inner<E>>) -> Option<Arc<Inner<E>>> {
 }
 
 /// From the start of a run to the start of the next.
-fn pause(config: &CheckConfig, word: u64) -> Duration {
+fn pause(config: &CheckConfig, has_passed: bool, word: u64) -> Duration {
     let share = config.jitter * unit_interval(word);
-    let shorter = Duration::try_from_secs_f64(config.interval.as_secs_f64() * share).unwrap_or(Duration::ZERO);
-    config.interval.saturating_sub(shorter).max(config.timeout)
+    let starting = config.starting_interval.filter(|_| !has_passed);
+    let interval = starting.unwrap_or(config.interval);
+    let shorter = Duration::try_from_secs_f64(interval.as_secs_f64() * share).unwrap_or(Duration::ZERO);
+    let pause = interval.saturating_sub(shorter);
+    if starting.is_some() { pause } else { pause.max(config.timeout) }
 }
 
 /// Runs a check once, within its time. A panic and a run that takes too long are failures.
@@ -122,9 +125,21 @@ mod tests {
     #[test]
     fn a_pause_is_shorter_by_the_jitter_at_most_and_never_shorter_than_a_run_may_take() {
         let config = CheckConfig::application();
-        assert_eq!(pause(&config, 0), Duration::from_secs(10));
-        assert!(pause(&config, u64::MAX) >= Duration::from_secs(9));
-        assert_eq!(pause(&config.with_jitter(1.0), u64::MAX), config.timeout);
-        assert_eq!(pause(&config.with_interval(Duration::MAX), u64::MAX).as_secs() / 1_000_000_000, 16_602_069_666);
+        assert_eq!(pause(&config, true, 0), Duration::from_secs(10));
+        assert!(pause(&config, true, u64::MAX) >= Duration::from_secs(9));
+        assert_eq!(pause(&config.with_jitter(1.0), true, u64::MAX), config.timeout);
+        assert_eq!(
+            pause(&config.with_interval(Duration::MAX), true, u64::MAX).as_secs() / 1_000_000_000,
+            16_602_069_666
+        );
+    }
+
+    #[test]
+    fn until_the_first_pass_a_pause_may_be_shorter_than_a_run() {
+        let config = CheckConfig::application().with_starting_interval(Duration::from_millis(50));
+
+        assert_eq!(pause(&config, false, 0), Duration::from_millis(50));
+        assert_eq!(pause(&config, true, 0), Duration::from_secs(10));
+        assert_eq!(pause(&CheckConfig::application(), false, 0), Duration::from_secs(10));
     }
 }

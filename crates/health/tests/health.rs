@@ -255,6 +255,49 @@ async fn a_check_that_must_answer_at_once_and_waits_fails() {
 }
 
 #[tokio::test]
+async fn a_process_that_starts_is_looked_at_more_often_until_it_passes() {
+    let (mut checks, clock) = registry();
+    let (told, runs) = (Told::passing(), Arc::new(AtomicUsize::new(0)));
+    told.fails();
+    let (answers, count) = (told.check(), Arc::clone(&runs));
+    let config = CheckConfig::application().with_jitter(0.0).with_successes(1).with_starting_interval(SECOND);
+    let counted = move || {
+        count.fetch_add(1, SeqCst);
+        answers()
+    };
+    checks.register("it", config, counted).expect("a good check");
+    let health = start(checks).await;
+    pass_time(&clock, 4).await;
+
+    told.passes();
+    pass_time(&clock, 1).await;
+
+    assert_eq!((runs.load(SeqCst), check(&health, "it").status), (6, Status::Pass));
+    pass_time(&clock, 9).await;
+    assert_eq!(runs.load(SeqCst), 6);
+    pass_time(&clock, 1).await;
+    assert_eq!(runs.load(SeqCst), 7);
+}
+
+#[tokio::test]
+async fn a_conclusive_failure_waits_for_no_second_one() {
+    let (mut checks, clock) = registry();
+    let told = Told::passing();
+    let answers = told.check();
+    let conclusive = move || {
+        let answer = answers();
+        async move { Observation::from(answer.await).conclusive() }
+    };
+    checks.register("it", CheckConfig::application().with_jitter(0.0), conclusive).expect("a good check");
+    let health = start(checks).await;
+
+    told.fails();
+    pass_time(&clock, 10).await;
+
+    assert_eq!(check(&health, "it").status, Status::Fail);
+}
+
+#[tokio::test]
 async fn a_check_that_panics_fails_and_goes_on_being_run() {
     let (mut checks, clock) = registry();
     let config = CheckConfig::application().with_failures(1).with_successes(1).with_jitter(0.0);

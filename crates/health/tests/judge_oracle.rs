@@ -12,11 +12,14 @@ fn end_with(runs: &[Status], count: u32, up: bool) -> bool {
     runs.len() >= count && runs.iter().rev().take(count).all(|run| run.is_up() == up)
 }
 
-fn truth(config: &CheckConfig, history: &[(Status, Timestamp)], now: Timestamp) -> Status {
+/// What a run found, and whether a failure needs no other to confirm it.
+type Run = (Status, bool);
+
+fn truth(config: &CheckConfig, history: &[(Run, Timestamp)], now: Timestamp) -> Status {
     let silent = |from: Timestamp, to: Timestamp| to.since(from) > config.interval.saturating_mul(3);
     let (mut status, mut runs, mut since_silence) = (Status::Unknown, Vec::new(), Vec::new());
     let mut before = history.first().map_or(now, |run| run.1);
-    for &(found, at) in history {
+    for &((found, conclusive), at) in history {
         if silent(before, at) {
             status = Status::Fail;
             since_silence.clear();
@@ -25,7 +28,7 @@ fn truth(config: &CheckConfig, history: &[(Status, Timestamp)], now: Timestamp) 
         runs.push(found);
         since_silence.push(found);
         let mends = status != Status::Fail || end_with(&since_silence, config.successes, true);
-        if end_with(&runs, config.failures, false) {
+        if end_with(&runs, config.failures, false) || (conclusive && !found.is_up()) {
             status = Status::Fail;
         } else if found.is_up() && mends {
             status = found;
@@ -34,8 +37,14 @@ fn truth(config: &CheckConfig, history: &[(Status, Timestamp)], now: Timestamp) 
     if silent(before, now) { Status::Fail } else { status }
 }
 
-fn run() -> impl Strategy<Value = (Status, u64)> {
-    (prop::sample::select(vec![Status::Pass, Status::Warn, Status::Fail]), 1_u64..45)
+fn run() -> impl Strategy<Value = (Run, u64)> {
+    let found = prop::sample::select(vec![
+        (Status::Pass, false),
+        (Status::Warn, false),
+        (Status::Fail, false),
+        (Status::Fail, true),
+    ]);
+    (found, 1_u64..45)
 }
 
 proptest! {
@@ -60,7 +69,11 @@ proptest! {
             }
             history.push((found, now));
 
-            prop_assert_eq!(judge.record(found, now), truth(&config, &history, now));
+            let judged = match found {
+                (_, true) => judge.record_conclusive_failure(now),
+                (found, false) => judge.record(found, now),
+            };
+            prop_assert_eq!(judged, truth(&config, &history, now));
         }
         let now = now.saturating_add(Duration::from_secs(later));
         prop_assert_eq!(judge.status(now), truth(&config, &history, now));
