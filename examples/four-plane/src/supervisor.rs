@@ -5,6 +5,7 @@
 //! when their pipe from the parent closes, so nothing is left behind however the parent ends.
 
 mod actor;
+mod bulletin;
 pub mod child;
 mod draining;
 mod health;
@@ -19,7 +20,7 @@ pub use roster::{Health, Member, Roster};
 
 use crate::config::Capacities;
 use crate::control::events::Events;
-use crate::link::{Fault, InstanceOptions, Role, Topology};
+use crate::link::{Fault, InstanceOptions, Role};
 use std::net::SocketAddr;
 
 /// How many messages may wait for the one task; senders wait beyond that.
@@ -53,14 +54,6 @@ impl Plan {
             Role::State => 1,
         }
     }
-}
-
-/// What every instance is told; each takes what is meant for it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Bulletin {
-    topology: Topology,
-    faults: Vec<Fault>,
-    draining: Vec<Role>,
 }
 
 /// A target that cannot be killed.

@@ -5,20 +5,18 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use seawall::backoff_with_jitter::Backoff;
-use tokio::io::AsyncWriteExt;
-use tokio::process::ChildStdin;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
 
+use super::bulletin::{Bulletin, replace, tell};
 use super::draining::{Draining, STAGE_LIMIT};
 use super::process::{Pipes, Process};
 use super::roster::{Addresses, Health, Roster};
-use super::{Bulletin, Plan, health};
+use super::{Plan, health};
 use crate::client::Client;
 use crate::clock;
 use crate::config::ENVIRONMENT;
 use crate::control::events::{Events, Severity};
-use crate::link::{Fault, FromInstance, Role, ToInstance};
+use crate::link::{Fault, FromInstance, Role};
 use crate::say;
 
 /// Delay before the first restart; it doubles with every short life.
@@ -48,7 +46,8 @@ pub(super) enum Message {
 #[derive(Debug, Default)]
 struct Running {
     process: Option<Process>,
-    checks: Option<AbortHandle>,
+    /// Ends with its last handle.
+    checks: Option<seawall::health::Health>,
 }
 
 #[derive(Debug)]
@@ -190,22 +189,27 @@ impl Actor {
                     }
                 });
                 self.events.add(Severity::Info, role.plane(), format!("{name} listens on {service}"));
-                let inbox = self.inbox.clone();
-                let checks = health::watch(self.client.clone(), format!("http://{admin}"), move |healthy| {
-                    let inbox = inbox.clone();
-                    async move {
-                        let _gone = inbox.send(Message::Health { index, life, healthy }).await;
-                    }
-                });
-                let checks = tokio::spawn(checks).abort_handle();
-                if let Some(running) = self.running.get_mut(index)
-                    && let Some(earlier) = running.checks.replace(checks)
-                {
-                    earlier.abort();
-                }
+                self.check(index, life, &format!("http://{admin}"));
             }
         }
         self.publish();
+    }
+
+    /// Has the instance checked until its process ends.
+    fn check(&mut self, index: usize, life: u32, url: &str) {
+        let (checks, mut changes) = health::watch(self.client.clone(), url);
+        if let Some(running) = self.running.get_mut(index) {
+            running.checks = Some(checks);
+        }
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                let Some(healthy) = *changes.borrow_and_update() else { continue };
+                if inbox.send(Message::Health { index, life, healthy }).await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     fn health(&mut self, index: usize, life: u32, healthy: bool) {
@@ -226,10 +230,7 @@ impl Actor {
     fn ended(&mut self, index: usize, life: u32, status: ExitStatus) {
         let Some((name, role)) = self.present(index, life) else { return };
         if let Some(running) = self.running.get_mut(index) {
-            running.process = None;
-            if let Some(checks) = running.checks.take() {
-                checks.abort();
-            }
+            *running = Running::default();
         }
         let now = millis(clock::since_start());
         let (mut killed, mut short_lives) = (false, 0);
@@ -341,42 +342,6 @@ impl Actor {
     }
 }
 
-/// Writes what an instance has to know into its pipe, whenever that changes. Only the latest is ever waiting.
-async fn tell(mut input: ChildStdin, mut bulletin: watch::Receiver<Bulletin>, role: Role, number: u32) {
-    let mut told = Bulletin::default();
-    loop {
-        let lines = news(&mut told, &bulletin.borrow_and_update(), role, number);
-        if input.write_all(lines.as_bytes()).await.is_err() || bulletin.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The messages that bring an instance from what it was told to what is now.
-fn news(told: &mut Bulletin, now: &Bulletin, role: Role, number: u32) -> String {
-    let concerns = |fault: &&Fault| {
-        fault.hits(role, number) || (role == Role::State && matches!(fault.target.as_str(), "database" | "cache"))
-    };
-    let mut messages = Vec::new();
-    if replace(&mut told.topology, now.topology.clone()) {
-        messages.push(ToInstance::Topology(told.topology.clone()));
-    }
-    if replace(&mut told.faults, now.faults.iter().filter(concerns).cloned().collect()) {
-        messages.push(ToInstance::Faults(told.faults.clone()));
-    }
-    if now.draining.contains(&role) && replace(&mut told.draining, vec![role]) {
-        messages.push(ToInstance::Drain);
-    }
-    messages.iter().filter_map(|message| serde_json::to_string(message).ok()).map(|line| line + "\n").collect()
-}
-
-/// Whether the new value differs from the one that it replaces.
-fn replace<T: PartialEq>(place: &mut T, new: T) -> bool {
-    let differs = *place != new;
-    *place = new;
-    differs
-}
-
 /// The wait before a restart. Without jitter: one supervisor starts one stack, so no two restarts meet by chance.
 fn restart_delay(short_lives: u32) -> Duration {
     Backoff::exponential(FIRST_DELAY, 2.0, LONGEST_DELAY)
@@ -390,42 +355,11 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::FaultKind;
-
-    fn fault(target: &str) -> Fault {
-        Fault { id: 1, kind: FaultKind::Latency, target: target.to_owned(), value: 5.0 }
-    }
 
     #[test]
     fn the_delay_before_a_restart_doubles_with_short_lives_up_to_five_seconds() {
         let delays = [0, 1, 2, 5, 6, u32::MAX].map(|lives| restart_delay(lives).as_millis());
 
         assert_eq!(delays, [100, 200, 400, 3_200, 5_000, 5_000]);
-    }
-
-    #[test]
-    fn an_instance_is_told_only_what_is_new_and_meant_for_it() {
-        let mut told = Bulletin::default();
-        let faults = vec![fault("catalog/2"), fault("database"), fault("edge")];
-        let now = Bulletin { faults, ..Bulletin::default() };
-
-        let first = news(&mut told, &now, Role::Catalog, 2);
-        let again = news(&mut told, &now, Role::Catalog, 2);
-        let other = news(&mut Bulletin::default(), &now, Role::Catalog, 1);
-        let state = news(&mut Bulletin::default(), &now, Role::State, 1);
-
-        assert!(first.contains("catalog/2") && !first.contains("database"), "{first}");
-        assert_eq!((again.as_str(), other.as_str()), ("", ""));
-        assert!(state.contains("database"), "{state}");
-    }
-
-    #[test]
-    fn an_instance_is_told_once_to_drain() {
-        let mut told = Bulletin::default();
-        let now = Bulletin { draining: vec![Role::Edge, Role::Gateway], ..Bulletin::default() };
-
-        assert_eq!(news(&mut told, &now, Role::Gateway, 1), "\"drain\"\n");
-        assert_eq!(news(&mut told, &now, Role::Gateway, 1), "");
-        assert_eq!(news(&mut Bulletin::default(), &now, Role::State, 1), "");
     }
 }
