@@ -2,6 +2,7 @@
 
 mod bulkhead;
 mod circuit_breaker;
+mod fallback;
 mod floor;
 mod load_shedder;
 mod peers;
@@ -65,6 +66,7 @@ pub fn all() -> Vec<Row> {
         timeout::rows(),
         retry::rows(),
         rate_limiter::rows(),
+        fallback::rows(),
         pool::rows(),
         stack::rows(),
     ]

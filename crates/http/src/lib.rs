@@ -21,6 +21,8 @@ mod attributes;
 mod body_end;
 mod classify;
 mod deadline;
+#[cfg(feature = "fallback")]
+mod degraded;
 mod env;
 mod grpc;
 mod method;
@@ -39,6 +41,8 @@ pub use deadline::CarryInRequest;
 pub use deadline::{
     Deadline, ReceiveDeadline, ReceiveDeadlineLayer, SendDeadline, SendDeadlineLayer, TIMEOUT_HEADER, parse_timeout_ms,
 };
+#[cfg(feature = "fallback")]
+pub use degraded::{DEGRADED_HEADER, FallbackFailure, MarkDegraded};
 pub use env::{HttpEnv, env};
 pub use grpc::{Grpc, format_grpc_timeout, parse_grpc_timeout, parse_pushback};
 pub use method::{is_idempotent, is_safe};

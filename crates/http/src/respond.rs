@@ -8,14 +8,14 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use seawall_core::Error;
+use seawall_core::CarryRejection;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::Problem;
 
-/// Turns what seawall's layers refuse into responses. Outermost on a server: `Error<Infallible>` becomes `Infallible`,
-/// which is what axum and hyper want.
+/// Turns what seawall's layers refuse into responses. Outermost on a server: `Error<Infallible>`, or any other error that
+/// can be nothing but a rejection, becomes `Infallible`, which is what axum and hyper want.
 #[derive(Copy, Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RespondLayer;
@@ -43,7 +43,7 @@ pub struct Respond<S> {
 
 impl<S, Req, B> Service<Req> for Respond<S>
 where
-    S: Service<Req, Response = Response<B>, Error = Error<Infallible>>,
+    S: Service<Req, Response = Response<B>, Error: CarryRejection<Remote = Infallible>>,
 {
     type Response = Response<RespondBody<B>>;
     type Error = Infallible;
@@ -52,8 +52,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         match self.inner.poll_ready(cx) {
             // Layers refuse calls, not readiness; one that did would refuse the call as well.
-            Poll::Ready(Ok(()) | Err(Error::Rejected(_))) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(Error::Inner(never))) => match never {},
+            Poll::Ready(_) => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -73,18 +72,21 @@ pin_project! {
     }
 }
 
-impl<F, B> Future for RespondFuture<F>
+impl<F, B, X> Future for RespondFuture<F>
 where
-    F: Future<Output = Result<Response<B>, Error<Infallible>>>,
+    F: Future<Output = Result<Response<B>, X>>,
+    X: CarryRejection<Remote = Infallible>,
 {
     type Output = Result<Response<RespondBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(Ok(match ready!(self.project().inner.poll(cx)) {
             Ok(response) => response.map(|body| RespondBody { kind: Kind::Handler { body } }),
-            Err(Error::Rejected(rejection)) => Problem::from(rejection)
-                .into_response(|json| RespondBody { kind: Kind::Problem { json: Some(Bytes::from(json)) } }),
-            Err(Error::Inner(never)) => match never {},
+            Err(error) => match error.split() {
+                Ok(never) => match *never {},
+                Err(rejection) => Problem::from(*rejection)
+                    .into_response(|json| RespondBody { kind: Kind::Problem { json: Some(Bytes::from(json)) } }),
+            },
         }))
     }
 }

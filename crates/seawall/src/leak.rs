@@ -1,5 +1,6 @@
 use seawall_backoff_with_jitter::RetryLayer;
 use seawall_core::{Environment, Gate, GateLayer};
+use seawall_fallback::FallbackLayer;
 use seawall_timeout::TimeoutLayer;
 use tower_layer::Identity;
 
@@ -29,6 +30,12 @@ impl<E: Environment, P, W> Leak for RetryLayer<E, P, W> {
 }
 
 impl<E: Environment, D> Leak for TimeoutLayer<E, D> {
+    fn leak(self) -> Self {
+        Self::leak(self)
+    }
+}
+
+impl<A, X, E: Environment, W, M> Leak for FallbackLayer<A, X, E, W, M> {
     fn leak(self) -> Self {
         Self::leak(self)
     }

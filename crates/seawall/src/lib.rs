@@ -24,6 +24,7 @@ pub use seawall_bulkhead as bulkhead;
 pub use seawall_circuit_breaker as circuit_breaker;
 pub use seawall_core as core;
 pub use seawall_core::{Error, Reason, Rejection};
+pub use seawall_fallback as fallback;
 pub use seawall_health as health;
 pub use seawall_http as http;
 pub use seawall_load_shedder as load_shedder;

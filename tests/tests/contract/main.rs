@@ -5,6 +5,7 @@
 mod axum;
 mod bulkhead;
 mod circuit_breaker;
+mod fallback;
 mod load_shedder;
 mod outcomes_of_timeouts;
 mod retry;

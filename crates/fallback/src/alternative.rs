@@ -1,0 +1,119 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use seawall_core::Timestamp;
+
+use crate::{Cause, Chain, Named, Only};
+
+/// A call that its service did not answer well.
+#[non_exhaustive]
+pub struct Case<'a, K, Res, Err> {
+    /// What was kept of the request: see [`Extract`](crate::Extract).
+    pub request: &'a K,
+    /// How the service ended it.
+    pub outcome: Result<&'a Res, &'a Err>,
+    /// What that means.
+    pub cause: Cause,
+    /// When it ended.
+    pub now: Timestamp,
+}
+
+impl<K, Res, Err> Copy for Case<'_, K, Res, Err> {}
+
+impl<K, Res, Err> Clone for Case<'_, K, Res, Err> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, Res, Err> fmt::Debug for Case<'_, K, Res, Err> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case").field("cause", &self.cause).field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// Where an answer comes from that is not the service's.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Degraded {
+    /// The name of what answered: one fixed word, as it stands in headers and metrics.
+    pub source: &'static str,
+    /// How old the answer is, where it was given before.
+    pub age: Option<Duration>,
+}
+
+impl Degraded {
+    /// A fresh answer by `source`.
+    pub const fn new(source: &'static str) -> Self {
+        Self { source, age: None }
+    }
+
+    /// An answer that was given `age` ago.
+    #[must_use]
+    pub const fn with_age(mut self, age: Duration) -> Self {
+        self.age = Some(age);
+        self
+    }
+}
+
+/// What an alternative has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "it answers, has nothing to say, or fails")]
+pub enum Reply<Res, F> {
+    /// An answer in the service's place.
+    Answer(Res, Degraded),
+    /// Nothing: it is the next one's turn, or the service's own outcome stands.
+    Pass,
+    /// It failed itself.
+    Fail(F),
+}
+
+/// What answers when the service does not.
+///
+/// `K` is what was kept of the request, `Res` and `Err` are what the service answers with. It is started only when a call
+/// was not answered well, and driven by the caller's own future: a caller that goes away ends it too.
+pub trait Alternative<K, Res, Err> {
+    /// How it fails itself.
+    type Error;
+    /// It at work on one call.
+    type Run;
+
+    /// Begins work on `case`.
+    fn start(&self, case: &Case<'_, K, Res, Err>) -> Self::Run;
+
+    /// Goes on with `run` on the same `case`.
+    fn poll(
+        &self,
+        run: Pin<&mut Self::Run>,
+        case: &Case<'_, K, Res, Err>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Reply<Res, Self::Error>>;
+
+    /// Hears of every response that was a success.
+    #[inline]
+    fn remember(&self, request: &K, response: &Res, now: impl FnOnce() -> Timestamp) {
+        let _ = (request, response, now);
+    }
+}
+
+/// Puts alternatives together.
+pub trait Combine: Sized {
+    /// Tries `next` when this one has nothing to say, or fails.
+    fn then<B>(self, next: B) -> Chain<Self, B> {
+        Chain::new(self, next)
+    }
+
+    /// Answers only where `when` says so; elsewhere it has nothing to say.
+    fn only<W>(self, when: W) -> Only<Self, W> {
+        Only::new(self, when)
+    }
+
+    /// Gives its answers another [`Degraded::source`].
+    fn named(self, source: &'static str) -> Named<Self> {
+        Named::new(self, source)
+    }
+}

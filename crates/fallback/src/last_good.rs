@@ -1,0 +1,185 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    hash::Hash,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use quick_cache::sync::Cache;
+use seawall_core::Timestamp;
+
+use crate::{Alternative, Case, Combine, Degraded, LastGoodError, Reply};
+
+/// How many responses are kept, and for how long.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct LastGoodConfig {
+    max_entries: usize,
+    max_age: Duration,
+}
+
+impl LastGoodConfig {
+    /// Keeps up to `max_entries` responses, those that are asked for first, and gives none out that is older than
+    /// `max_age`; [`Duration::MAX`] is no limit.
+    ///
+    /// # Errors
+    /// Either is 0.
+    pub const fn new(max_entries: usize, max_age: Duration) -> Result<Self, LastGoodError> {
+        if max_entries == 0 {
+            return Err(LastGoodError::MaxEntries);
+        }
+        if max_age.is_zero() {
+            return Err(LastGoodError::MaxAge { max_age });
+        }
+        Ok(Self { max_entries, max_age })
+    }
+}
+
+impl Default for LastGoodConfig {
+    /// 10,000 responses, five minutes.
+    fn default() -> Self {
+        Self { max_entries: 10_000, max_age: Duration::from_secs(300) }
+    }
+}
+
+/// How a response is kept and given out again.
+pub trait Memory<Res> {
+    /// What is kept of it.
+    type Kept: Clone;
+
+    /// Takes what is needed from a good response on its way to the caller; `None`: it cannot be kept.
+    fn remember(&self, response: &Res) -> Option<Self::Kept>;
+
+    /// Makes the response anew; `None`: it has turned out that it cannot be.
+    fn recall(&self, kept: Self::Kept) -> Option<Res>;
+}
+
+/// The default: keeps clones.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct CloneResponse;
+
+impl<Res: Clone> Memory<Res> for CloneResponse {
+    type Kept = Res;
+
+    #[inline]
+    fn remember(&self, response: &Res) -> Option<Res> {
+        Some(response.clone())
+    }
+
+    fn recall(&self, kept: Res) -> Option<Res> {
+        Some(kept)
+    }
+}
+
+/// Answers with the last response that was a success, as `last-good`, with its age.
+///
+/// Every success is kept under the key of its request, so it costs a clone and an insertion per call; requests whose key
+/// is `None` are not kept. It has nothing to say where nothing is kept, or what is kept is too old. Answers of
+/// alternatives are never kept.
+///
+/// ```
+/// use seawall_fallback::{Combine, FallbackLayer, LastGood, LastGoodConfig, Value};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let last = LastGood::new(LastGoodConfig::default(), |city: &&str| Some(city.to_string()));
+/// let weather = FallbackLayer::new(last.then(Value::new("unknown")));
+/// let ask = |city, answer: Result<&'static str, seawall_core::Error<()>>| weather.run_carrying(city, async move { answer });
+/// let down = || Err(seawall_core::Error::Inner(()));
+///
+/// assert_eq!(ask("Lisbon", Ok("sunny")).await, Ok("sunny"));
+/// assert_eq!(ask("Lisbon", down()).await, Ok("sunny"));
+/// assert_eq!(ask("Oslo", down()).await, Ok("unknown"));
+/// # }
+/// ```
+pub struct LastGood<G, Q, V, M = CloneResponse> {
+    entries: Cache<Q, Entry<V>>,
+    max_age: Duration,
+    key: G,
+    memory: M,
+}
+
+#[derive(Clone)]
+struct Entry<V> {
+    kept: V,
+    at: Timestamp,
+}
+
+impl<G, Q: Hash + Eq, V: Clone> LastGood<G, Q, V> {
+    /// Keeps responses under what `key` makes of what was kept of the request.
+    pub fn new<K>(config: LastGoodConfig, key: G) -> Self
+    where
+        G: Fn(&K) -> Option<Q>,
+    {
+        Self { entries: Cache::new(config.max_entries), max_age: config.max_age, key, memory: CloneResponse }
+    }
+}
+
+impl<G, Q: Hash + Eq, V: Clone, M> LastGood<G, Q, V, M> {
+    /// Keeps responses as `memory` does. Default [`CloneResponse`].
+    pub fn with_memory<V2: Clone, M2>(self, memory: M2) -> LastGood<G, Q, V2, M2> {
+        let capacity = usize::try_from(self.entries.capacity()).unwrap_or(usize::MAX);
+        LastGood { entries: Cache::new(capacity), max_age: self.max_age, key: self.key, memory }
+    }
+
+    /// How many responses are kept.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.entries.clear();
+    }
+}
+
+impl<G, Q, V, M> Combine for LastGood<G, Q, V, M> {}
+
+impl<G, Q, M, K, Res, Err> Alternative<K, Res, Err> for LastGood<G, Q, M::Kept, M>
+where
+    G: Fn(&K) -> Option<Q>,
+    Q: Hash + Eq,
+    M: Memory<Res>,
+{
+    type Error = Infallible;
+    type Run = ();
+
+    fn start(&self, _: &Case<'_, K, Res, Err>) {}
+
+    fn poll(&self, _: Pin<&mut ()>, case: &Case<'_, K, Res, Err>, _: &mut Context<'_>) -> Poll<Reply<Res, Infallible>> {
+        let Some(key) = (self.key)(case.request) else { return Poll::Ready(Reply::Pass) };
+        let Some(entry) = self.entries.get(&key) else { return Poll::Ready(Reply::Pass) };
+        let age = case.now.since(entry.at);
+        if age > self.max_age {
+            self.entries.remove(&key);
+            return Poll::Ready(Reply::Pass);
+        }
+        let answer = self.memory.recall(entry.kept);
+        Poll::Ready(
+            answer.map_or(Reply::Pass, |answer| Reply::Answer(answer, Degraded::new("last-good").with_age(age))),
+        )
+    }
+
+    #[inline]
+    fn remember(&self, request: &K, response: &Res, now: impl FnOnce() -> Timestamp) {
+        let Some(key) = (self.key)(request) else { return };
+        if let Some(kept) = self.memory.remember(response) {
+            self.entries.insert(key, Entry { kept, at: now() });
+        }
+    }
+}
+
+impl<G, Q: Hash + Eq, V: Clone, M> fmt::Debug for LastGood<G, Q, V, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LastGood")
+            .field("entries", &self.entries.len())
+            .field("max_age", &self.max_age)
+            .finish_non_exhaustive()
+    }
+}

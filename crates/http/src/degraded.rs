@@ -1,0 +1,110 @@
+use std::{fmt, sync::Arc};
+
+use http::{HeaderName, HeaderValue, Response, header::AGE};
+use seawall_fallback::{Degraded, Mark};
+
+/// The header that names what answered in the place of a service.
+pub const DEGRADED_HEADER: HeaderName = HeaderName::from_static("x-seawall-degraded");
+
+/// Says in the headers of an answer that a fallback gave it: `x-seawall-degraded: <source>`, and `age` in whole seconds
+/// where the answer was given before. An `age` that it had then is added to.
+///
+/// The service's own bad response whose fallback failed too gets the failure as an extension, [`FallbackFailure`].
+///
+/// ```
+/// use seawall_fallback::{FallbackLayer, Value};
+/// use seawall_http::MarkDegraded;
+/// use tower::{ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let broken = service_fn(|_: http::Request<()>| async {
+///     Ok::<_, std::io::Error>(http::Response::builder().status(502).body("").unwrap())
+/// });
+/// let popular = Value::new(http::Response::new("what everybody likes"));
+/// let layer = FallbackLayer::with_env(popular.clone(), seawall_http::env()).with_mark(MarkDegraded);
+///
+/// let answer = layer.protect(broken).oneshot(http::Request::new(())).await.unwrap();
+///
+/// assert_eq!((answer.status().as_u16(), *answer.body()), (200, "what everybody likes"));
+/// assert_eq!(answer.headers()["x-seawall-degraded"], "value");
+/// # }
+/// ```
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct MarkDegraded;
+
+/// A response extension: how the fallback failed that should have answered in this response's place.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "one error in an extension")]
+pub struct FallbackFailure<F>(pub Arc<F>);
+
+impl<F> Clone for FallbackFailure<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<F: fmt::Display> fmt::Display for FallbackFailure<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<B, F: Send + Sync + 'static> Mark<Response<B>, F> for MarkDegraded {
+    fn degraded(&self, response: &mut Response<B>, degraded: &Degraded) {
+        let headers = response.headers_mut();
+        if let Ok(source) = HeaderValue::from_str(degraded.source) {
+            headers.insert(DEGRADED_HEADER, source);
+        }
+        if let Some(age) = degraded.age {
+            let before = headers.get(AGE).and_then(|age| age.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
+            headers.insert(AGE, HeaderValue::from(age.as_secs().saturating_add(before)));
+        }
+    }
+
+    fn failed(&self, response: &mut Response<B>, error: F) {
+        response.extensions_mut().insert(FallbackFailure(Arc::new(error)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn mark(response: &mut Response<()>, degraded: Degraded) {
+        <MarkDegraded as Mark<_, ()>>::degraded(&MarkDegraded, response, &degraded);
+    }
+
+    #[test]
+    fn an_answer_given_before_tells_its_whole_age() {
+        let mut response = Response::builder().header(AGE, "5").body(()).unwrap();
+
+        mark(&mut response, Degraded::new("last-good").with_age(Duration::from_millis(7_900)));
+
+        assert_eq!(response.headers()[DEGRADED_HEADER], "last-good");
+        assert_eq!(response.headers()[AGE], "12");
+    }
+
+    #[test]
+    fn a_fresh_answer_has_no_age_and_a_name_that_is_no_header_is_left_out() {
+        let mut response = Response::new(());
+        mark(&mut response, Degraded::new("value"));
+        let mut nameless = Response::new(());
+        mark(&mut nameless, Degraded::new("two\nlines"));
+
+        assert_eq!(response.headers().len(), 1);
+        assert!(nameless.headers().is_empty());
+    }
+
+    #[test]
+    fn the_fallbacks_failure_is_kept_beside_the_bad_response() {
+        let mut response = Response::new(());
+
+        MarkDegraded.failed(&mut response, "empty");
+
+        let failure = response.extensions().get::<FallbackFailure<&str>>();
+        assert_eq!(failure.map(ToString::to_string).as_deref(), Some("empty"));
+    }
+}
