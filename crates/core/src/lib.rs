@@ -90,6 +90,6 @@ pub use run::Run;
 pub use scope::{ClockScope, ClockScopeLayer, ScopeBoundary, ScopeBoundaryLayer, ScopedFuture};
 pub use settle::{AtHead, Settle};
 pub use shared::Shared;
-pub use stripe::Stripes;
+pub use stripe::{Stripes, assigned_stripe, stripe_count, thread_stripe};
 pub use wait_list::{WaitKey, WaitList};
 pub use wrap_error::{WrapError, WrapErrorFuture, WrapErrorLayer};

@@ -16,6 +16,33 @@ thread_local! {
     static MINE: Cell<usize> = const { Cell::new(UNASSIGNED) };
 }
 
+/// The number of the current thread's stripe, 0 to 63, for who lays stripes out himself: taken modulo a power of two that
+/// [`stripe_count`] gives. The same for the thread's whole life.
+#[inline]
+pub fn thread_stripe() -> usize {
+    assigned_stripe().unwrap_or_else(assign)
+}
+
+/// The same, if the thread has one already; it has from its first [`thread_stripe`] on. For hot paths that may not call
+/// anything, which would cost them their registers.
+#[inline]
+pub fn assigned_stripe() -> Option<usize> {
+    Some(MINE.get()).filter(|index| *index != UNASSIGNED)
+}
+
+#[cold]
+fn assign() -> usize {
+    let index = NEXT.fetch_add(1, Relaxed) % MAX_STRIPES;
+    MINE.set(index);
+    index
+}
+
+/// How many stripes are enough: `asked`, or else one per core, rounded up to a power of two, between 1 and 64.
+pub fn stripe_count(asked: Option<usize>) -> usize {
+    let count = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    count.clamp(1, MAX_STRIPES).next_power_of_two()
+}
+
 /// One value per core, each on cache lines of its own: threads write to theirs, and who needs the sum adds them up.
 ///
 /// ```
@@ -41,13 +68,15 @@ impl<T: Default> Default for Stripes<T> {
 impl<T> Stripes<T> {
     /// A power of two of stripes, at least one per core up to 64.
     pub fn new(make: impl FnMut() -> T) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with_count(cores, make)
+        Self::of_count(stripe_count(None), make)
     }
 
     /// `count` stripes, rounded up to a power of two, between 1 and 64.
-    pub fn with_count(count: usize, mut make: impl FnMut() -> T) -> Self {
-        let count = count.clamp(1, MAX_STRIPES).next_power_of_two();
+    pub fn with_count(count: usize, make: impl FnMut() -> T) -> Self {
+        Self::of_count(stripe_count(Some(count)), make)
+    }
+
+    fn of_count(count: usize, mut make: impl FnMut() -> T) -> Self {
         let stripes: Box<[_]> = (0..count).map(|_| CachePadded::new(make())).collect();
         Self { mask: count.saturating_sub(1), stripes }
     }
@@ -55,15 +84,7 @@ impl<T> Stripes<T> {
     /// The stripe of the current thread. Threads share one when there are more of them than stripes.
     #[inline]
     pub fn mine(&self) -> &T {
-        let index = MINE.with(|mine| match mine.get() {
-            UNASSIGNED => {
-                let index = NEXT.fetch_add(1, Relaxed) % MAX_STRIPES;
-                mine.set(index);
-                index
-            }
-            index => index,
-        });
-        &self.stripes[index & self.mask]
+        &self.stripes[thread_stripe() & self.mask]
     }
 
     /// All stripes.
