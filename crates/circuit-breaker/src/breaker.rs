@@ -128,13 +128,10 @@ impl Gate for Breaker {
     #[inline]
     fn finish(&self, ticket: BreakerTicket, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
         let word = self.word();
-        if word.tag() != ticket.tag {
-            self.count_late();
-        } else if word.is_closed() && outcome == SUCCESS {
-            self.count_success(&ticket, now);
+        if word.tag() == ticket.tag && word.is_closed() && outcome == SUCCESS && self.settings.are_plain() {
+            self.count_fast(ticket.tag, now);
         } else {
-            let at = now();
-            self.count(word, outcome, at.nanos_since(ticket.start), at);
+            self.finish_otherwise(ticket, outcome, word, now);
         }
     }
 

@@ -57,13 +57,16 @@ mod mark;
 mod recording;
 mod results;
 mod schedule;
+mod seconds;
 mod settings;
 mod snapshot;
 mod state;
 mod streak;
+mod tick;
 mod ticket;
 mod time_window;
 mod transitions;
+mod watch;
 mod word;
 
 pub use breaker::Breaker;

@@ -1,4 +1,4 @@
-use seawall_core::{Outcome, Timestamp, sync::atomic::Ordering::Relaxed};
+use seawall_core::{Outcome, Timestamp, sync::atomic::Ordering::Relaxed, thread_stripe};
 
 use crate::{
     breaker::{Breaker, SUCCESS},
@@ -7,43 +7,70 @@ use crate::{
     results::Results,
     state::State,
     ticket::BreakerTicket,
+    time_window::TimeWindow,
     transitions::Missing,
     word::{Tag, Word},
 };
 
 /// What becomes of the calls that were admitted.
 impl Breaker {
-    /// What nearly every call ends in, kept short.
-    #[inline]
-    pub(crate) fn count_success(&self, ticket: &BreakerTicket, now: impl FnOnce() -> Timestamp) {
-        let plain = self.settings.are_plain();
+    /// A success of which nobody asks how long it took: what nearly every call ends in. Out of line, so that it is small
+    /// where it is called from; so are its rare ends.
+    #[inline(never)]
+    pub(crate) fn count_fast(&self, tag: Tag, now: impl FnOnce() -> Timestamp) {
         match &self.results {
             Results::Time(window) => {
+                // Both are calls, so before anything that would have to be kept over them.
+                let stripe = thread_stripe();
                 let at = now();
-                if !plain && self.count_slow(ticket, at) {
-                    return;
-                }
-                if window.record_good(ticket.tag.generation(), at) {
-                    self.check_after_success(ticket.tag, at);
+                match window.try_record_good(stripe, tag.generation(), at) {
+                    Some(false) => {}
+                    Some(true) => self.check_after_success(tag, at),
+                    None => self.count_again(window, tag, at),
                 }
             }
-            Results::Calls(window) if plain && window.is_full_of_good() => {}
-            Results::Calls(_) => {
-                let at = now();
-                self.count(Word::of(ticket.tag), SUCCESS, at.nanos_since(ticket.start), at);
-            }
+            Results::Calls(window) if window.is_full_of_good() => {}
+            Results::Calls(_) => self.count_good(tag, now()),
         }
     }
 
-    /// Counts a success if it was slow, and says whether it was. Either way it ends a row of failures.
-    fn count_slow(&self, ticket: &BreakerTicket, at: Timestamp) -> bool {
-        let slow = self.settings.is_slow(at.nanos_since(ticket.start));
-        if slow {
-            self.count_closed(ticket.tag, Mark::Slow, at);
-        } else if self.settings.consecutive_failures() != 0 {
-            self.streak.end(ticket.tag.generation());
+    #[inline(never)]
+    fn count_good(&self, tag: Tag, at: Timestamp) {
+        self.count_closed(tag, Mark::Good, at);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_again(&self, window: &TimeWindow, tag: Tag, at: Timestamp) {
+        if window.record_good(tag.generation(), at) {
+            self.check_after_success(tag, at);
         }
-        slow
+    }
+
+    /// A call that ended in any other way, or whose latency matters.
+    #[inline(never)]
+    #[expect(clippy::needless_pass_by_value, reason = "two words that stay in registers")]
+    pub(crate) fn finish_otherwise(
+        &self,
+        ticket: BreakerTicket,
+        outcome: Outcome,
+        word: Word,
+        now: impl FnOnce() -> Timestamp,
+    ) {
+        if word.tag() != ticket.tag {
+            self.count_late();
+            return;
+        }
+        let at = now();
+        let latency = at.nanos_since(ticket.start);
+        if word.is_closed() && outcome == SUCCESS && !self.settings.is_slow(latency) {
+            if self.settings.consecutive_failures() != 0 {
+                self.streak.end(ticket.tag.generation());
+            }
+            self.count_fast(ticket.tag, || at);
+        } else {
+            self.count(word, outcome, latency, at);
+        }
     }
 
     #[cold]
@@ -52,7 +79,6 @@ impl Breaker {
     }
 
     /// Counts a call of the state and generation of `word`.
-    #[inline(never)]
     pub(crate) fn count(&self, word: Word, outcome: Outcome, latency: u64, at: Timestamp) {
         let mark = self.settings.mark(outcome, latency);
         if !word.is_closed() {
@@ -82,6 +108,7 @@ impl Breaker {
 
     /// A success has completed the minimum, perhaps, or let the first look be taken in a new second.
     #[cold]
+    #[inline(never)]
     fn check_after_success(&self, tag: Tag, at: Timestamp) {
         let minimum = self.results.minimum(self.settings.min_calls());
         if let Some(figures) = self.results.check(tag, at, minimum) {

@@ -40,11 +40,6 @@ impl Word {
     /// Closed, in the first generation.
     pub(crate) const NEW: Self = Self(0);
 
-    /// The word of a tag, without the counters of half-open.
-    pub(crate) const fn of(tag: Tag) -> Self {
-        Self(tag.0 as u64)
-    }
-
     pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
