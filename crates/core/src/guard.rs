@@ -28,15 +28,26 @@ impl<G: Gate, E: Environment> Gated<G, E> {
 type Armed<G, E> = (Shared<Gated<G, E>>, <G as Gate>::Ticket);
 
 /// The ticket of one call. However the call ends, the gate gets its ticket back exactly once: when the guard is settled,
-/// or else when it is dropped, as [`Outcome::Panicked`] while the service was running and as [`Outcome::Cancelled`]
-/// otherwise.
+/// or else when it is dropped, as [`Outcome::Panicked`] if the service did and as [`Outcome::Cancelled`] otherwise.
 ///
 /// It is made before the service is called, so a panic inside `call` is recorded too. It does not ask
 /// `std::thread::panicking()`, which is false where the panic is caught further out, and true for innocent calls that
 /// are dropped while another one unwinds.
 pub struct Guard<G: Gate, E: Environment> {
     armed: Option<Armed<G, E>>,
-    running: bool,
+    panicked: bool,
+}
+
+/// Notes a panic of what runs while it lives: nothing is written where there is none.
+struct Running<'a>(Option<&'a mut bool>);
+
+impl Drop for Running<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(panicked) = self.0.take() {
+            *panicked = true;
+        }
+    }
 }
 
 impl<G: Gate, E: Environment> Guard<G, E> {
@@ -44,21 +55,21 @@ impl<G: Gate, E: Environment> Guard<G, E> {
     #[inline]
     pub(crate) fn new(gated: &Shared<Gated<G, E>>, ticket: G::Ticket) -> Self {
         let armed = if G::RECORDS || E::Observer::PER_CALL { Some((gated.clone(), ticket)) } else { None };
-        Self { armed, running: false }
+        Self { armed, panicked: false }
     }
 
     /// A guard over nothing.
     #[inline]
     pub(crate) const fn disarmed() -> Self {
-        Self { armed: None, running: false }
+        Self { armed: None, panicked: false }
     }
 
     /// Runs a piece of the call: a panic inside is recorded as one.
     #[inline]
     pub fn around<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        self.running = true;
+        let mut running = Running(Some(&mut self.panicked));
         let result = call();
-        self.running = false;
+        running.0 = None;
         result
     }
 
@@ -70,15 +81,15 @@ impl<G: Gate, E: Environment> Guard<G, E> {
         }
     }
 
-    /// Whether the service is running, or ended in a panic.
-    pub const fn is_running(&self) -> bool {
-        self.running
+    /// Whether a piece of the call that [`Guard::around`] ran has panicked.
+    pub const fn has_panicked(&self) -> bool {
+        self.panicked
     }
 
     /// The same guard in another place; this one is left with nothing to do.
     #[must_use = "the call ends when the guard is dropped"]
     pub fn take(&mut self) -> Self {
-        Self { armed: self.armed.take(), running: self.running }
+        Self { armed: self.armed.take(), panicked: self.panicked }
     }
 
     /// Ends the call now.
@@ -150,11 +161,11 @@ impl<G: Gate, E: Environment> Drop for Guard<G, E> {
 #[cold]
 #[inline(never)]
 fn abandon<G: Gate, E: Environment>(guard: &mut Guard<G, E>) {
-    guard.settle(if guard.running { Outcome::Panicked } else { Outcome::Cancelled });
+    guard.settle(if guard.panicked { Outcome::Panicked } else { Outcome::Cancelled });
 }
 
 impl<G: Gate, E: Environment> fmt::Debug for Guard<G, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("armed", &self.armed.is_some()).field("running", &self.running).finish()
+        f.debug_struct("Guard").field("armed", &self.armed.is_some()).field("panicked", &self.panicked).finish()
     }
 }

@@ -87,7 +87,9 @@ pub use readiness::{Readiness, Start};
 pub use recent_quantile::RecentQuantile;
 pub use rejection::{Pattern, Reason, Rejection};
 pub use run::Run;
-pub use scope::{ClockScope, ClockScopeLayer, ScopeBoundary, ScopeBoundaryLayer, ScopedFuture};
+pub use scope::{
+    ClockScope, ClockScopeFuture, ClockScopeLayer, ScopeBoundary, ScopeBoundaryFuture, ScopeBoundaryLayer,
+};
 pub use settle::{AtHead, Settle};
 pub use shared::Shared;
 pub use stripe::{Stripes, assigned_stripe, stripe_count, thread_stripe};

@@ -54,7 +54,7 @@ impl Drop for Entered {
 }
 
 macro_rules! scoped_service {
-    ($layer:ident, $service:ident, $state:expr, $(#[$layer_doc:meta])*, $(#[$service_doc:meta])*) => {
+    ($layer:ident, $service:ident, $future:ident, $state:expr, $(#[$layer_doc:meta])*, $(#[$service_doc:meta])*) => {
         $(#[$layer_doc])*
         #[derive(Copy, Clone, Debug, Default)]
         #[non_exhaustive]
@@ -84,7 +84,7 @@ macro_rules! scoped_service {
         impl<S: Service<Req>, Req> Service<Req> for $service<S> {
             type Response = S::Response;
             type Error = S::Error;
-            type Future = ScopedFuture<S::Future>;
+            type Future = $future<S::Future>;
 
             #[inline]
             fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -95,14 +95,34 @@ macro_rules! scoped_service {
             #[inline]
             fn call(&mut self, req: Req) -> Self::Future {
                 let _entered = Entered::new($state);
-                ScopedFuture { inner: self.inner.call(req), state: $state }
+                $future { inner: self.inner.call(req) }
+            }
+        }
+
+        pin_project! {
+            #[doc = concat!("The future of [`", stringify!($service), "`].")]
+            #[derive(Debug)]
+            #[must_use = "futures do nothing unless polled"]
+            pub struct $future<F> {
+                #[pin]
+                inner: F,
+            }
+        }
+
+        impl<F: Future> Future for $future<F> {
+            type Output = F::Output;
+
+            #[inline]
+            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+                let _entered = Entered::new($state);
+                self.project().inner.poll(cx)
             }
         }
     };
 }
 
 scoped_service!(
-    ClockScopeLayer, ClockScope, UNREAD,
+    ClockScopeLayer, ClockScope, ClockScopeFuture, UNREAD,
     /// Lets all layers inside share one reading of [`MonotonicClock`] per `call` and per `poll`. Outermost in a stack,
     /// and only together with a [`ScopeBoundaryLayer`] innermost: the presets of the `seawall` crate insert both.
     ///
@@ -112,34 +132,12 @@ scoped_service!(
 );
 
 scoped_service!(
-    ScopeBoundaryLayer, ScopeBoundary, NONE,
+    ScopeBoundaryLayer, ScopeBoundary, ScopeBoundaryFuture, NONE,
     /// Ends the clock scope for what is inside, so that the work of the innermost service, and any stack nested in it,
     /// measures its own time. After each inner `call` and `poll` the scope outside reads the clock anew.
     ,
     /// A service behind a [`ScopeBoundaryLayer`].
 );
-
-pin_project! {
-    /// The future of [`ClockScope`] and [`ScopeBoundary`].
-    #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
-    pub struct ScopedFuture<F> {
-        #[pin]
-        inner: F,
-        state: u64,
-    }
-}
-
-impl<F: Future> Future for ScopedFuture<F> {
-    type Output = F::Output;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _entered = Entered::new(*this.state);
-        this.inner.poll(cx)
-    }
-}
 
 #[cfg(test)]
 mod tests {

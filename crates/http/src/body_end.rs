@@ -51,7 +51,7 @@ impl<G: Gate, E: Environment> Held<G, E> {
 impl<G: Gate, E: Environment> Drop for Held<G, E> {
     fn drop(&mut self) {
         // A body that panicked leaves the guard to say so.
-        if !self.guard.is_running() {
+        if !self.guard.has_panicked() {
             self.settle();
         }
     }
