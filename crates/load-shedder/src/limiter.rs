@@ -105,7 +105,11 @@ impl<A: LimitAlgorithm> Limiter<A> {
             }
         }
         if ended.plus(1).has_reached(enough) {
-            self.close_window(ended.plus(1), now);
+            let full = ended.plus(1).has_reached(Ended::from_bits(narrow(self.marks.full.load(Relaxed))));
+            // Asked here: a window that has its samples and not yet its time is the usual case.
+            if full || now.as_nanos() >= self.marks.over_at.load(Relaxed) {
+                self.close_window(ended.plus(1), full, now);
+            }
         }
         seen
     }
@@ -204,13 +208,9 @@ impl<A: LimitAlgorithm> Limiter<A> {
         }
     }
 
-    /// Closes the window if it is long enough.
+    /// Closes the window, whose time is over or which is `full`, if it has its samples.
     #[cold]
-    fn close_window(&self, ended: Ended, now: Timestamp) {
-        let full = ended.has_reached(Ended::from_bits(narrow(self.marks.full.load(Relaxed))));
-        if !full && now.as_nanos() < self.marks.over_at.load(Relaxed) {
-            return;
-        }
+    fn close_window(&self, ended: Ended, full: bool, now: Timestamp) {
         // Somebody else is at it: nothing is left to do.
         let Ok(mut control) = self.control.try_lock() else { return };
         let size = control.algorithm.window_size();
