@@ -138,6 +138,13 @@ impl WindowBudget {
         if same_slot && word.compare_exchange(seen, seen.wrapping_add(1), Relaxed, Relaxed).is_ok() {
             return;
         }
+        self.deposit_stamped(stripe, now);
+    }
+
+    /// Apart from the deposits that need no time, whose path stays free of calls.
+    #[cold]
+    #[inline(never)]
+    fn deposit_stamped(&self, stripe: &Deposits, now: impl FnOnce() -> Timestamp) {
         self.deposit_at(stripe, now());
     }
 
