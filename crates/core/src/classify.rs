@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::time::Duration;
 
 use crate::Class;
@@ -17,7 +22,7 @@ pub struct Verdict {
 
 impl Verdict {
     /// A verdict without a wait.
-    #[inline]
+    #[inline(always)]
     pub const fn new(class: Class) -> Self {
         Self { class, retry_after: None, do_not_retry: false }
     }
@@ -38,7 +43,7 @@ impl Verdict {
 }
 
 impl From<Class> for Verdict {
-    #[inline]
+    #[inline(always)]
     fn from(class: Class) -> Self {
         Self::new(class)
     }
@@ -69,7 +74,7 @@ pub trait Classify<Res: ?Sized, Err: ?Sized> {
 pub struct ByResult;
 
 impl<Res: ?Sized, Err: ?Sized> Classify<Res, Err> for ByResult {
-    #[inline]
+    #[inline(always)]
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         Verdict::new(if result.is_ok() { Class::Success } else { Class::Failure })
     }
@@ -80,7 +85,7 @@ where
     F: for<'a> Fn(Result<&'a Res, &'a Err>) -> V,
     V: Into<Verdict>,
 {
-    #[inline]
+    #[inline(always)]
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         self(result).into()
     }

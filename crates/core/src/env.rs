@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use crate::{
     Attributes, ByResult, CallContext, CarryRejection, Classify, Clock, Entropy, MonotonicClock, NoAttributes,
     NoObserver, Observer, Settle, ThreadEntropy, Verdict, settle::AtHead,
@@ -110,17 +115,17 @@ where
     type Settle = P;
     type Entropy = R;
 
-    #[inline]
+    #[inline(always)]
     fn clock(&self) -> &K {
         &self.clock
     }
 
-    #[inline]
+    #[inline(always)]
     fn observer(&self) -> &O {
         &self.observer
     }
 
-    #[inline]
+    #[inline(always)]
     fn entropy(&self) -> &R {
         &self.entropy
     }
@@ -130,7 +135,7 @@ impl<K, C, A, O, P, R, Res: ?Sized, Err: ?Sized> Classify<Res, Err> for Env<K, C
 where
     C: Classify<Res, Err>,
 {
-    #[inline]
+    #[inline(always)]
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         self.classify.classify(result)
     }
@@ -140,7 +145,7 @@ impl<K, C, A, O, P, R, Req: ?Sized> Attributes<Req> for Env<K, C, A, O, P, R>
 where
     A: Attributes<Req>,
 {
-    #[inline]
+    #[inline(always)]
     fn context(&self, request: &Req) -> CallContext {
         self.attributes.context(request)
     }

@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::{
     fmt,
     task::{Context, Poll},
@@ -57,12 +62,12 @@ where
     type Error = S::Error;
     type Future = GateFuture<S, Req, G, E>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         <G::Wait as Readiness<S, Req>>::poll_ready(&mut self.inner, cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
         GateFuture::begin(&self.shared, &mut self.inner, request)
     }

@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::fmt;
 
 use crate::{CarryRejection, Class, Classify, Clock, Environment, Gate, Observer, Outcome, Shared, Timestamp};
@@ -39,10 +44,19 @@ pub struct Guard<G: Gate, E: Environment> {
 }
 
 /// Notes a panic of what runs while it lives: nothing is written where there is none.
-struct Running<'a>(Option<&'a mut bool>);
+#[must_use = "it notes what happens while it lives"]
+pub(crate) struct Running<'a>(Option<&'a mut bool>);
+
+impl Running<'_> {
+    /// Nothing panicked.
+    #[inline(always)]
+    pub(crate) fn end(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Running<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(panicked) = self.0.take() {
             *panicked = true;
@@ -52,29 +66,35 @@ impl Drop for Running<'_> {
 
 impl<G: Gate, E: Environment> Guard<G, E> {
     /// A guard over an admitted call. A gate that records nothing gets none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(gated: &Shared<Gated<G, E>>, ticket: G::Ticket) -> Self {
         let armed = if G::RECORDS || E::Observer::PER_CALL { Some((gated.clone(), ticket)) } else { None };
         Self { armed, panicked: false }
     }
 
     /// A guard over nothing.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn disarmed() -> Self {
         Self { armed: None, panicked: false }
     }
 
     /// Runs a piece of the call: a panic inside is recorded as one.
-    #[inline]
+    #[inline(always)]
     pub fn around<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        let mut running = Running(Some(&mut self.panicked));
+        let running = self.running();
         let result = call();
-        running.0 = None;
+        running.end();
         result
     }
 
+    /// The same for a piece that is written out, not passed: the compiler may leave a closure out of line.
+    #[inline(always)]
+    pub(crate) fn running(&mut self) -> Running<'_> {
+        Running(Some(&mut self.panicked))
+    }
+
     /// Tells the gate that the call has no answer yet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pending(&mut self) {
         if let Some((gated, ticket)) = &mut self.armed {
             gated.gate.pending(ticket, || gated.env.clock().now());
@@ -93,10 +113,6 @@ impl<G: Gate, E: Environment> Guard<G, E> {
     }
 
     /// Ends the call now.
-    #[expect(
-        clippy::inline_always,
-        reason = "the drop calls it too, which keeps it out of line in every poll: 20 instructions"
-    )]
     #[inline(always)]
     pub fn settle(&mut self, outcome: Outcome) {
         if let Some((gated, ticket)) = self.armed.take() {
@@ -117,8 +133,8 @@ impl<G: Gate, E: Environment> Guard<G, E> {
     }
 
     /// The outcome of `result`, whose error may carry a rejection; passes the other side's wait on to the gate.
-    #[inline]
-    pub(crate) fn judge<Res, Err>(&self, result: &Result<Res, Err>) -> Outcome
+    #[inline(always)]
+    pub(crate) fn judge<Res, Err>(&self, result: Result<&Res, &Err>) -> Outcome
     where
         E: Classify<Res, Err::Remote>,
         Err: CarryRejection,
@@ -134,7 +150,7 @@ impl<G: Gate, E: Environment> Guard<G, E> {
     }
 
     /// The outcome of an answer by the other side.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn judge_remote<Res, Err: ?Sized>(&self, result: Result<&Res, &Err>) -> Outcome
     where
         E: Classify<Res, Err>,
@@ -149,10 +165,11 @@ impl<G: Gate, E: Environment> Guard<G, E> {
 }
 
 impl<G: Gate, E: Environment> Drop for Guard<G, E> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if self.armed.is_some() {
-            abandon(self);
+        // Taken, so that the compiler knows that nothing is left to be dropped after this.
+        if let Some((gated, ticket)) = self.armed.take() {
+            abandon(gated, ticket, if self.panicked { Outcome::Panicked } else { Outcome::Cancelled });
         }
     }
 }
@@ -160,8 +177,9 @@ impl<G: Gate, E: Environment> Drop for Guard<G, E> {
 /// Ends a call that was not settled. Out of line, so that the drop of one that was stays a single test.
 #[cold]
 #[inline(never)]
-fn abandon<G: Gate, E: Environment>(guard: &mut Guard<G, E>) {
-    guard.settle(if guard.panicked { Outcome::Panicked } else { Outcome::Cancelled });
+fn abandon<G: Gate, E: Environment>(gated: Shared<Gated<G, E>>, ticket: G::Ticket, outcome: Outcome) {
+    gated.finish(ticket, outcome, || gated.env.clock().now());
+    drop(gated);
 }
 
 impl<G: Gate, E: Environment> fmt::Debug for Guard<G, E> {

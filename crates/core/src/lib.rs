@@ -57,6 +57,7 @@ mod settle;
 mod shared;
 mod stripe;
 pub mod sync;
+mod turn;
 mod wait_list;
 mod wrap_error;
 

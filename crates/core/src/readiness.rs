@@ -1,4 +1,12 @@
-use std::task::{Context, Poll, ready};
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use tower_service::Service;
 
@@ -23,6 +31,16 @@ pub enum Start<F, P> {
 pub trait Readiness<S: Service<Req>, Req>: Sized + sealed::Sealed {
     /// The request and the service that it is for, while they wait.
     type Parked;
+
+    /// A `T` that is there only for a gate that lets calls wait. For others nothing can be one, so that what holds it
+    /// has neither room nor code for it.
+    type Held<T>;
+
+    /// Makes what a call that was put aside is held as.
+    fn hold<T>(parked: Self::Parked, make: impl FnOnce(Self::Parked) -> T) -> Self::Held<T>;
+
+    /// What is held.
+    fn held<T>(held: Pin<&mut Self::Held<T>>) -> Pin<&mut T>;
 
     /// Polls for readiness before a call.
     ///
@@ -52,13 +70,22 @@ mod sealed {
 
 impl<S: Service<Req>, Req> Readiness<S, Req> for NoWait {
     type Parked = Self;
+    type Held<T> = Self;
 
-    #[inline]
+    fn hold<T>(parked: Self, _: impl FnOnce(Self) -> T) -> Self {
+        parked
+    }
+
+    fn held<T>(held: Pin<&mut Self>) -> Pin<&mut T> {
+        match *held {}
+    }
+
+    #[inline(always)]
     fn poll_ready(inner: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn start(inner: &mut S, request: Req) -> Start<S::Future, Self> {
         Start::Called(inner.call(request))
     }
@@ -74,13 +101,22 @@ impl<S: Service<Req>, Req> Readiness<S, Req> for NoWait {
 
 impl<W: Future, S: Service<Req> + Clone, Req> Readiness<S, Req> for W {
     type Parked = (S, Option<Req>);
+    type Held<T> = T;
 
-    #[inline]
+    fn hold<T>(parked: Self::Parked, make: impl FnOnce(Self::Parked) -> T) -> T {
+        make(parked)
+    }
+
+    fn held<T>(held: Pin<&mut T>) -> Pin<&mut T> {
+        held
+    }
+
+    #[inline(always)]
     fn poll_ready(_: &mut S, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn start(inner: &mut S, request: Req) -> Start<S::Future, Self::Parked> {
         Start::Parked((inner.clone(), Some(request)))
     }
@@ -89,7 +125,7 @@ impl<W: Future, S: Service<Req> + Clone, Req> Readiness<S, Req> for W {
         (self, (inner.clone(), Some(request)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn drive((inner, request): &mut Self::Parked, cx: &mut Context<'_>) -> Poll<Result<S::Future, S::Error>> {
         ready!(inner.poll_ready(cx))?;
         // Taken by the call that turned ready: a caller that polls again after that waits for ever, as with any future.

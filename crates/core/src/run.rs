@@ -8,7 +8,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     Admission, CallContext, Classify, Clock, Environment, Error, Gate, Gated, Guard, Observer, Rejection, Shared, Wait,
-    gate_future::Place,
+    turn::Place,
 };
 
 pin_project! {

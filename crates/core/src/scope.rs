@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::{
     cell::Cell,
     pin::Pin,
@@ -20,7 +25,7 @@ thread_local! {
 }
 
 /// One reading for everyone in the current scope; a fresh one outside.
-#[inline]
+#[inline(always)]
 pub(crate) fn shared_reading(read: impl FnOnce() -> Timestamp) -> Timestamp {
     let state = SCOPE.get();
     if state > UNREAD {
@@ -40,14 +45,14 @@ struct Entered {
 }
 
 impl Entered {
-    #[inline]
+    #[inline(always)]
     fn new(state: u64) -> Self {
         Self { before: SCOPE.replace(state) }
     }
 }
 
 impl Drop for Entered {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         SCOPE.set(if self.before == NONE { NONE } else { UNREAD });
     }
@@ -86,13 +91,13 @@ macro_rules! scoped_service {
             type Error = S::Error;
             type Future = $future<S::Future>;
 
-            #[inline]
+            #[inline(always)]
             fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
                 let _entered = Entered::new($state);
                 self.inner.poll_ready(cx)
             }
 
-            #[inline]
+            #[inline(always)]
             fn call(&mut self, req: Req) -> Self::Future {
                 let _entered = Entered::new($state);
                 $future { inner: self.inner.call(req) }
@@ -112,7 +117,7 @@ macro_rules! scoped_service {
         impl<F: Future> Future for $future<F> {
             type Output = F::Output;
 
-            #[inline]
+            #[inline(always)]
             fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
                 let _entered = Entered::new($state);
                 self.project().inner.poll(cx)

@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use crate::{Environment, Gate, Guard, Outcome};
 
 /// When a call that was answered has ended.
@@ -23,7 +28,7 @@ pub struct AtHead;
 impl<Res> Settle<Res> for AtHead {
     type Response<G: Gate, E: Environment> = Res;
 
-    #[inline]
+    #[inline(always)]
     fn settle<G: Gate, E: Environment>(guard: &mut Guard<G, E>, outcome: Outcome, response: Res) -> Res {
         guard.settle(outcome);
         response

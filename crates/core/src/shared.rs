@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::{ops::Deref, sync::Arc};
 
 /// State that all clones of a layer and all its services share: counted, or leaked on purpose.
@@ -35,7 +40,7 @@ impl<T> Shared<T> {
 }
 
 impl<T> Clone for Shared<T> {
-    #[inline]
+    #[inline(always)]
     fn clone(&self) -> Self {
         match self {
             Self::Counted(value) => Self::Counted(Arc::clone(value)),
@@ -47,7 +52,7 @@ impl<T> Clone for Shared<T> {
 impl<T> Deref for Shared<T> {
     type Target = T;
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &T {
         match self {
             Self::Counted(value) => value,

@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
@@ -47,12 +52,12 @@ impl<S: Service<Req>, Req> Service<Req> for WrapError<S> {
     type Error = Error<S::Error>;
     type Future = WrapErrorFuture<S::Future>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(Error::Inner)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
         WrapErrorFuture { inner: self.inner.call(request) }
     }
@@ -78,7 +83,7 @@ impl<F> WrapErrorFuture<F> {
 impl<F: Future<Output = Result<T, E>>, T, E> Future for WrapErrorFuture<F> {
     type Output = Result<T, Error<E>>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(ready!(self.project().inner.poll(cx)).map_err(Error::Inner))
     }
