@@ -93,6 +93,17 @@ impl<T> WaitList<T> {
         self.key_of(self.tail)
     }
 
+    /// Who stands behind `key` in line.
+    pub fn behind(&self, key: WaitKey) -> Option<WaitKey> {
+        let slot = self.slots.get(key.slot).filter(|slot| slot.generation == key.generation && slot.linked)?;
+        self.key_of(slot.after)
+    }
+
+    /// Those in line, first to last.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::successors(self.front(), |key| self.behind(*key)).filter_map(|key| self.get(key))
+    }
+
     /// The waiter of `key`, in line or not.
     pub fn get(&self, key: WaitKey) -> Option<&T> {
         self.slots.get(key.slot).filter(|slot| slot.generation == key.generation)?.value.as_ref()
@@ -121,6 +132,13 @@ impl<T> WaitList<T> {
         }
         self.linked = self.linked.saturating_sub(1);
         true
+    }
+
+    /// Takes the first out of the line but keeps it under its key.
+    pub fn unlink_front(&mut self) -> Option<&mut T> {
+        let key = self.front()?;
+        self.unlink(key);
+        self.get_mut(key)
     }
 
     /// Removes a waiter, in line or not.
@@ -193,7 +211,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_keeps_the_order_of_a_plain_vector(steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>()), 0..200)) {
+        fn a_line_keeps_the_order_of_a_plain_vector(steps in prop::collection::vec((0..5_u8, any::<prop::sample::Index>()), 0..200)) {
             let mut line = WaitList::new();
             let mut plain: Vec<(WaitKey, usize)> = Vec::new();
             let mut aside: Vec<(WaitKey, usize)> = Vec::new();
@@ -213,11 +231,20 @@ mod tests {
                         let (key, value) = aside.remove(index.index(aside.len()));
                         prop_assert_eq!(line.remove(key), Some(value));
                     }
+                    4 => {
+                        let first = (!plain.is_empty()).then(|| plain.remove(0));
+                        prop_assert_eq!(line.unlink_front().map(|value| *value), first.map(|(_, value)| value));
+                        aside.extend(first);
+                    }
                     _ => {}
                 }
                 prop_assert_eq!(line.len(), plain.len());
                 prop_assert_eq!(line.front(), plain.first().map(|(key, _)| *key));
                 prop_assert_eq!(line.back(), plain.last().map(|(key, _)| *key));
+                prop_assert!(line.iter().eq(plain.iter().map(|(_, value)| value)));
+                for (key, _) in &aside {
+                    prop_assert_eq!(line.behind(*key), None);
+                }
                 for (key, value) in plain.iter().chain(&aside) {
                     prop_assert_eq!(line.get(*key), Some(value));
                 }

@@ -64,8 +64,8 @@ impl<M: Manager, E: Environment<Clock: Timer>> Connection<M, E> {
     pub(crate) async fn renew(mut self) -> Result<Self, PoolError<M::Error>> {
         let Some(lease) = self.lease.take() else { unreachable!("{TAKEN}") };
         let (stale, place) = lease.into_parts();
-        drop(stale);
         let mut reserved = Reserved { inner: self.inner.clone(), place: Some(place) };
+        drop(stale);
         let now = self.inner.now();
         self.inner.lock().suspect(now);
         let result = tasks::attempt(&self.inner).await;

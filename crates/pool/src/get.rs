@@ -6,13 +6,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use seawall_core::{Environment, Observer, Shared, Timer, Timestamp};
+use seawall_core::{Environment, Observer, Shared, Timer, Timestamp, WaitKey};
 
 use crate::{
     Connection, Manager, PoolError, PoolTimeout,
     inner::{Failure, Inner, apply},
     pool::CloseOnDrop,
-    queue::Ticket,
     slots::{Expired, Fate, Lease, Refusal},
     tasks,
 };
@@ -38,7 +37,7 @@ type Got<M, E> = Result<Connection<M, E>, PoolError<<M as Manager>::Error>>;
 #[derive(Copy, Clone, Debug)]
 enum State {
     New,
-    Waiting(Ticket),
+    Waiting(WaitKey),
     Done,
 }
 
@@ -81,9 +80,9 @@ impl<M: Manager, E: Environment<Clock: Timer>> Get<M, E> {
         };
         // What is idle may have been handed over at once.
         let fate = slots.fetch(ticket, cx.waker());
-        let hires = fate.is_none() && slots.hires_keeper();
+        let hires = fate.is_err() && slots.hires_keeper();
         drop(slots);
-        self.state = if fate.is_some() { State::Done } else { State::Waiting(ticket) };
+        self.state = if fate.is_ok() { State::Done } else { State::Waiting(ticket) };
         apply(inner, effects);
         if hires {
             tasks::keep(inner);
@@ -91,16 +90,16 @@ impl<M: Manager, E: Environment<Clock: Timer>> Get<M, E> {
         fate.map_or(Poll::Pending, |fate| self.ended(fate))
     }
 
-    fn fetch(&mut self, ticket: Ticket, cx: &Context<'_>) -> Poll<Got<M, E>> {
+    fn fetch(&mut self, ticket: WaitKey, cx: &Context<'_>) -> Poll<Got<M, E>> {
         let Some(inner) = &self.inner else { return Poll::Pending };
         let mut slots = inner.lock();
         let fate = slots.fetch(ticket, cx.waker());
-        let hires = fate.is_none() && slots.hires_keeper();
+        let hires = fate.is_err() && slots.hires_keeper();
         drop(slots);
         if hires {
             tasks::keep(inner);
         }
-        let Some(fate) = fate else { return Poll::Pending };
+        let Ok(fate) = fate else { return Poll::Pending };
         self.state = State::Done;
         self.ended(fate)
     }

@@ -41,7 +41,8 @@ impl<M: Manager, E> Inner<M, E> {
 
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, SlotsOf<M>> {
-        // Nothing of the user's runs under the lock: no panic leaves the slots half changed.
+        // Nothing of the user's runs under the lock but the clone of a waker: no panic leaves the slots half changed, and
+        // no connection that goes down with a task comes back to a lock that is held.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -84,7 +85,7 @@ pub(crate) fn apply<M: Manager, E: Environment<Clock: Timer>>(
     inner: &Shared<Inner<M, E>>,
     effects: Effects<M::Connection>,
 ) {
-    let Effects { wake, close, start } = effects;
+    let Effects { wake, close, start, forget } = effects;
     for waker in wake {
         waker.wake();
     }
@@ -94,7 +95,7 @@ pub(crate) fn apply<M: Manager, E: Environment<Clock: Timer>>(
             Start::Check(idle) => tasks::check(inner, idle),
         }
     }
-    drop(close);
+    drop((close, forget));
 }
 
 /// Runs `future` in a task of its own; drops it where there is no runtime.

@@ -39,7 +39,6 @@ mod inner;
 mod layer;
 mod manager;
 mod pool;
-mod queue;
 mod run;
 mod service;
 mod slots;

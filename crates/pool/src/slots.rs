@@ -10,7 +10,7 @@ mod supply;
 
 use std::{collections::VecDeque, panic::Location, task::Waker, time::Duration};
 
-use seawall_core::Timestamp;
+use seawall_core::{Timestamp, WaitKey, WaitList};
 
 use self::clockwork::Keeper;
 use self::lease::{Checkouts, Life};
@@ -20,7 +20,6 @@ pub(crate) use self::{
 };
 use crate::{
     PoolConfig, PoolStatus,
-    queue::{Queue, Ticket},
     status::{Closing, PoolTotals},
 };
 
@@ -30,7 +29,7 @@ pub(crate) struct Slots<C, F> {
     config: PoolConfig,
     /// Oldest use first: callers are served from the back, so that few connections stay hot and the rest can go.
     idle: VecDeque<Idle<C>>,
-    queue: Queue<Waiter<C, F>>,
+    queue: WaitList<Waiter<C, F>>,
     checkouts: Checkouts,
     connecting: usize,
     checking: usize,
@@ -65,7 +64,7 @@ impl<C, F: Clone> Slots<C, F> {
         Self {
             config,
             idle: VecDeque::new(),
-            queue: Queue::new(),
+            queue: WaitList::new(),
             checkouts: Checkouts::default(),
             connecting: 0,
             checking: 0,
@@ -104,11 +103,11 @@ impl<C, F: Clone> Slots<C, F> {
         deadline: Timestamp,
         waker: Waker,
         at: &'static Location<'static>,
-    ) -> Result<(Ticket, Effects<C>), Refusal<F>> {
+    ) -> Result<(WaitKey, Effects<C>), Refusal<F>> {
         if self.closed {
             return Err(Refusal::Closed);
         }
-        let waiters = self.queue.waiting();
+        let waiters = self.queue.len();
         let servable = self.config.max.saturating_sub(self.checkouts.count());
         if waiters >= self.config.max_waiters.saturating_add(servable) {
             self.totals.refused = self.totals.refused.saturating_add(1);
@@ -122,51 +121,43 @@ impl<C, F: Clone> Slots<C, F> {
             self.totals.timed_out = self.totals.timed_out.saturating_add(1);
             return Err(Refusal::TooLate(Box::new(self.expired(Duration::ZERO, now))));
         }
-        let ticket = self.queue.join(Waiter { fate: None, waker: Some(waker), since: now, deadline, at });
+        let ticket = self.queue.push_back(Waiter { fate: None, waker: Some(waker), since: now, deadline, at });
         let mut effects = Effects::none();
         self.arrange(deadline, &mut effects);
         self.supply(now, &mut effects);
         Ok((ticket, effects))
     }
 
-    /// What the wait brought, once it is over.
-    pub(crate) fn fetch(&mut self, ticket: Ticket, waker: &Waker) -> Option<Fate<C, F>> {
-        let waiter = self.queue.get_mut(ticket)?;
-        if waiter.fate.is_none() {
-            match &mut waiter.waker {
-                Some(known) => known.clone_from(waker),
-                None => waiter.waker = Some(waker.clone()),
-            }
-            return None;
-        }
-        let fate = self.queue.remove(ticket)?.fate;
-        if let Some(Fate::Served(_, waited)) = &fate {
+    /// What the wait brought, once it is over. Otherwise `waker` will be woken, and the one before it comes back.
+    pub(crate) fn fetch(&mut self, ticket: WaitKey, waker: &Waker) -> Result<Fate<C, F>, Option<Waker>> {
+        let Some(waiter) = self.queue.get_mut(ticket) else { return Err(None) };
+        let Some(fate) = waiter.fate.take() else { return Err(remember(&mut waiter.waker, waker)) };
+        self.queue.remove(ticket);
+        if let Fate::Served(_, waited) = &fate {
             let totals = &mut self.totals;
             totals.handed_out = totals.handed_out.saturating_add(1);
             totals.waited = totals.waited.saturating_add(1);
             totals.wait_time = totals.wait_time.saturating_add(*waited);
         }
-        fate
+        Ok(fate)
     }
 
     /// Takes a caller out who gave up. What it was handed meanwhile goes to the next.
-    pub(crate) fn leave(&mut self, ticket: Ticket, now: Timestamp) -> Effects<C> {
+    pub(crate) fn leave(&mut self, ticket: WaitKey, now: Timestamp) -> Effects<C> {
         let Some(waiter) = self.queue.remove(ticket) else { return Effects::none() };
         match waiter.fate {
             Some(Fate::Served(mut lease, _)) => {
                 self.totals.cancelled = self.totals.cancelled.saturating_add(1);
                 lease.life.uses = lease.life.uses.saturating_sub(1);
                 match self.give_back(lease, None, now) {
-                    Returned::Kept(waker) => {
-                        Effects { wake: waker.into_iter().collect(), close: Vec::new(), start: Vec::new() }
-                    }
+                    Returned::Kept(waker) => Effects { wake: waker.into_iter().collect(), ..Effects::none() },
                     Returned::Closed(effects) => effects,
                 }
             }
             Some(_) => Effects::none(),
             None => {
                 self.totals.cancelled = self.totals.cancelled.saturating_add(1);
-                Effects::none()
+                Effects { forget: waiter.waker, ..Effects::none() }
             }
         }
     }
@@ -255,7 +246,7 @@ impl<C, F: Clone> Slots<C, F> {
             in_use: self.checkouts.count(),
             connecting: self.connecting,
             checking: self.checking,
-            waiters: self.queue.waiting(),
+            waiters: self.queue.len(),
             closed: self.closed,
             oldest_checkout: self.checkouts.oldest(now),
             totals: self.totals,
@@ -281,7 +272,7 @@ impl<C, F: Clone> Slots<C, F> {
     /// Hands a connection to the first who waits, or keeps it; says whom to wake.
     #[inline]
     fn offer(&mut self, connection: C, life: Life, now: Timestamp) -> Option<Waker> {
-        if let Some(waiter) = self.queue.next() {
+        if let Some(waiter) = self.queue.unlink_front() {
             let at = waiter.at;
             let life = Life { uses: life.uses.saturating_add(1), ..life };
             let lease = Lease { connection, life, place: self.checkouts.note(now, at) };
@@ -337,7 +328,7 @@ impl<C, F: Clone> Slots<C, F> {
     }
 
     fn dismiss_all(&mut self, fate: impl Fn() -> Fate<C, F>, effects: &mut Effects<C>) {
-        while let Some(waiter) = self.queue.next() {
+        while let Some(waiter) = self.queue.unlink_front() {
             waiter.fate = Some(fate());
             effects.wake.extend(waiter.waker.take());
         }
@@ -352,6 +343,11 @@ impl<C, F: Clone> Slots<C, F> {
     fn expired(&self, waited: Duration, now: Timestamp) -> Expired<F> {
         Expired { waited, status: self.status(now), last_failure: self.last_failure.clone() }
     }
+}
+
+/// Keeps `waker` in place of another, which comes back: its last owner may run anything when it is dropped.
+fn remember(known: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
+    if known.as_ref().is_some_and(|known| known.will_wake(waker)) { None } else { known.replace(waker.clone()) }
 }
 
 /// Whether `at` has come. [`Timestamp::MAX`] never does.

@@ -98,10 +98,11 @@ impl<M: Manager, E: Environment<Clock: Timer>> Check<M, E> {
 impl<M: Manager, E: Environment<Clock: Timer>> Drop for Check<M, E> {
     fn drop(&mut self) {
         if let Some(idle) = self.idle.take() {
-            drop(idle);
             let now = self.inner.now();
             let effects = self.inner.lock().check_failed(now);
             apply(&self.inner, effects);
+            // Last: the place is free whatever a connection does when it is dropped.
+            drop(idle);
         }
     }
 }
@@ -118,11 +119,10 @@ pub(crate) fn keep<M: Manager, E: Environment<Clock: Timer>>(inner: &Shared<Inne
             apply(inner, effects);
             let Some(next) = next else { return };
             let mut sleep = pin!(inner.env.clock().sleep_until(next));
-            poll_fn(
-                |cx| {
-                    if inner.lock().keeper_is_called(cx.waker()) { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
-                },
-            )
+            poll_fn(|cx| {
+                let called = inner.lock().keeper_is_called(cx.waker());
+                if called.is_ok() { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
+            })
             .await;
         }
     });

@@ -4,7 +4,7 @@ use std::{task::Waker, time::Duration};
 
 use seawall_core::Timestamp;
 
-use super::{Effects, Expired, Fate, Slots, is_due};
+use super::{Effects, Expired, Fate, Slots, is_due, remember};
 use crate::status::Closing;
 
 /// The task that calls [`Slots::tick`] when it is time. One for all callers: none of them pays for a timer.
@@ -52,16 +52,10 @@ impl<C, F: Clone> Slots<C, F> {
         effects
     }
 
-    /// Whether the keeper has to look before its time; otherwise `waker` will tell it.
-    pub(crate) fn keeper_is_called(&mut self, waker: &Waker) -> bool {
+    /// Whether the keeper has to look before its time. Otherwise `waker` will tell it, and the one before it comes back.
+    pub(crate) fn keeper_is_called(&mut self, waker: &Waker) -> Result<(), Option<Waker>> {
         let keeper = &mut self.keeper;
-        if !keeper.rung {
-            match &mut keeper.waker {
-                Some(known) => known.clone_from(waker),
-                None => keeper.waker = Some(waker.clone()),
-            }
-        }
-        keeper.rung
+        if keeper.rung { Ok(()) } else { Err(remember(&mut keeper.waker, waker)) }
     }
 
     /// Does what is due, and says when to come again; `None` when the pool is closed.
@@ -101,17 +95,16 @@ impl<C, F: Clone> Slots<C, F> {
             return;
         }
         let Expired { status, last_failure, .. } = self.expired(Duration::ZERO, now);
-        let timed_out = &mut self.totals.timed_out;
-        self.queue.dismiss(|waiter| {
-            if !is_due(waiter.deadline, now) {
-                return false;
-            }
-            *timed_out = timed_out.saturating_add(1);
+        let mut next = self.queue.front();
+        while let Some(key) = next {
+            next = self.queue.behind(key);
+            let Some(waiter) = self.queue.get_mut(key).filter(|waiter| is_due(waiter.deadline, now)) else { continue };
             let expired = Expired { waited: now.since(waiter.since), status, last_failure: last_failure.clone() };
             waiter.fate = Some(Fate::TimedOut(Box::new(expired)));
             effects.wake.extend(waiter.waker.take());
-            true
-        });
+            self.queue.unlink(key);
+            self.totals.timed_out = self.totals.timed_out.saturating_add(1);
+        }
     }
 
     fn expire(&mut self, now: Timestamp, effects: &mut Effects<C>) {

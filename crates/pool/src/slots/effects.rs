@@ -42,11 +42,13 @@ pub(crate) struct Effects<C> {
     pub(crate) wake: Vec<Waker>,
     pub(crate) close: Vec<C>,
     pub(crate) start: Vec<Start<C>>,
+    /// To be dropped, not woken.
+    pub(crate) forget: Option<Waker>,
 }
 
 impl<C> Effects<C> {
     pub(super) const fn none() -> Self {
-        Self { wake: Vec::new(), close: Vec::new(), start: Vec::new() }
+        Self { wake: Vec::new(), close: Vec::new(), start: Vec::new(), forget: None }
     }
 }
 

@@ -132,7 +132,7 @@ struct Both {
     now: Timestamp,
     next_id: u32,
     callers: usize,
-    tickets: Vec<(usize, Ticket, Arc<Woken>)>,
+    tickets: Vec<(usize, WaitKey, Arc<Woken>)>,
     leases: Vec<Lease<u32>>,
     checks: Vec<Idle<u32>>,
     connects: usize,
@@ -234,7 +234,7 @@ impl Both {
         let Some(pick) = pick.checked_rem(self.tickets.len()) else { return };
         let (caller, ticket, woken) = &self.tickets[pick];
         let known = Waker::from(Arc::clone(woken));
-        let Some(fate) = self.slots.fetch(*ticket, &known) else { return };
+        let Ok(fate) = self.slots.fetch(*ticket, &known) else { return };
         let at = self.truth.ended.iter().position(|(ended, _)| ended == caller).expect("its wait is over");
         let (_, end) = self.truth.ended.remove(at);
         match (fate, end) {

@@ -23,14 +23,14 @@ impl<C, F: Clone> Slots<C, F> {
         if self.closed {
             return;
         }
-        while self.queue.waiting() > 0 {
+        while !self.queue.is_empty() {
             let Some(idle) = self.idle.pop_back() else { break };
             if is_due(idle.life.expires_at, now) {
                 self.totals.count_closed(Closing::Lifetime);
                 effects.close.push(idle.connection);
             } else if self.is_fresh(&idle, now) {
                 effects.wake.extend(self.offer(idle.connection, idle.life, now));
-            } else if self.coming() < self.queue.waiting() {
+            } else if self.coming() < self.queue.len() {
                 self.checking = self.checking.saturating_add(1);
                 effects.start.push(Start::Check(idle));
             } else {
@@ -151,7 +151,7 @@ impl<C, F: Clone> Slots<C, F> {
 
     /// Connections that somebody waits for, or that are to be kept idle.
     fn wanted(&self) -> usize {
-        self.queue.waiting().saturating_add(self.config.min_idle.saturating_sub(self.idle.len()))
+        self.queue.len().saturating_add(self.config.min_idle.saturating_sub(self.idle.len()))
     }
 
     fn has_room(&self) -> bool {

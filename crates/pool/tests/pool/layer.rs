@@ -93,6 +93,24 @@ async fn calls_that_wait_for_a_connection_hold_no_place_of_the_service_behind() 
 }
 
 #[tokio::test]
+async fn a_connection_waits_for_the_service_behind_to_be_ready() {
+    let Started { pool, .. } = Scripted::start(PoolConfig::new());
+    let mut only = ConcurrencyLimitLayer::new(1).layer(service_fn(lookup));
+    let service = PoolLayer::new(pool.clone()).layer(only.clone());
+    only.ready().await.unwrap();
+    let mut call = Box::pin(service.oneshot(7));
+
+    for _ in 0..10 {
+        still_pending(&mut call).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(pool.status().in_use, 1);
+    drop(only);
+
+    assert_eq!(ready(&mut call).await.unwrap(), (7, 1));
+}
+
+#[tokio::test]
 async fn a_call_dropped_at_any_point_leaves_nothing_held() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1));
     let slow = service_fn(|(_, _connection): Call| async {

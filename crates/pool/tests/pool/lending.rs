@@ -1,8 +1,12 @@
 //! Who gets which connection, and when.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    task::{Context, Wake, Waker},
+    time::Duration,
+};
 
-use crate::support::{Answer, Fault, Scripted, Started, ask, has_happened, ready, still_pending};
+use crate::support::{Answer, Fault, Scripted, Started, TestEnv, ask, has_happened, ready, still_pending};
 use seawall_core::{Clock, Pattern, Reason};
 use seawall_pool::{ConnectError, ConnectFailure, PoolConfig, PoolError, TimeoutCause};
 
@@ -76,6 +80,43 @@ async fn a_caller_that_gives_up_before_its_turn_leaves_the_others_in_order() {
 
     assert_eq!(ready(&mut second).await.unwrap().id, 1);
     assert_eq!(pool.status().waiters, 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_took_was_not_used() {
+    let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1).with_max_uses(2));
+    let held = pool.get().await.unwrap();
+    let mut gives_up = ask(&pool);
+    still_pending(&mut gives_up).await;
+    drop(held);
+    drop(gives_up);
+
+    assert_eq!(pool.get().await.unwrap().id, 1);
+    assert_eq!(pool.status().totals.closed.uses, 1);
+}
+
+#[tokio::test]
+async fn a_caller_whose_last_waker_holds_a_connection_wedges_nothing() {
+    struct Holds(seawall_pool::Connection<Scripted, TestEnv>);
+    impl Wake for Holds {
+        fn wake(self: Arc<Self>) {
+            unreachable!("the connection {} comes back by a drop", self.0.id);
+        }
+    }
+    let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1));
+    let held = Waker::from(Arc::new(Holds(pool.get().await.unwrap())));
+    let (mut moves_on, mut gives_up) = (ask(&pool), ask(&pool));
+    assert!(moves_on.as_mut().poll(&mut Context::from_waker(&held)).is_pending());
+    drop(held);
+
+    still_pending(&mut moves_on).await;
+
+    assert_eq!(ready(&mut moves_on).await.unwrap().id, 1);
+    let held = Waker::from(Arc::new(Holds(pool.get().await.unwrap())));
+    assert!(gives_up.as_mut().poll(&mut Context::from_waker(&held)).is_pending());
+    drop(held);
+    drop(gives_up);
+    assert_eq!((pool.status().in_use, pool.status().idle), (0, 1));
 }
 
 #[tokio::test]

@@ -8,6 +8,19 @@ use seawall_pool::{PoolConfig, PoolError, RunError};
 const MS: Duration = Duration::from_millis(1);
 
 #[tokio::test]
+async fn a_connection_is_kept_after_an_operation_that_ends() {
+    let Started { pool, .. } = Scripted::start(PoolConfig::new());
+
+    let first = pool.run(async |connection| Ok(connection.id)).await.unwrap();
+    let failed = pool.run(async |_| Err::<(), _>(Fault::Refused)).await;
+    let again = pool.run_idempotent(async |connection| Ok(connection.id)).await.unwrap();
+
+    assert!(matches!(failed, Err(RunError::Operation(Fault::Refused))));
+    assert_eq!((first, again), (1, 1));
+    assert_eq!((pool.status().idle, pool.status().totals.created), (1, 1));
+}
+
+#[tokio::test]
 async fn an_operation_cut_in_the_middle_closes_its_connection() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
     for idempotent in [false, true] {
@@ -134,6 +147,18 @@ async fn a_stale_connection_that_cannot_be_replaced_frees_its_place() {
     assert!(matches!(result, Err(RunError::Pool(PoolError::Connect(_)))));
     assert_eq!((pool.status().size, pool.status().in_use), (0, 0));
     assert_eq!(pool.status().totals.connect_failures, 1);
+}
+
+#[tokio::test]
+async fn a_stale_connection_that_panics_when_it_is_dropped_frees_its_place() {
+    let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1));
+    pool.get().await.unwrap().falls_apart = true;
+    let repeated = pool.clone();
+
+    let ended = tokio::spawn(async move { repeated.run_idempotent(async |_| Err::<(), _>(Fault::Reset)).await });
+
+    assert!(ended.await.unwrap_err().is_panic());
+    assert_eq!((pool.status().in_use, pool.get().await.unwrap().id), (0, 2));
 }
 
 #[tokio::test]

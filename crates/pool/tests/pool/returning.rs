@@ -52,6 +52,18 @@ async fn a_manager_that_panics_costs_no_place() {
 }
 
 #[tokio::test]
+async fn a_checked_connection_that_panics_when_it_is_dropped_frees_its_place() {
+    let Started { pool, clock, script } = Scripted::start(PoolConfig::new().with_max(1));
+    pool.get().await.unwrap().falls_apart = true;
+    script.checks(Answer::Fail(crate::support::Fault::Reset));
+    clock.advance(2 * SECOND);
+
+    let next = pool.get().await.unwrap();
+
+    assert_eq!((next.id, pool.status().size), (2, 1));
+}
+
+#[tokio::test]
 async fn a_connection_dropped_by_a_panic_is_closed() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
     let holds = pool.clone();

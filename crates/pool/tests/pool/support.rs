@@ -48,12 +48,15 @@ pub(crate) struct Conn {
     pub(crate) id: u32,
     pub(crate) broken: bool,
     pub(crate) panics: bool,
+    /// Panics when it is dropped.
+    pub(crate) falls_apart: bool,
     open: Arc<AtomicUsize>,
 }
 
 impl Drop for Conn {
     fn drop(&mut self) {
         self.open.fetch_sub(1, SeqCst);
+        assert!(!self.falls_apart, "as the test says");
     }
 }
 
@@ -187,7 +190,7 @@ impl Manager for Scripted {
         answer?;
         state.open.fetch_add(1, SeqCst);
         let id = state.ids.fetch_add(1, SeqCst).saturating_add(1);
-        Ok(Conn { id, broken: false, panics: false, open: Arc::clone(&state.open) })
+        Ok(Conn { id, broken: false, panics: false, falls_apart: false, open: Arc::clone(&state.open) })
     }
 
     async fn check(&self, connection: &mut Conn) -> Result<(), Fault> {
