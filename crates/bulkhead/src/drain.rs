@@ -8,7 +8,7 @@ use std::{
 };
 
 use seawall_core::{
-    WaitKey, WaitList,
+    WaitKey, WaitList, replace_waker,
     sync::{Mutex, MutexGuard},
 };
 
@@ -57,7 +57,9 @@ impl Future for Drain<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut wakers = self.drainers.lock();
         if let Some(old) = self.key.and_then(|key| wakers.get_mut(key)) {
-            old.clone_from(cx.waker());
+            let replaced = replace_waker(old, cx.waker());
+            drop(wakers);
+            drop(replaced);
         } else {
             let key = wakers.push_back(cx.waker().clone());
             drop(wakers);

@@ -8,7 +8,7 @@ use std::{
 
 use seawall_core::{
     Admission, CallContext, Gate, MonotonicClock, Outcome, Pattern, Reason, Rejection, Timer, Timestamp, WaitKey,
-    WaitList,
+    WaitList, replace_waker,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -274,7 +274,9 @@ impl InLine {
         let mut waiters = self.line.lock();
         let Some(waiter) = waiters.get_mut(key) else { return Poll::Pending };
         let Some(turn) = waiter.turn else {
-            waiter.waker.clone_from(cx.waker());
+            let replaced = replace_waker(&mut waiter.waker, cx.waker());
+            drop(waiters);
+            drop(replaced);
             return Poll::Pending;
         };
         let weight = waiter.weight;

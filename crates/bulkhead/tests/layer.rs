@@ -13,9 +13,12 @@ use std::{
 };
 
 use seawall_bulkhead::{
-    Bulkhead, BulkheadConfig, BulkheadLayer, Error, QueueingBulkhead, QueueingBulkheadConfig, QueueingBulkheadLayer,
+    Bulkhead, BulkheadConfig, BulkheadLayer, Error, Place, QueueingBulkhead, QueueingBulkheadConfig,
+    QueueingBulkheadLayer,
 };
-use seawall_core::{CallContext, Env, GateLayer, KeyedLayer, Reason, Timestamp, TokioClock, VirtualClock};
+use seawall_core::{
+    Admission, CallContext, Env, Gate, GateLayer, KeyedLayer, Outcome, Reason, Timestamp, TokioClock, VirtualClock,
+};
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, limit::ConcurrencyLimitLayer, service_fn,
 };
@@ -344,6 +347,63 @@ fn closing_refuses_those_who_wait_and_draining_ends_with_those_inside() {
     assert!(poll(&mut drain).is_pending());
     drop(inside);
     assert!(poll(&mut drain).is_ready());
+}
+
+#[test]
+fn a_drain_is_told_of_the_last_call_also_where_calls_may_wait() {
+    let layer = queueing(1, 10, VirtualClock::new());
+    let mut inside = Box::pin(hold(&layer));
+    assert!(poll(&mut inside).is_pending());
+    let woken = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut drain = pin!(layer.gate().drain());
+    assert!(drain.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+
+    drop(inside);
+
+    assert_eq!(woken.0.load(Relaxed), 1);
+}
+
+#[test]
+fn a_bulkhead_is_idle_while_nobody_is_inside_and_its_limit_is_the_first_one() {
+    let layer = queueing(2, 10, VirtualClock::new());
+    let idle = || layer.gate().is_idle(|| Timestamp::ZERO);
+    assert!(idle());
+
+    let mut inside = Box::pin(hold(&layer));
+    assert!(poll(&mut inside).is_pending());
+    assert!(!idle());
+    drop(inside);
+    assert!(idle());
+
+    layer.gate().set_limit(3).unwrap();
+    assert!(!idle());
+}
+
+#[test]
+fn a_waiter_whose_last_waker_holds_a_place_wedges_nothing() {
+    struct Holds(QueueingLayer<VirtualClock>, Option<Place>);
+    impl std::task::Wake for Holds {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Holds {
+        fn drop(&mut self) {
+            let place = self.1.take().expect("it is dropped once");
+            self.0.gate().finish(place, Outcome::Cancelled, || Timestamp::ZERO);
+        }
+    }
+    let layer = queueing(1, 10, VirtualClock::new());
+    let Admission::Admitted(place) = layer.gate().admit(CallContext::default, || Timestamp::ZERO) else {
+        panic!("nobody is inside")
+    };
+    let holds = Waker::from(Arc::new(Holds(layer.clone(), Some(place))));
+    let mut waiting = Box::pin(hold(&layer));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&holds)).is_pending());
+    drop(holds);
+
+    assert!(poll(&mut waiting).is_pending());
+
+    assert_eq!((layer.gate().in_flight(), layer.gate().queued()), (1, 0), "the place is the waiter's now");
 }
 
 #[tokio::test(start_paused = true)]

@@ -94,5 +94,5 @@ pub use scope::{
 pub use settle::{AtHead, Settle};
 pub use shared::Shared;
 pub use stripe::{Stripes, assigned_stripe, stripe_count, thread_stripe};
-pub use wait_list::{WaitKey, WaitList};
+pub use wait_list::{WaitKey, WaitList, replace_waker};
 pub use wrap_error::{WrapError, WrapErrorFuture, WrapErrorLayer};

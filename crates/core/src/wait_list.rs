@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, task::Waker};
 
 /// No neighbour.
 const NONE: usize = usize::MAX;
@@ -33,6 +33,13 @@ struct Slot<T> {
     linked: bool,
     before: usize,
     after: usize,
+}
+
+/// Makes `new` the waker to call, and gives back the one that was: to be dropped outside of any lock, since its last
+/// owner may run anything when it goes, an end of a call behind the same lock included.
+#[must_use = "dropped here, it may run code of a user's under the lock"]
+pub fn replace_waker(known: &mut Waker, new: &Waker) -> Option<Waker> {
+    (!known.will_wake(new)).then(|| std::mem::replace(known, new.clone()))
 }
 
 /// One waiter of a [`WaitList`].
