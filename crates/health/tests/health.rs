@@ -545,3 +545,77 @@ async fn without_checks_a_process_is_healthy() {
     assert!(report.is_live() && report.is_ready());
     assert_eq!(report.answer().body, r#"{"status":"pass","notes":["ready"]}"#);
 }
+
+#[tokio::test]
+async fn a_failure_ends_with_a_warning_too() {
+    let (mut checks, clock) = registry();
+    let answer = watch::Sender::new(Status::Fail);
+    let told = answer.clone();
+    let config = CheckConfig::application().with_failures(1).with_successes(1).with_jitter(0.0);
+    checks
+        .register("disk", config, move || {
+            std::future::ready(match *told.borrow() {
+                Status::Fail => Observation::fail("full"),
+                _ => Observation::warn("almost full"),
+            })
+        })
+        .unwrap();
+    let edges = edges(&mut checks, config.action.expect("the application's has one"));
+    let _health = start(checks).await;
+    assert_eq!(edges.try_recv(), Ok(RecoveryEdge::Begin));
+
+    answer.send_modify(|answer| *answer = Status::Warn);
+    pass_time(&clock, 10).await;
+
+    assert_eq!(edges.try_recv(), Ok(RecoveryEdge::End));
+}
+
+#[tokio::test]
+async fn what_the_checks_hold_goes_with_the_last_handle_not_with_the_next_run() {
+    let (mut checks, _clock) = registry();
+    let held = Arc::new(());
+    let holds = Arc::clone(&held);
+    checks
+        .register("app", CheckConfig::application(), move || {
+            let _ = &holds;
+            std::future::ready(Observation::pass())
+        })
+        .unwrap();
+    let health = start(checks).await;
+    assert_eq!(Arc::strong_count(&held), 2);
+
+    drop(health);
+
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_panics_when_it_is_cut_does_not_end_its_check() {
+    struct FallsApart;
+    impl Drop for FallsApart {
+        fn drop(&mut self) {
+            panic!("as the test says");
+        }
+    }
+    let (mut checks, clock) = registry();
+    let config = CheckConfig::application().with_failures(1).with_successes(1).with_jitter(0.0);
+    let first = AtomicUsize::new(0);
+    checks
+        .register("hangs", config, move || {
+            let falls_apart = (first.fetch_add(1, SeqCst) == 0).then(|| FallsApart);
+            async move {
+                if falls_apart.is_some() {
+                    std::future::pending::<()>().await;
+                }
+                Observation::pass()
+            }
+        })
+        .unwrap();
+    let health = start(checks).await;
+    pass_time(&clock, 2).await;
+    assert_eq!(check(&health, "hangs").output.as_deref(), Some("took longer than 2s"));
+
+    pass_time(&clock, 8).await;
+
+    assert_eq!(check(&health, "hangs").status, Status::Pass);
+}
