@@ -4,6 +4,7 @@
 //! functions under criterion.
 pub mod bars;
 pub mod instructions;
+pub mod lateness;
 pub mod measure;
 pub mod operation;
 pub mod report;

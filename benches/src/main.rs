@@ -15,11 +15,12 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const USAGE: &str = "seawall-benches [--json] [--check] [--only PART]
+const USAGE: &str = "seawall-benches [--json] [--check] [--only PART] | --lateness
 
   --json       one JSON object a row instead of a table
   --check      exit with 1 when a row allocates, or takes more instructions than it did
-  --only PART  only the rows whose name contains PART";
+  --only PART  only the rows whose name contains PART
+  --lateness   how late sleepers are woken while every core is busy, beside tokio's";
 
 #[derive(Default)]
 struct Arguments {
@@ -27,6 +28,7 @@ struct Arguments {
     check: bool,
     only: String,
     count: Option<String>,
+    lateness: bool,
 }
 
 fn parse() -> Result<Arguments, lexopt::Error> {
@@ -39,6 +41,7 @@ fn parse() -> Result<Arguments, lexopt::Error> {
             Long("only") => arguments.only = parser.value()?.string()?,
             // What valgrind runs: one row, a fixed number of calls.
             Long("count") => arguments.count = Some(parser.value()?.string()?),
+            Long("lateness") => arguments.lateness = true,
             Long("help") => {
                 println!("{USAGE}");
                 std::process::exit(0);
@@ -57,6 +60,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if arguments.lateness {
+        return lateness();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -69,6 +75,21 @@ fn main() -> ExitCode {
         return count(&rows, name, runtime.handle());
     }
     run(&rows, &arguments, runtime.handle())
+}
+
+fn lateness() -> ExitCode {
+    match seawall_benches::lateness::measure() {
+        Ok(measured) => {
+            for timer in measured {
+                println!("{timer}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("seawall-benches: no runtime: {error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// One row under valgrind: set up and warmed outside of what is counted.

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use seawall::timeout::{TimeoutConfig, TimeoutLayer};
+use seawall::{
+    core::{ClockScopeLayer, ScopeBoundaryLayer, WrapError},
+    timeout::{TimeoutConfig, TimeoutLayer},
+};
+use tower::Layer;
 
 use super::{Row, layer_row, peers};
 use crate::operation::{Calls, LaterLeaf, Leaf, Operation, built};
 
 /// Long enough that nothing times out.
 const LONG: Duration = Duration::from_secs(5);
+/// One attempt of it.
+const ATTEMPT: Duration = Duration::from_secs(2);
 
 fn layer() -> TimeoutLayer {
     TimeoutLayer::new(built(TimeoutConfig::attempt(LONG)))
@@ -26,11 +32,20 @@ fn pending() -> Box<dyn Operation> {
     Box::new(Calls(layer().protect(LaterLeaf::default())))
 }
 
+/// All timeouts of a client stack together, under its clock scope: the total one and that of the attempt.
+fn stack_pending() -> Box<dyn Operation> {
+    let total = TimeoutLayer::new(built(TimeoutConfig::total(LONG)));
+    let attempt = TimeoutLayer::new(built(TimeoutConfig::attempt(ATTEMPT)));
+    let innermost = ScopeBoundaryLayer::new().layer(WrapError::new(LaterLeaf::default()));
+    Box::new(Calls(ClockScopeLayer::new().layer(total.layer(attempt.layer(innermost)))))
+}
+
 pub(super) fn rows() -> Vec<Row> {
     let peers = || vec![peers::TOWER_TIMEOUT, peers::RESILIENCE_TIMEOUT];
     vec![
         layer_row("timeout/ready", "own", ready, peers()),
         layer_row("timeout/ready-leaked", "own", ready_leaked, peers()),
-        layer_row("timeout/pending", "own", pending, vec![peers::TOWER_TIMEOUT_PENDING]).allocating(),
+        layer_row("timeout/pending", "own", pending, vec![peers::TOWER_TIMEOUT_PENDING]),
+        layer_row("timeout/stack-pending", "shared", stack_pending, vec![peers::TOWER_TIMEOUT_PENDING]),
     ]
 }

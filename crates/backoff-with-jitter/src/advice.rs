@@ -101,9 +101,11 @@ impl Ended {
     /// does a gate that is closed for good or a call that is too heavy.
     pub const fn by_rejection(rejection: &Rejection) -> Self {
         match rejection.reason() {
-            Reason::DeadlineExceeded | Reason::DeadlineTooClose | Reason::Closed | Reason::TooHeavy => {
-                Self::new(Advice::Stop)
-            }
+            Reason::TotalTimeout
+            | Reason::DeadlineExceeded
+            | Reason::DeadlineTooClose
+            | Reason::Closed
+            | Reason::TooHeavy => Self::new(Advice::Stop),
             _ if rejection.may_have_been_sent() => Self::new(Advice::IfIdempotent),
             _ => Self { advice: Advice::Again, hint: Hint::Refused(rejection.retry_after()) },
         }

@@ -1,15 +1,21 @@
+mod alarm;
 mod monotonic;
+mod monotonic_sleep;
+mod timer_thread;
 mod timestamp;
 #[cfg(feature = "tokio")]
 mod tokio;
 mod virtual_clock;
+mod wake_plan;
+mod wheel;
 
 pub use monotonic::MonotonicClock;
+pub use monotonic_sleep::MonotonicSleep;
 pub use timestamp::Timestamp;
 pub use virtual_clock::{VirtualClock, VirtualSleep};
 
 #[cfg(feature = "tokio")]
-pub use self::tokio::{MonotonicSleep, TokioClock, TokioSleep};
+pub use self::tokio::{TokioClock, TokioSleep};
 
 /// Reads the time.
 ///

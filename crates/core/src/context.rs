@@ -41,6 +41,11 @@ impl CallContext {
         Self::default()
     }
 
+    /// A call on behalf of another, of which its deadline is known: [`inherited_deadline`](crate::inherited_deadline).
+    pub fn inherited() -> Self {
+        Self { deadline: crate::inherited_deadline(), ..Self::default() }
+    }
+
     /// With the time at which the caller stops waiting.
     #[must_use]
     pub const fn with_deadline(mut self, deadline: Timestamp) -> Self {

@@ -3,21 +3,26 @@ use std::time::Duration;
 use crate::{
     LatencyQuantile, Timestamp,
     latency_quantile::quantile_of,
-    sync::atomic::{
-        AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed},
-    },
+    rotation::{Rotation, Window},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 /// Fewer latencies than this in the last two windows say nothing about a high percentile.
 const MIN_SAMPLES: u64 = 100;
-const UNKNOWN: u64 = u64::MAX;
+/// More failures than one in this many calls: what still succeeds tells nothing about what is usual.
+const FAILING_ONE_IN: u64 = 10;
+/// A bit of `known`: it stays as it is, since calls fail.
+const FROZEN: u64 = 1 << 63;
+const UNKNOWN: u64 = FROZEN - 1;
 
 /// The latency that a share of recent calls did not exceed, worked out once a window: a pure core, to which latencies
 /// and time come as arguments.
 ///
 /// It moves at the end of each window and looks back over the last two. With fewer than 100 latencies in them nothing is
 /// known: a dependency that has changed for good is so found out within two windows.
+///
+/// Where failures are told as well, it stays what it was from a window in which more than one call in ten failed until one
+/// in which calls succeed again: an outage teaches nothing, however long it takes and whoever still gets through.
 ///
 /// ```
 /// use seawall_core::{RecentQuantile, Timestamp};
@@ -38,10 +43,23 @@ pub struct RecentQuantile {
     quantile: f64,
     window: u64,
     known: AtomicU64,
-    /// The number of the current window.
-    current: AtomicU64,
+    rotation: Rotation,
     /// The current window, the one before, and the next, already empty.
-    windows: [LatencyQuantile; 3],
+    windows: [Calls; 3],
+}
+
+/// The calls of one window.
+#[derive(Debug, Default)]
+struct Calls {
+    latencies: LatencyQuantile,
+    failures: AtomicU32,
+}
+
+impl Calls {
+    fn clear(&self) {
+        self.latencies.clear();
+        self.failures.store(0, Relaxed);
+    }
 }
 
 impl RecentQuantile {
@@ -52,7 +70,7 @@ impl RecentQuantile {
             quantile,
             window: Timestamp::ZERO.saturating_add(window).as_nanos().max(1),
             known: AtomicU64::new(UNKNOWN),
-            current: AtomicU64::new(0),
+            rotation: Rotation::default(),
             windows: Default::default(),
         }
     }
@@ -61,67 +79,83 @@ impl RecentQuantile {
     #[inline]
     pub fn get(&self, now: Timestamp) -> Option<Duration> {
         self.turn_to(now);
-        // Relaxed: the word guards no other memory.
-        match self.known.load(Relaxed) {
+        // Relaxed, as everywhere here: the word guards no other memory, and `rotation` orders the windows.
+        match self.known.load(Relaxed) & !FROZEN {
             UNKNOWN => None,
             nanos => Some(Duration::from_nanos(nanos)),
         }
     }
 
+    /// Whether so many calls failed that it stays as it is.
+    #[inline]
+    pub fn is_frozen(&self) -> bool {
+        self.known.load(Relaxed) & FROZEN != 0
+    }
+
     /// A call that counts ended at `now` after `latency`.
     #[inline]
     pub fn record(&self, now: Timestamp, latency: Duration) {
-        let number = self.turn_to(now);
-        if let Some(window) = self.windows.get(place(number)) {
-            window.record(latency);
+        if let Some(calls) = self.calls(now) {
+            calls.latencies.record(latency);
         }
     }
 
-    /// Begins a new window when it is time; gives the number of the current one.
+    /// A call failed at `now`, or was cut: how long it would have taken nobody knows.
     #[inline]
-    fn turn_to(&self, now: Timestamp) -> u64 {
+    pub fn record_failure(&self, now: Timestamp) {
+        if let Some(calls) = self.calls(now) {
+            // A count at its end stays there.
+            let _ = calls.failures.fetch_update(Relaxed, Relaxed, |failures| failures.checked_add(1));
+        }
+    }
+
+    /// What was known is so no longer, frozen or not: until enough is known again there is no answer.
+    pub fn forget(&self) {
+        self.known.store(UNKNOWN, Relaxed);
+    }
+
+    #[inline]
+    fn calls(&self, now: Timestamp) -> Option<&Calls> {
+        self.windows.get(self.turn_to(now)?.place())
+    }
+
+    /// Begins a new window when it is time; gives the current one, unless another thread is beginning it.
+    #[inline]
+    fn turn_to(&self, now: Timestamp) -> Option<Window> {
         let number = now.as_nanos().checked_div(self.window).unwrap_or(0);
-        // Acquire: with the exchange in `turn`, after which the window's sketch is empty.
-        let current = self.current.load(Acquire);
-        if number > current { self.turn(current, number) } else { current }
+        self.rotation.turn_to(number, |ended, by| self.turn(ended, by))
     }
 
+    /// `ended` began `by` windows before the one that begins.
     #[cold]
-    fn turn(&self, from: u64, to: u64) -> u64 {
-        let [ended, before, next] = [from, from.wrapping_add(2), from.wrapping_add(1)].map(|n| &self.windows[place(n)]);
-        if to > from.saturating_add(1) {
-            // Nobody came for a whole window: the next one is empty, and so is what came before.
-            before.clear();
-            if to > from.saturating_add(2) {
-                ended.clear();
-            }
+    fn turn(&self, ended: Window, by: u64) {
+        let [last, before] = [ended.place(), ended.place_before(1)].map(|place| &self.windows[place]);
+        if self.goes_on_failing(last) {
+            self.known.fetch_or(FROZEN, Relaxed);
+        } else {
+            let learnt = match by {
+                1 => quantile_of(&[&last.latencies, &before.latencies], self.quantile),
+                2 => quantile_of(&[&last.latencies], self.quantile),
+                _ => None,
+            };
+            let enough = learnt.filter(|(_, samples)| *samples >= MIN_SAMPLES);
+            let nanos = enough.map(|(latency, _)| Timestamp::ZERO.saturating_add(latency).as_nanos());
+            self.known.store(nanos.unwrap_or(UNKNOWN), Relaxed);
         }
-        let known = match to.saturating_sub(from) {
-            1 => quantile_of(&[ended, before], self.quantile),
-            2 => quantile_of(&[ended], self.quantile),
-            _ => None,
-        };
-        // AcqRel: releases the clearing of sketches to whoever then records into them.
-        match self.current.compare_exchange(from, to, AcqRel, Acquire) {
-            Ok(_) => {
-                let enough = known.filter(|(_, samples)| *samples >= MIN_SAMPLES);
-                let nanos = enough.map(|(latency, _)| Timestamp::ZERO.saturating_add(latency).as_nanos());
-                self.known.store(nanos.unwrap_or(UNKNOWN), Relaxed);
-                // What is two windows old makes room for the next. A late record may be lost here.
-                self.windows[place(to.wrapping_add(1))].clear();
-                if to > from.saturating_add(1) {
-                    next.clear();
-                }
-                to
-            }
-            Err(newer) => newer,
+        // What is two windows old makes room for the next; where nobody came for a whole window, all do.
+        if by == 1 {
+            before.clear();
+        } else {
+            self.windows.iter().for_each(Calls::clear);
         }
     }
-}
 
-#[inline]
-const fn place(number: u64) -> usize {
-    (number % 3) as usize
+    /// Whether too many calls of a window failed, or failed before it and none has succeeded since.
+    fn goes_on_failing(&self, last: &Calls) -> bool {
+        let (failed, succeeded) = (u64::from(last.failures.load(Relaxed)), last.latencies.count());
+        let calls = failed.saturating_add(succeeded);
+        failed.saturating_mul(FAILING_ONE_IN) > calls || (self.is_frozen() && succeeded == 0)
+    }
 }
 
 #[cfg(test)]
@@ -148,6 +182,48 @@ mod tests {
         }
 
         assert!(usual.get(seconds(20)).unwrap().abs_diff(MS) < MS / 64);
+    }
+
+    fn record(usual: &RecentQuantile, at: u64, successes: u64, failures: u64, latency: Duration) {
+        for _ in 0..successes {
+            usual.record(seconds(at), latency);
+        }
+        for _ in 0..failures {
+            usual.record_failure(seconds(at));
+        }
+    }
+
+    fn about(answer: Option<Duration>, expected: Duration) -> bool {
+        answer.is_some_and(|answer| answer.abs_diff(expected) <= expected / 64)
+    }
+
+    #[test]
+    fn it_is_frozen_from_more_than_one_failure_in_ten_until_calls_succeed_again() {
+        let usual = RecentQuantile::new(0.99, 10_000 * MS);
+        record(&usual, 5, 1_000, 0, 20 * MS);
+        record(&usual, 15, 900, 101, 400 * MS);
+
+        assert!(about(usual.get(seconds(20)), 20 * MS) && usual.is_frozen());
+        record(&usual, 25, 0, 7, MS);
+        assert!(about(usual.get(seconds(30)), 20 * MS));
+        assert!(about(usual.get(seconds(90)), 20 * MS) && usual.is_frozen());
+
+        record(&usual, 95, 900, 100, 30 * MS);
+        assert!(about(usual.get(seconds(100)), 30 * MS) && !usual.is_frozen());
+    }
+
+    #[test]
+    fn what_is_forgotten_stays_so_until_enough_is_known() {
+        let usual = RecentQuantile::new(0.99, 10_000 * MS);
+        record(&usual, 5, 1_000, 0, 20 * MS);
+        record(&usual, 15, 10, 10, MS);
+        assert!(about(usual.get(seconds(20)), 20 * MS));
+
+        usual.forget();
+
+        assert_eq!((usual.get(seconds(21)), usual.is_frozen()), (None, false));
+        record(&usual, 25, 1_000, 0, 300 * MS);
+        assert!(about(usual.get(seconds(30)), 300 * MS));
     }
 
     #[test]

@@ -89,7 +89,11 @@ pub enum Reason {
     /// One attempt took too long.
     AttemptTimeout,
     /// The whole call took too long.
+    TotalTimeout,
+    /// The deadline that the call brought along has passed.
     DeadlineExceeded,
+    /// A body or stream stood still for too long.
+    IdleTimeout,
     /// Too little time is left to begin.
     DeadlineTooClose,
     /// No connection became free in time.
@@ -114,7 +118,9 @@ impl Reason {
             Self::RateLimited => "rate_limited",
             Self::Throttled => "throttled",
             Self::AttemptTimeout => "attempt_timeout",
+            Self::TotalTimeout => "total_timeout",
             Self::DeadlineExceeded => "deadline_exceeded",
+            Self::IdleTimeout => "idle_timeout",
             Self::DeadlineTooClose => "deadline_too_close",
             Self::PoolTimeout => "pool_timeout",
             Self::TooHeavy => "too_heavy",
@@ -133,7 +139,9 @@ impl Reason {
             Self::RateLimited => "the quota is used up",
             Self::Throttled => "the other side refuses too much",
             Self::AttemptTimeout => "the attempt took too long",
+            Self::TotalTimeout => "the call took too long",
             Self::DeadlineExceeded => "the deadline has passed",
+            Self::IdleTimeout => "nothing came for too long",
             Self::DeadlineTooClose => "too little time is left",
             Self::PoolTimeout => "no connection became free in time",
             Self::TooHeavy => "it weighs more than there are places",
@@ -145,7 +153,7 @@ impl Reason {
     /// Whether time ran out on a call that had begun: such a call counts as timed out, every other local refusal not at
     /// all.
     pub const fn is_timeout(self) -> bool {
-        matches!(self, Self::AttemptTimeout | Self::DeadlineExceeded)
+        matches!(self, Self::AttemptTimeout | Self::TotalTimeout | Self::DeadlineExceeded | Self::IdleTimeout)
     }
 }
 

@@ -35,7 +35,8 @@ impl Problem {
     pub const fn status(&self) -> StatusCode {
         match self.rejection.reason() {
             Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Reason::AttemptTimeout | Reason::DeadlineExceeded | Reason::DeadlineTooClose => StatusCode::GATEWAY_TIMEOUT,
+            Reason::DeadlineTooClose => StatusCode::GATEWAY_TIMEOUT,
+            reason if reason.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

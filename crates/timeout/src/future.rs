@@ -20,7 +20,9 @@ pin_project! {
         // The call stands first: what it holds is given back before its end is reported.
         #[pin]
         inner: Option<F>,
-        timer: Lazy<<E::Clock as Timer>::Sleep>,
+        // Made at the first `Pending`.
+        #[pin]
+        timer: Option<<E::Clock as Timer>::Sleep>,
         until: Timestamp,
         expired: Reason,
         done: bool,
@@ -29,35 +31,17 @@ pin_project! {
     }
 }
 
-/// A timer that is made at the first `Pending`. Boxed: inline it would make every call's future larger and move with it.
-/// Its own type, so that dropping none is one comparison in the caller's code.
-struct Lazy<T>(Option<Pin<Box<T>>>);
-
-impl<T> Drop for Lazy<T> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(timer) = self.0.take() {
-            drop_timer(timer);
-        }
-    }
-}
-
-#[cold]
-fn drop_timer<T>(timer: Pin<Box<T>>) {
-    drop(timer);
-}
-
 impl<F, E: Environment<Clock: Timer>> TimeoutFuture<F, E> {
     #[inline]
     pub(crate) const fn new(inner: F, allowance: Allowance, clock: E::Clock, watch: Watch<E>) -> Self {
         let Allowance { until, expired } = allowance;
-        Self { inner: Some(inner), timer: Lazy(None), until, expired, done: false, clock, watch }
+        Self { inner: Some(inner), timer: None, until, expired, done: false, clock, watch }
     }
 
     /// The future of a call that has too little time to begin.
     pub(crate) const fn refused(clock: E::Clock, watch: Watch<E>) -> Self {
         let (until, expired) = (Timestamp::ZERO, Reason::DeadlineTooClose);
-        Self { inner: None, timer: Lazy(None), until, expired, done: false, clock, watch }
+        Self { inner: None, timer: None, until, expired, done: false, clock, watch }
     }
 
     /// Makes the timer where there is none, and waits for it; then drops the call.
@@ -67,10 +51,14 @@ impl<F, E: Environment<Clock: Timer>> TimeoutFuture<F, E> {
             if *this.until == Timestamp::MAX {
                 return Poll::Pending;
             }
-            let timer = this.timer.0.get_or_insert_with(|| Box::pin(this.clock.sleep_until(*this.until)));
-            ready!(timer.as_mut().poll(cx));
+            if this.timer.is_none() {
+                this.timer.set(Some(this.clock.sleep_until(*this.until)));
+            }
+            if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+                ready!(timer.poll(cx));
+            }
             this.watch.around(|| this.inner.set(None));
-            this.timer.0 = None;
+            this.timer.set(None);
         } else if *this.done {
             // Polled again after it was ready: pending for ever, as nothing will wake it.
             return Poll::Pending;
@@ -108,7 +96,7 @@ impl<F, E: Environment<Clock: Timer>> fmt::Debug for TimeoutFuture<F, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutFuture")
             .field("until", &self.until)
-            .field("timer", &self.timer.0.is_some())
+            .field("timer", &self.timer.is_some())
             .finish_non_exhaustive()
     }
 }
