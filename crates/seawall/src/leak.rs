@@ -29,7 +29,7 @@ impl<E: Environment, P, W> Leak for RetryLayer<E, P, W> {
     }
 }
 
-impl<E: Environment, D> Leak for TimeoutLayer<E, D> {
+impl<E: Environment, D, L> Leak for TimeoutLayer<E, D, L> {
     fn leak(self) -> Self {
         Self::leak(self)
     }

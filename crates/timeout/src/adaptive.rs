@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use seawall_core::{RecentQuantile, Timestamp};
+use seawall_core::{
+    RecentQuantile, Timestamp,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use crate::TimeoutError;
 
@@ -90,10 +93,14 @@ impl AdaptiveConfig {
 
 /// The decision of an adaptive timeout: a pure core, to which latencies and time come as arguments.
 ///
-/// It moves at the end of each window, to `factor` × the quantile of the successes in the last two. Only successes
-/// count: what was cut says nothing about how long it would have taken, so a hung dependency cannot teach the timeout
-/// upwards. With fewer than 100 successes in two windows it is the ceiling: a dependency that has become slower for good
-/// is so found out after an outage of two windows at most, and a new or idle one is given the most time.
+/// It moves at the end of each window, to `factor` × the quantile of the successes in the last two. With fewer than 100
+/// of them it is the ceiling: a new or idle dependency is given the most time.
+///
+/// It never learns from an outage. Only successes are measured, since what was cut says nothing about how long it would
+/// have taken; and from a window in which more than one call in ten failed or was cut it stays what it was, until one in
+/// which calls succeed again. Meanwhile one call per window is given the ceiling, to find out whether the dependency hangs
+/// or has become slower for good: when that one succeeds in more time than the others had, the timeout is at its ceiling
+/// and learns anew.
 ///
 /// ```
 /// use seawall_core::Timestamp;
@@ -116,25 +123,63 @@ impl AdaptiveConfig {
 pub struct AdaptiveTimeout {
     config: AdaptiveConfig,
     usual: RecentQuantile,
+    /// When a call was last given the ceiling although the others were not.
+    tried: AtomicU64,
 }
 
 impl AdaptiveTimeout {
     /// A timeout that knows nothing yet: at its ceiling.
     pub fn new(config: AdaptiveConfig) -> Self {
-        Self { config, usual: RecentQuantile::new(config.quantile, config.window) }
+        Self { config, usual: RecentQuantile::new(config.quantile, config.window), tried: AtomicU64::new(0) }
     }
 
-    /// How long a call that begins at `now` may take.
+    /// How long a call that begins at `now` may take; during an outage one call per window may try for longer.
     #[inline]
     pub fn limit(&self, now: Timestamp) -> Duration {
-        let Some(usual) = self.usual.get(now) else { return self.config.ceiling };
-        usual.mul_f64(self.config.factor).clamp(self.config.floor, self.config.ceiling)
+        let limit = self.usual_limit(now);
+        if self.usual.is_frozen() && self.may_try(now) { self.config.ceiling } else { limit }
+    }
+
+    /// How long calls may take at `now`: what [`limit`](Self::limit) says, but for a call that tries.
+    #[inline]
+    pub fn usual_limit(&self, now: Timestamp) -> Duration {
+        self.usual.get(now).map_or(self.config.ceiling, |usual| self.limit_for(usual))
     }
 
     /// A call succeeded at `now` after `latency`.
     #[inline]
     pub fn record(&self, now: Timestamp, latency: Duration) {
         self.usual.record(now, latency);
+        if self.usual.is_frozen() {
+            self.found_out(now, latency);
+        }
+    }
+
+    /// A call failed at `now`, or was cut.
+    #[inline]
+    pub fn record_failure(&self, now: Timestamp) {
+        self.usual.record_failure(now);
+    }
+
+    fn limit_for(&self, usual: Duration) -> Duration {
+        usual.mul_f64(self.config.factor).clamp(self.config.floor, self.config.ceiling)
+    }
+
+    /// Whether this is the call of its window that may take as long as the ceiling.
+    #[cold]
+    fn may_try(&self, now: Timestamp) -> bool {
+        // Relaxed: the word guards no other memory.
+        let tried = self.tried.load(Relaxed);
+        let due = now.since(Timestamp::from_nanos(tried)) >= self.config.window;
+        due && self.tried.compare_exchange(tried, now.as_nanos(), Relaxed, Relaxed).is_ok()
+    }
+
+    /// A call that only the ceiling allowed succeeded: the dependency is slower, it does not hang.
+    #[cold]
+    fn found_out(&self, now: Timestamp, latency: Duration) {
+        if latency > self.usual_limit(now) {
+            self.usual.forget();
+        }
     }
 }
 
@@ -208,6 +253,53 @@ mod tests {
         record(&timeout, 15, 1_000, 4_000 * MS);
 
         assert_eq!(timeout.limit(seconds(20)), 5_000 * MS);
+    }
+
+    fn fail(timeout: &AdaptiveTimeout, at: u64, count: u32) {
+        for _ in 0..count {
+            timeout.record_failure(seconds(at));
+        }
+    }
+
+    #[test]
+    fn an_outage_teaches_it_nothing_however_long_it_takes() {
+        let timeout = timeout();
+        record(&timeout, 5, 1_000, 20 * MS);
+
+        for at in (15..600).step_by(10) {
+            assert_eq!(timeout.limit(seconds(at)).as_millis() == 5_000, at > 15, "the one that tries, at {at}");
+            assert!(about(timeout.limit(seconds(at)), 60 * MS));
+            fail(&timeout, at, 50);
+        }
+
+        assert!(about(timeout.limit(seconds(599)), 60 * MS));
+    }
+
+    #[test]
+    fn what_still_gets_through_a_partial_outage_does_not_move_it() {
+        let timeout = timeout();
+        record(&timeout, 5, 1_000, 20 * MS);
+        record(&timeout, 15, 800, 55 * MS);
+        fail(&timeout, 15, 200);
+
+        let _tries = timeout.limit(seconds(20));
+
+        assert!(about(timeout.limit(seconds(20)), 60 * MS));
+    }
+
+    #[test]
+    fn a_dependency_that_is_slower_for_good_is_found_out_by_the_call_that_tries() {
+        let timeout = timeout();
+        record(&timeout, 5, 1_000, 20 * MS);
+        fail(&timeout, 15, 1_000);
+        assert_eq!(timeout.limit(seconds(20)), 5_000 * MS);
+        assert!(about(timeout.limit(seconds(20)), 60 * MS));
+
+        record(&timeout, 21, 1, 200 * MS);
+
+        assert_eq!(timeout.limit(seconds(21)), 5_000 * MS);
+        record(&timeout, 35, 1_000, 200 * MS);
+        assert!(about(timeout.limit(seconds(40)), 600 * MS));
     }
 
     #[test]

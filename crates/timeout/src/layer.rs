@@ -1,10 +1,13 @@
 use std::{fmt, time::Duration};
 
-use seawall_core::{CallContext, Classify, Clock, Env, Environment, Shared, Timer, WrapError, WrapErrorFuture};
+use seawall_core::{
+    CallContext, Classify, Clock, Env, Environment, Shared, Timer, WrapError, WrapErrorFuture,
+    sync::atomic::Ordering::Relaxed,
+};
 use tower_layer::Layer;
 
 use crate::{
-    NotCarried, Timeout, TimeoutConfig, TimeoutFuture,
+    NotCarried, SameForAll, Timeout, TimeoutConfig, TimeoutFuture,
     watch::{Core, Watch},
 };
 
@@ -14,7 +17,7 @@ use crate::{
 /// time is up is answered. A call that takes too long is dropped, and ends with a
 /// [`Rejection`](seawall_core::Rejection). It is never cut early, and late by at most a tick of the timer.
 ///
-/// A call that is answered in its first poll makes no timer and allocates nothing; others make one timer in one box.
+/// A call that is answered in its first poll makes no timer. Others make one inside the future, without an allocation.
 ///
 /// ```
 /// use seawall_core::{Error, Reason};
@@ -34,9 +37,10 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-pub struct TimeoutLayer<E: 'static = Env, D = NotCarried> {
+pub struct TimeoutLayer<E: 'static = Env, D = NotCarried, L = SameForAll> {
     core: Shared<Core<E>>,
     carry: D,
+    limit_of: L,
 }
 
 impl TimeoutLayer {
@@ -49,37 +53,50 @@ impl TimeoutLayer {
 impl<E: Environment> TimeoutLayer<E> {
     /// A layer with a clock, an observer and so on of its own.
     pub fn with_env(config: TimeoutConfig, env: E) -> Self {
-        Self { core: Shared::new(Core::new(config, env)), carry: NotCarried }
+        Self { core: Shared::new(Core::new(config, env)), carry: NotCarried, limit_of: SameForAll }
     }
 }
 
-impl<E: Environment, D> TimeoutLayer<E, D> {
+impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
     /// Gives deadlines on as `carry` says. Default [`NotCarried`].
-    pub fn with_carry<D2>(self, carry: D2) -> TimeoutLayer<E, D2> {
-        TimeoutLayer { core: self.core, carry }
+    pub fn with_carry<D2>(self, carry: D2) -> TimeoutLayer<E, D2, L> {
+        TimeoutLayer { core: self.core, carry, limit_of: self.limit_of }
+    }
+
+    /// Asks `limit_of` how long each request may take. Default [`SameForAll`].
+    pub fn with_limit_of<L2>(self, limit_of: L2) -> TimeoutLayer<E, D, L2> {
+        TimeoutLayer { core: self.core, carry: self.carry, limit_of }
     }
 
     /// The same layer, whose state lives as long as the process. Earlier clones keep sharing.
     #[must_use]
     pub fn leak(self) -> Self {
-        Self { core: self.core.leak(), carry: self.carry }
+        Self { core: self.core.leak(), ..self }
     }
 
     /// How long a call that begins now may take, by the layer's own limit: it moves where the timeout is adaptive.
     pub fn limit(&self) -> Duration {
-        let now = self.core.env.clock().now();
-        self.core.allow(now, None).map_or(Duration::ZERO, |allowance| allowance.until.since(now))
+        self.core.own_limit(self.core.env.clock().now())
+    }
+
+    /// How many calls would have been refused for their deadline, where that is
+    /// [observed only](TimeoutConfig::with_deadline_observed_only).
+    pub fn spared(&self) -> u64 {
+        // Relaxed: a count that guards nothing.
+        self.core.spared.load(Relaxed)
     }
 
     /// Wraps the errors of `service` and bounds its calls: the whole protection in one call.
-    pub fn protect<S>(&self, service: S) -> Timeout<WrapError<S>, E, D>
+    pub fn protect<S>(&self, service: S) -> Timeout<WrapError<S>, E, D, L>
     where
         D: Clone,
+        L: Clone,
     {
         self.layer(WrapError::new(service))
     }
 
-    /// Bounds a future without Tower. Time counts from here, not from the first poll.
+    /// Bounds a future without Tower. Time counts from here, not from the first poll. An
+    /// [inherited deadline](seawall_core::inherited_deadline) counts where it is earlier.
     ///
     /// ```
     /// use seawall_timeout::{TimeoutConfig, TimeoutLayer};
@@ -98,7 +115,7 @@ impl<E: Environment, D> TimeoutLayer<E, D> {
         F: Future<Output = Result<T, X>>,
         E: Classify<T, X> + Environment<Clock: Timer>,
     {
-        self.run_with(CallContext::default(), future)
+        self.run_with(CallContext::inherited(), future)
     }
 
     /// Bounds a future of which something is known: its deadline.
@@ -109,7 +126,7 @@ impl<E: Environment, D> TimeoutLayer<E, D> {
     {
         let now = self.core.env.clock().now();
         let watch = Watch::new(&self.core, now);
-        match self.core.allow(now, context.deadline) {
+        match self.core.allow(now, None, context.deadline) {
             Some(allowance) => {
                 TimeoutFuture::new(WrapErrorFuture::new(future), allowance, self.core.env.clock().clone(), watch)
             }
@@ -118,21 +135,21 @@ impl<E: Environment, D> TimeoutLayer<E, D> {
     }
 }
 
-impl<S, E, D: Clone> Layer<S> for TimeoutLayer<E, D> {
-    type Service = Timeout<S, E, D>;
+impl<S, E, D: Clone, L: Clone> Layer<S> for TimeoutLayer<E, D, L> {
+    type Service = Timeout<S, E, D, L>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Timeout::new(inner, self.core.clone(), self.carry.clone())
+        Timeout::new(inner, self.core.clone(), self.carry.clone(), self.limit_of.clone())
     }
 }
 
-impl<E, D: Clone> Clone for TimeoutLayer<E, D> {
+impl<E, D: Clone, L: Clone> Clone for TimeoutLayer<E, D, L> {
     fn clone(&self) -> Self {
-        Self { core: self.core.clone(), carry: self.carry.clone() }
+        Self { core: self.core.clone(), carry: self.carry.clone(), limit_of: self.limit_of.clone() }
     }
 }
 
-impl<E, D> fmt::Debug for TimeoutLayer<E, D> {
+impl<E, D, L> fmt::Debug for TimeoutLayer<E, D, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutLayer").field("config", &self.core.config).finish_non_exhaustive()
     }

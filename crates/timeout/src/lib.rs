@@ -17,14 +17,22 @@
 //!
 //! The limit is fixed, or follows what is usual ([`AdaptiveConfig`]: 3 × p99). The deadline that a call brings along
 //! counts when it is earlier, and a call that brings one that has passed is not even sent. Layers further in learn the
-//! deadline through [`CarryDeadline`].
+//! deadline through [`CarryDeadline`], and calls that a handler makes through [`inherited_deadline`].
+//!
+//! Streams and bodies are bounded by [`StreamLimits`]; what must finish although its caller has gone, by a `Shield`.
 mod adaptive;
 mod carry;
 mod config;
 mod error;
 mod future;
 mod layer;
+mod per_request;
 mod service;
+#[cfg(feature = "tokio")]
+mod shield;
+mod stall;
+#[cfg(feature = "stream")]
+mod stream;
 mod watch;
 
 pub use adaptive::{AdaptiveConfig, AdaptiveTimeout};
@@ -33,5 +41,11 @@ pub use config::TimeoutConfig;
 pub use error::TimeoutError;
 pub use future::TimeoutFuture;
 pub use layer::TimeoutLayer;
-pub use seawall_core::{Error, LatencyQuantile, Rejection, WrapErrorLayer};
+pub use per_request::{LimitOf, SameForAll};
+pub use seawall_core::{Error, InheritDeadline, LatencyQuantile, Rejection, WrapErrorLayer, inherited_deadline};
 pub use service::Timeout;
+#[cfg(feature = "tokio")]
+pub use shield::{Shield, ShieldFuture};
+pub use stall::{StallTimer, StreamLimits};
+#[cfg(feature = "stream")]
+pub use stream::TimedStream;

@@ -7,7 +7,7 @@ use seawall_core::{Attributes, CarryRejection, Classify, Clock, Env, Environment
 use tower_service::Service;
 
 use crate::{
-    CarryDeadline, NotCarried, TimeoutFuture,
+    CarryDeadline, LimitOf, NotCarried, SameForAll, TimeoutFuture,
     watch::{Core, Watch},
 };
 
@@ -15,15 +15,16 @@ use crate::{
 ///
 /// A call that is refused because its deadline is too close leaves the readiness that the inner service granted with
 /// this handle, for its next call.
-pub struct Timeout<S, E: 'static = Env, D = NotCarried> {
+pub struct Timeout<S, E: 'static = Env, D = NotCarried, L = SameForAll> {
     inner: S,
     core: Shared<Core<E>>,
     carry: D,
+    limit_of: L,
 }
 
-impl<S, E, D> Timeout<S, E, D> {
-    pub(crate) const fn new(inner: S, core: Shared<Core<E>>, carry: D) -> Self {
-        Self { inner, core, carry }
+impl<S, E, D, L> Timeout<S, E, D, L> {
+    pub(crate) const fn new(inner: S, core: Shared<Core<E>>, carry: D, limit_of: L) -> Self {
+        Self { inner, core, carry, limit_of }
     }
 
     /// The service whose calls are bounded.
@@ -32,23 +33,29 @@ impl<S, E, D> Timeout<S, E, D> {
     }
 }
 
-impl<S: Clone, E, D: Clone> Clone for Timeout<S, E, D> {
+impl<S: Clone, E, D: Clone, L: Clone> Clone for Timeout<S, E, D, L> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), core: self.core.clone(), carry: self.carry.clone() }
+        Self {
+            inner: self.inner.clone(),
+            core: self.core.clone(),
+            carry: self.carry.clone(),
+            limit_of: self.limit_of.clone(),
+        }
     }
 }
 
-impl<S: fmt::Debug, E, D> fmt::Debug for Timeout<S, E, D> {
+impl<S: fmt::Debug, E, D, L> fmt::Debug for Timeout<S, E, D, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timeout").field("config", &self.core.config).field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl<S, Req, E, D> Service<Req> for Timeout<S, E, D>
+impl<S, Req, E, D, L> Service<Req> for Timeout<S, E, D, L>
 where
     S: Service<Req, Error: CarryRejection>,
     E: Environment<Clock: Timer> + Attributes<Req> + Classify<S::Response, <S::Error as CarryRejection>::Remote>,
     D: CarryDeadline<Req>,
+    L: LimitOf<Req>,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -63,7 +70,7 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let env = &self.core.env;
         let now = env.clock().now();
-        match self.core.allow(now, env.context(&request).deadline) {
+        match self.core.allow(now, self.limit_of.limit(&request), env.context(&request).deadline) {
             Some(allowance) => {
                 if allowance.until < Timestamp::MAX {
                     self.carry.carry(&mut request, allowance.until.saturating_sub(self.core.config.reserve()));

@@ -1,13 +1,18 @@
-use std::any::TypeId;
+use std::{any::TypeId, time::Duration};
 
 use seawall_core::{
-    CarryRejection, Class, Classify, Clock, Environment, NoObserver, Observer, Outcome, Rejection, Shared, Timestamp,
+    CarryRejection, Class, Classify, Clock, Environment, NoObserver, Observer, Outcome, RecentQuantile, Rejection,
+    Shared, Timestamp,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use crate::{
     AdaptiveTimeout, TimeoutConfig,
     config::{Allowance, Limit},
 };
+
+/// How far back what is usual is looked for, and twice that.
+const USUAL_WINDOW: Duration = Duration::from_secs(10);
 
 /// What all services and clones of one layer share.
 #[derive(Debug)]
@@ -17,6 +22,12 @@ pub(crate) struct Core<E> {
     /// The fixed limit in nanoseconds, or the ceiling of the adaptive one.
     limit: u64,
     pub(crate) adaptive: Option<AdaptiveTimeout>,
+    /// What must remain at least of a call's deadline.
+    usual: Option<RecentQuantile>,
+    /// Whether something is learnt from how calls end.
+    learns: bool,
+    /// How many calls would have been refused.
+    pub(crate) spared: AtomicU64,
 }
 
 impl<E: Environment> Core<E> {
@@ -25,17 +36,70 @@ impl<E: Environment> Core<E> {
             Limit::Fixed(limit) => (*limit, None),
             Limit::Adaptive(config) => (config.ceiling(), Some(AdaptiveTimeout::new(*config))),
         };
-        Self { config, env, limit: Timestamp::ZERO.saturating_add(limit).as_nanos(), adaptive }
+        let usual = config.usual_remaining().map(|quantile| RecentQuantile::new(quantile, USUAL_WINDOW));
+        let limit = Timestamp::ZERO.saturating_add(limit).as_nanos();
+        let learns = adaptive.is_some() || usual.is_some();
+        Self { config, env, limit, adaptive, usual, learns, spared: AtomicU64::new(0) }
     }
 
-    /// Decides on a call that begins at `now`; nothing: too little time is left.
+    /// Decides on a call that begins at `now` and may take `limit`, where its request says so; nothing: too little time is
+    /// left.
     #[inline]
-    pub(crate) fn allow(&self, now: Timestamp, deadline: Option<Timestamp>) -> Option<Allowance> {
-        let own = match &self.adaptive {
-            None => Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit)),
-            Some(adaptive) => now.saturating_add(adaptive.limit(now)),
+    pub(crate) fn allow(
+        &self,
+        now: Timestamp,
+        limit: Option<Duration>,
+        deadline: Option<Timestamp>,
+    ) -> Option<Allowance> {
+        let own = match (limit, &self.adaptive) {
+            (None, None) => Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit)),
+            (None, Some(adaptive)) => now.saturating_add(adaptive.limit(now)),
+            (Some(limit), _) => now.saturating_add(limit),
         };
-        self.config.allow(own, now, deadline)
+        match self.config.allow(own, now, deadline, || self.usual(now)) {
+            None => self.spare(own),
+            allowance => allowance,
+        }
+    }
+
+    /// What the layer itself allows at `now`.
+    pub(crate) fn own_limit(&self, now: Timestamp) -> Duration {
+        self.adaptive.as_ref().map_or(Duration::from_nanos(self.limit), |adaptive| adaptive.usual_limit(now))
+    }
+
+    #[inline]
+    fn usual(&self, now: Timestamp) -> Duration {
+        self.usual.as_ref().and_then(|usual| usual.get(now)).unwrap_or_default()
+    }
+
+    #[cold]
+    fn spare(&self, own: Timestamp) -> Option<Allowance> {
+        self.config.is_observed_only().then(|| {
+            // Relaxed: a count that guards nothing.
+            self.spared.fetch_add(1, Relaxed);
+            self.config.allow_until(own)
+        })
+    }
+
+    fn learn(&self, start: Timestamp, outcome: Outcome) {
+        let now = self.env.clock().now();
+        match outcome {
+            Outcome::Finished(Class::Success) => {
+                let latency = now.since(start);
+                if let Some(adaptive) = &self.adaptive {
+                    adaptive.record(now, latency);
+                }
+                if let Some(usual) = &self.usual {
+                    usual.record(now, latency);
+                }
+            }
+            Outcome::Finished(Class::Failure) | Outcome::TimedOut => {
+                if let Some(adaptive) = &self.adaptive {
+                    adaptive.record_failure(now);
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -50,7 +114,7 @@ impl<E: Environment> Watch<E> {
     #[inline]
     pub(crate) fn new(core: &Shared<Core<E>>, start: Timestamp) -> Self {
         let heard = TypeId::of::<E::Observer>() != TypeId::of::<NoObserver>();
-        let watched = if heard || core.adaptive.is_some() { Some((core.clone(), start)) } else { None };
+        let watched = if heard || core.learns { Some((core.clone(), start)) } else { None };
         Self { watched, running: false }
     }
 
@@ -87,8 +151,20 @@ impl<E: Environment> Watch<E> {
         E: Classify<T, X::Remote>,
         X: CarryRejection,
     {
+        if self.watched.is_some() {
+            self.report(result);
+        }
+    }
+
+    /// Out of line: most timeouts are watched by nobody.
+    #[inline(never)]
+    fn report<T, X>(&mut self, result: &Result<T, X>)
+    where
+        E: Classify<T, X::Remote>,
+        X: CarryRejection,
+    {
         let Some((core, start)) = self.watched.take() else { return };
-        if core.adaptive.is_none() && !E::Observer::PER_CALL {
+        if !core.learns && !E::Observer::PER_CALL {
             return;
         }
         let outcome = match result {
@@ -98,11 +174,8 @@ impl<E: Environment> Watch<E> {
                 Err(rejection) => Outcome::of_rejection(rejection),
             },
         };
-        if let Some(adaptive) = &core.adaptive {
-            if outcome == Outcome::Finished(Class::Success) {
-                let now = core.env.clock().now();
-                adaptive.record(now, now.since(start));
-            }
+        if core.learns {
+            core.learn(start, outcome);
         }
         if E::Observer::PER_CALL {
             core.env.observer().on_call(outcome);
@@ -111,8 +184,11 @@ impl<E: Environment> Watch<E> {
 
     /// The call was refused, or cut.
     pub(crate) fn rejected(&mut self, rejection: &Rejection) {
-        let Some((core, _)) = self.watched.take() else { return };
+        let Some((core, start)) = self.watched.take() else { return };
         core.env.observer().on_reject(rejection);
+        if core.learns && rejection.may_have_been_sent() {
+            core.learn(start, Outcome::TimedOut);
+        }
         if E::Observer::PER_CALL && rejection.may_have_been_sent() {
             core.env.observer().on_call(Outcome::TimedOut);
         }

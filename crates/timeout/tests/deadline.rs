@@ -1,0 +1,188 @@
+//! The gate for calls whose deadline is close, limits per request, and inherited deadlines, in virtual time.
+#![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
+
+use std::{
+    future::{Future, Ready, ready},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use seawall_core::{
+    CallContext, Clock, Env, Error, InheritDeadline, Pattern, Reason, Rejection, Timer, Timestamp, VirtualClock,
+};
+use seawall_timeout::{TimeoutConfig, TimeoutLayer};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("broken")]
+struct Broken;
+
+type Answer<T = u32> = Result<T, Error<Broken>>;
+
+fn poll<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn cut<T>(reason: Reason) -> Poll<Answer<T>> {
+    Poll::Ready(Err(Error::Rejected(Rejection::new(Pattern::Timeout, reason))))
+}
+
+type DeadlineEnv = Env<VirtualClock, seawall_core::ByResult, fn(&Timestamp) -> CallContext>;
+
+/// Requests are their deadlines.
+fn env(clock: &VirtualClock) -> DeadlineEnv {
+    Env::new().with_clock(clock.clone()).with_attributes(|deadline| CallContext::new().with_deadline(*deadline))
+}
+
+fn at_once(_: Timestamp) -> Ready<Answer> {
+    ready(Ok(1))
+}
+
+/// `layer` has seen 200 calls that took 100 ms each, in the window before.
+fn knows_100_ms(layer: &TimeoutLayer<DeadlineEnv>, clock: &VirtualClock) {
+    for _ in 0..200 {
+        let sleep = clock.sleep_until(clock.now().saturating_add(100 * MS));
+        let mut call = Box::pin(layer.run(async move {
+            sleep.await;
+            Ok::<_, Broken>(1)
+        }));
+        assert!(poll(&mut call).is_pending());
+        clock.advance(100 * MS);
+        assert_eq!(poll(&mut call), Poll::Ready(Ok(1)));
+    }
+    clock.advance(10 * SECOND);
+}
+
+#[test]
+fn a_call_with_less_time_than_calls_usually_take_is_not_sent() {
+    let clock = VirtualClock::new();
+    let config = TimeoutConfig::total(5 * SECOND).expect("allowed").with_usual_remaining(0.95).expect("allowed");
+    let layer = TimeoutLayer::with_env(config, env(&clock));
+    let call = |left| poll_once(layer.layer(service_fn(at_once)).oneshot(clock.now().saturating_add(left)));
+    assert_eq!(call(MS), Poll::Ready(Ok(1)), "nothing is known yet");
+
+    knows_100_ms(&layer, &clock);
+
+    assert_eq!(call(90 * MS), cut(Reason::DeadlineTooClose));
+    assert_eq!(call(110 * MS), Poll::Ready(Ok(1)));
+}
+
+#[test]
+fn a_gate_that_only_observes_counts_and_lets_calls_go_on() {
+    let clock = VirtualClock::new();
+    let config = TimeoutConfig::total(SECOND).expect("allowed").with_min_remaining(50 * MS);
+    let layer = TimeoutLayer::with_env(config.with_deadline_observed_only(), env(&clock));
+    let hangs = service_fn(|_: Timestamp| std::future::pending::<Answer>());
+    let mut call = Box::pin(layer.layer(hangs).oneshot(Timestamp::from_nanos(1)));
+
+    assert!(poll(&mut call).is_pending());
+    clock.advance(SECOND.saturating_sub(MS));
+    assert!(poll(&mut call).is_pending());
+    clock.advance(MS);
+
+    assert_eq!((poll(&mut call), layer.spared()), (cut(Reason::TotalTimeout), 1));
+}
+
+#[test]
+fn a_limit_can_depend_on_the_request() {
+    let clock = VirtualClock::new();
+    let layer =
+        TimeoutLayer::with_env(TimeoutConfig::attempt(SECOND).expect("allowed"), Env::new().with_clock(clock.clone()))
+            .with_limit_of(|seconds: &u64| (*seconds > 0).then(|| Duration::from_secs(*seconds)));
+    let hangs = service_fn(|_: u64| std::future::pending::<Answer>());
+    let [mut short, mut long] = [0, 3].map(|seconds| Box::pin(layer.layer(hangs).oneshot(seconds)));
+    assert!(poll(&mut short).is_pending() && poll(&mut long).is_pending());
+
+    clock.advance(SECOND);
+    assert_eq!((poll(&mut short), poll(&mut long)), (cut(Reason::AttemptTimeout), Poll::Pending));
+    clock.advance(2 * SECOND);
+
+    assert_eq!(poll(&mut long), cut(Reason::AttemptTimeout));
+}
+
+#[test]
+fn an_immediate_timeout_allows_what_is_there_and_nothing_else() {
+    let clock = VirtualClock::new();
+    let layer = TimeoutLayer::with_env(TimeoutConfig::immediate(), env(&clock));
+
+    assert_eq!(poll_once(layer.run(ready(Ok::<_, Broken>(1)))), Poll::Ready(Ok(1)));
+
+    assert_eq!(poll_once(layer.run(std::future::pending::<Result<u32, Broken>>())), cut(Reason::AttemptTimeout));
+}
+
+#[test]
+fn attempt_total_and_deadline_are_told_apart() {
+    let clock = VirtualClock::new();
+    let end = |config: TimeoutConfig, deadline: Duration| {
+        let hangs = service_fn(|_: Timestamp| std::future::pending::<Answer>());
+        let layer = TimeoutLayer::with_env(config, env(&clock));
+        let mut call = Box::pin(layer.layer(hangs).oneshot(clock.now().saturating_add(deadline)));
+        assert!(poll(&mut call).is_pending());
+        clock.advance(SECOND);
+        poll(&mut call)
+    };
+    let attempt = TimeoutConfig::attempt(SECOND).expect("allowed");
+    let total = TimeoutConfig::total(SECOND).expect("allowed");
+
+    assert_eq!(end(attempt, 2 * SECOND), cut(Reason::AttemptTimeout));
+    assert_eq!(end(total, 2 * SECOND), cut(Reason::TotalTimeout));
+    assert_eq!(end(total, SECOND / 2), cut(Reason::DeadlineExceeded));
+}
+
+#[test]
+fn a_call_inside_a_call_inherits_its_deadline_and_cannot_extend_it() {
+    let clock = VirtualClock::new();
+    let layer = TimeoutLayer::with_env(TimeoutConfig::total(5 * SECOND).expect("allowed"), env(&clock));
+    let nested = async { layer.run(std::future::pending::<Result<u32, Broken>>()).await };
+    let mut call = Box::pin(InheritDeadline::new(Timestamp::from_nanos(1_000_000_000), nested));
+    assert!(poll(&mut call).is_pending());
+
+    clock.advance(SECOND);
+
+    assert_eq!(poll(&mut call), cut(Reason::DeadlineExceeded));
+}
+
+#[test]
+fn an_outage_does_not_teach_an_adaptive_timeout_upwards() {
+    let clock = VirtualClock::new();
+    let config = seawall_timeout::AdaptiveConfig::new(MS, 5 * SECOND).expect("allowed");
+    let layer = TimeoutLayer::with_env(TimeoutConfig::adaptive(config), env(&clock));
+    knows_100_ms(&layer, &clock);
+    let learnt = layer.limit();
+    assert!(learnt > 290 * MS && learnt < 310 * MS);
+
+    for _ in 0..100 {
+        let mut call = Box::pin(layer.run(std::future::pending::<Result<u32, Broken>>()));
+        assert!(poll(&mut call).is_pending());
+        clock.advance(5 * SECOND);
+        assert_eq!(poll(&mut call), cut(Reason::AttemptTimeout));
+    }
+
+    assert_eq!(layer.limit(), learnt);
+}
+
+#[tokio::test]
+async fn a_timer_needs_no_runtime_and_not_the_one_it_was_made_in() {
+    let layer = TimeoutLayer::new(TimeoutConfig::attempt(2 * MS).expect("allowed"));
+    let hangs = std::future::pending::<Result<u32, Broken>>();
+    let made_elsewhere = std::thread::spawn(move || layer.run(hangs)).join().expect("no panic");
+
+    assert_eq!(Poll::Ready(made_elsewhere.await), cut(Reason::AttemptTimeout));
+}
+
+#[test]
+fn a_refused_call_leaves_the_service_unpolled() {
+    let clock = VirtualClock::starting_at(Timestamp::from_nanos(9));
+    let layer = TimeoutLayer::with_env(TimeoutConfig::total(SECOND).expect("allowed"), env(&clock));
+    let mut service = layer.layer(service_fn(|_: Timestamp| -> Ready<Answer> { panic!("called") }));
+
+    assert_eq!(poll_once(service.call(Timestamp::from_nanos(9))), cut(Reason::DeadlineTooClose));
+}

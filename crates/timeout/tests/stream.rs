@@ -1,0 +1,136 @@
+//! Streams that stand still or go on for too long, in virtual time.
+#![cfg(feature = "stream")]
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use seawall_core::{Clock, Reason, Timer, VirtualClock, VirtualSleep};
+use seawall_timeout::{StreamLimits, TimedStream, TimeoutError};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Gives an item after each of these waits, which begin when the item is asked for.
+struct Items {
+    clock: VirtualClock,
+    waits: VecDeque<Duration>,
+    sleep: Option<Pin<Box<VirtualSleep>>>,
+}
+
+impl Stream for Items {
+    type Item = ();
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        let Some(wait) = self.waits.front().copied() else { return Poll::Ready(None) };
+        let at = self.clock.now().saturating_add(wait);
+        let clock = self.clock.clone();
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(clock.sleep_until(at)));
+        std::task::ready!(sleep.as_mut().poll(cx));
+        self.sleep = None;
+        self.waits.pop_front();
+        Poll::Ready(Some(()))
+    }
+}
+
+type Timed = TimedStream<Items, VirtualClock>;
+
+fn timed(clock: &VirtualClock, limits: StreamLimits, waits: &[Duration]) -> Pin<Box<Timed>> {
+    let items = Items { clock: clock.clone(), waits: waits.iter().copied().collect(), sleep: None };
+    Box::pin(TimedStream::with_clock(items, limits, clock.clone()))
+}
+
+fn poll(stream: &mut Pin<Box<Timed>>) -> Poll<Option<Result<(), Reason>>> {
+    let polled = stream.as_mut().poll_next(&mut Context::from_waker(Waker::noop()));
+    polled.map(|item| item.map(|item| item.map_err(|rejection| rejection.reason())))
+}
+
+fn idle(limit: Duration) -> StreamLimits {
+    StreamLimits::new().with_idle(limit).expect("allowed")
+}
+
+#[test]
+fn a_stream_that_stands_still_is_cut_on_time_and_ends() {
+    let clock = VirtualClock::new();
+    let mut stream = timed(&clock, idle(SECOND), &[3 * SECOND]);
+    assert!(poll(&mut stream).is_pending());
+    clock.advance(SECOND.saturating_sub(Duration::from_nanos(1)));
+    assert!(poll(&mut stream).is_pending());
+
+    clock.advance(Duration::from_nanos(1));
+
+    assert_eq!(poll(&mut stream), Poll::Ready(Some(Err(Reason::IdleTimeout))));
+    assert_eq!((poll(&mut stream), clock.sleeping()), (Poll::Ready(None), 0));
+}
+
+#[test]
+fn a_stream_that_keeps_going_is_not_idle_however_long_it_takes() {
+    let clock = VirtualClock::new();
+    let mut stream = timed(&clock, idle(SECOND), &[SECOND / 2; 10]);
+
+    for _ in 0..10 {
+        assert!(poll(&mut stream).is_pending());
+        clock.advance(SECOND / 2);
+        assert_eq!(poll(&mut stream), Poll::Ready(Some(Ok(()))));
+    }
+
+    assert_eq!(poll(&mut stream), Poll::Ready(None));
+}
+
+#[test]
+fn time_in_which_nobody_reads_is_not_idle() {
+    let clock = VirtualClock::new();
+    let mut stream = timed(&clock, idle(SECOND), &[Duration::ZERO, SECOND / 2]);
+    assert_eq!(poll(&mut stream), Poll::Ready(Some(Ok(()))));
+
+    clock.advance(60 * SECOND);
+
+    assert!(poll(&mut stream).is_pending());
+    clock.advance(SECOND / 2);
+    assert_eq!(poll(&mut stream), Poll::Ready(Some(Ok(()))));
+}
+
+#[test]
+fn an_item_that_comes_in_the_poll_in_which_the_time_is_up_is_delivered() {
+    let clock = VirtualClock::new();
+    let mut stream = timed(&clock, idle(SECOND), &[SECOND]);
+    assert!(poll(&mut stream).is_pending());
+
+    clock.advance(SECOND);
+
+    assert_eq!(poll(&mut stream), Poll::Ready(Some(Ok(()))));
+}
+
+#[test]
+fn a_trickle_is_ended_by_the_total_limit() {
+    let clock = VirtualClock::new();
+    let limits = idle(SECOND).with_total(3 * SECOND).expect("allowed");
+    let mut stream = timed(&clock, limits, &[SECOND / 2; 100]);
+    let mut items = 0_u32;
+
+    let end = loop {
+        match poll(&mut stream) {
+            Poll::Ready(Some(Ok(()))) => items = items.saturating_add(1),
+            Poll::Ready(end) => break end,
+            Poll::Pending => clock.advance(SECOND / 4),
+        }
+    };
+
+    assert_eq!((items, end), (6, Some(Err(Reason::TotalTimeout))));
+    assert_eq!(clock.now().as_nanos(), 3_000_000_000);
+}
+
+#[test]
+fn a_limit_of_nothing_is_refused_and_the_longest_makes_no_timer() {
+    assert_eq!(StreamLimits::new().with_idle(Duration::ZERO).unwrap_err(), TimeoutError::Zero { field: "idle" });
+    assert_eq!(StreamLimits::new().with_total(Duration::ZERO).unwrap_err(), TimeoutError::Zero { field: "total" });
+    let clock = VirtualClock::new();
+
+    let mut stream = timed(&clock, StreamLimits::new(), &[SECOND]);
+
+    assert!(poll(&mut stream).is_pending());
+    assert_eq!(clock.sleeping(), 1, "the stream's own");
+}
