@@ -18,7 +18,7 @@ pub struct Idempotent(pub bool);
 ///
 /// | what | from |
 /// |---|---|
-/// | deadline | the extension [`Deadline`] |
+/// | deadline | the extension [`Deadline`], or the [inherited](seawall_core::inherited_deadline) one where that is earlier |
 /// | criticality | the extension [`Criticality`], else the header `x-criticality` |
 /// | idempotent | the extension [`Idempotent`], else yes with an `Idempotency-Key`, else by method |
 ///
@@ -39,7 +39,7 @@ impl<B> Attributes<Request<B>> for HttpAttributes {
             .or_else(|| parse_criticality(headers.get(CRITICALITY_HEADER)?.as_bytes()))
             .unwrap_or_default();
         let context = CallContext::new().with_idempotent(idempotent).with_criticality(criticality);
-        match extensions.get::<Deadline>() {
+        match Deadline::earlier(extensions.get().copied()) {
             Some(deadline) => context.with_deadline(deadline.at()),
             None => context,
         }
@@ -53,7 +53,7 @@ impl Attributes<reqwest::Request> for HttpAttributes {
         let headers = request.headers();
         let idempotent = is_idempotent(request.method()) || headers.contains_key(IDEMPOTENCY_KEY_HEADER);
         let criticality = headers.get(CRITICALITY_HEADER).and_then(|value| parse_criticality(value.as_bytes()));
-        CallContext::new().with_idempotent(idempotent).with_criticality(criticality.unwrap_or_default())
+        CallContext::inherited().with_idempotent(idempotent).with_criticality(criticality.unwrap_or_default())
     }
 }
 

@@ -19,12 +19,19 @@ struct Readme;
 
 mod attributes;
 mod body_end;
+#[cfg(feature = "timeout")]
+mod body_timeout;
+#[cfg(feature = "timeout")]
+mod body_timeout_layer;
 mod classify;
 mod deadline;
+mod deadline_header;
+mod deadline_layer;
 #[cfg(feature = "fallback")]
 mod degraded;
 mod env;
 mod grpc;
+mod grpc_status;
 mod method;
 mod problem;
 #[cfg(feature = "retry")]
@@ -35,16 +42,27 @@ mod trace_context;
 
 pub use attributes::{CRITICALITY_HEADER, HttpAttributes, Idempotent};
 pub use body_end::{AtBodyEnd, GuardedBody};
+#[cfg(feature = "timeout")]
+pub use body_timeout::TimedBody;
+#[cfg(feature = "timeout")]
+pub use body_timeout_layer::{
+    RequestBodyTimeout, RequestBodyTimeoutLayer, ResponseBodyTimeout, ResponseBodyTimeoutFuture,
+    ResponseBodyTimeoutLayer,
+};
 pub use classify::Http;
 #[cfg(feature = "timeout")]
 pub use deadline::CarryInRequest;
-pub use deadline::{
-    Deadline, ReceiveDeadline, ReceiveDeadlineLayer, SendDeadline, SendDeadlineLayer, TIMEOUT_HEADER, parse_timeout_ms,
+pub use deadline::Deadline;
+pub use deadline_header::{TIMEOUT_HEADER, parse_timeout_ms};
+pub use deadline_layer::{
+    DeadlineFuture, DeadlineService, ReceiveDeadline, ReceiveDeadlineLayer, SendDeadline, SendDeadlineLayer,
+    StampDeadline,
 };
 #[cfg(feature = "fallback")]
 pub use degraded::{DEGRADED_HEADER, FallbackFailure, MarkDegraded};
 pub use env::{HttpEnv, env};
 pub use grpc::{Grpc, format_grpc_timeout, parse_grpc_timeout, parse_pushback};
+pub use grpc_status::grpc_status;
 pub use method::{is_idempotent, is_safe};
 pub use problem::Problem;
 #[cfg(feature = "retry")]

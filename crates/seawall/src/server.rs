@@ -56,8 +56,8 @@ pub fn server() -> HttpServer {
 impl<L, K> Server<L, K> {
     /// Grants callers at most `limit`, and that much when they name no deadline. Default 30 s.
     #[must_use]
-    pub const fn with_max_deadline(mut self, limit: Duration) -> Self {
-        self.deadline = ReceiveDeadlineLayer::new(limit);
+    pub fn with_max_deadline(mut self, limit: Duration) -> Self {
+        self.deadline = self.deadline.with_limit(limit);
         self
     }
 
@@ -76,6 +76,11 @@ impl<L, K> Server<L, K> {
         self.with_shedder(Identity::new())
     }
 
+    /// The layer that takes callers' deadlines: how many it could not read, and how many had passed.
+    pub const fn deadline(&self) -> &ReceiveDeadlineLayer {
+        &self.deadline
+    }
+
     /// The load shedder's layer: its gate has the limit and the calls in flight.
     pub const fn shedder(&self) -> &L {
         &self.shedder
@@ -91,7 +96,7 @@ impl<L: Leak, K: Leak> Server<L, K> {
     /// The same layers, whose state lives as long as the process: cheaper for cores that share them.
     #[must_use]
     pub fn leak(self) -> Self {
-        Self { deadline: self.deadline, shedder: self.shedder.leak(), bulkhead: self.bulkhead.leak() }
+        Self { deadline: self.deadline.leak(), shedder: self.shedder.leak(), bulkhead: self.bulkhead.leak() }
     }
 }
 

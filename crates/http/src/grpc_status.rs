@@ -1,0 +1,37 @@
+use seawall_core::{Reason, Rejection};
+
+/// The gRPC status that tells a caller why it was refused or cut: `DEADLINE_EXCEEDED` (4) where time ran out,
+/// `RESOURCE_EXHAUSTED` (8) for a quota, `UNAVAILABLE` (14) for everything else.
+///
+/// ```
+/// use seawall_core::{Pattern, Reason, Rejection};
+///
+/// let cut = Rejection::new(Pattern::Timeout, Reason::TotalTimeout);
+/// assert_eq!(seawall_http::grpc_status(&cut), 4);
+/// ```
+///
+/// # Source
+/// gRPC, "Status codes and their use".
+pub const fn grpc_status(rejection: &Rejection) -> u8 {
+    match rejection.reason() {
+        Reason::DeadlineTooClose => 4,
+        reason if reason.is_timeout() => 4,
+        Reason::RateLimited => 8,
+        _ => 14,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seawall_core::Pattern;
+
+    use super::*;
+
+    #[test]
+    fn time_that_ran_out_a_quota_and_everything_else_differ() {
+        let status = |reason| grpc_status(&Rejection::new(Pattern::Timeout, reason));
+
+        assert_eq!([Reason::AttemptTimeout, Reason::DeadlineExceeded, Reason::DeadlineTooClose].map(status), [4; 3]);
+        assert_eq!([Reason::RateLimited, Reason::CircuitOpen].map(status), [8, 14]);
+    }
+}
