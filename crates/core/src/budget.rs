@@ -1,8 +1,10 @@
+mod cost;
 mod token;
 mod window;
 
 use std::{sync::Arc, time::Duration};
 
+pub use cost::CostBudget;
 pub use token::TokenBudget;
 pub use window::{Stamping, WindowBudget};
 
@@ -35,49 +37,78 @@ pub struct Budget {
 #[derive(Clone, Debug)]
 enum Kind {
     Window(Arc<WindowBudget>),
+    Successes(Arc<WindowBudget>),
     Tokens(Arc<TokenBudget>),
+    Costs(Arc<CostBudget>),
 }
 
+/// What a granted attempt took: a call that succeeds with it may give that back.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paid(u32);
+
 impl Budget {
+    /// A share of the requests that *succeed*, instead of all: at total failure only the minimum per second is left.
+    pub fn of_successes(budget: WindowBudget) -> Self {
+        Self { kind: Kind::Successes(Arc::new(budget)) }
+    }
+
     /// A request begins, whatever becomes of it. Not for its retries.
     #[inline]
     pub fn request(&self, now: impl FnOnce() -> Timestamp) {
-        match &self.kind {
-            Kind::Window(budget) => budget.deposit(now),
-            Kind::Tokens(_) => {}
+        if let Kind::Window(budget) = &self.kind {
+            budget.deposit(now);
         }
     }
 
-    /// An attempt succeeded.
+    /// A call succeeded with its first attempt.
     #[inline]
-    pub fn success(&self) {
+    pub fn success(&self, now: impl FnOnce() -> Timestamp) {
         match &self.kind {
             Kind::Window(_) => {}
+            Kind::Successes(budget) => budget.deposit(now),
             Kind::Tokens(budget) => budget.success(),
+            Kind::Costs(budget) => budget.success(),
+        }
+    }
+
+    /// A call succeeded with a further attempt, the last of which took `paid`.
+    pub fn recovered(&self, paid: Paid, now: impl FnOnce() -> Timestamp) {
+        match &self.kind {
+            Kind::Costs(budget) => budget.recovered(paid),
+            _ => self.success(now),
         }
     }
 
     /// An attempt failed in a way that would be worth another.
     pub fn failure(&self) {
-        match &self.kind {
-            Kind::Window(_) => {}
-            Kind::Tokens(budget) => budget.failure(),
+        if let Kind::Tokens(budget) = &self.kind {
+            budget.failure();
         }
     }
 
     /// Whether one more attempt may be made; what is granted is spent.
     pub fn withdraw(&self, now: impl FnOnce() -> Timestamp) -> bool {
-        match &self.kind {
-            Kind::Window(budget) => budget.withdraw(now()),
+        self.pay(false, now).is_some()
+    }
+
+    /// Whether one more attempt may be made, and what it took; `overload`: the other side had too much to do.
+    pub fn pay(&self, overload: bool, now: impl FnOnce() -> Timestamp) -> Option<Paid> {
+        let granted = match &self.kind {
+            Kind::Window(budget) | Kind::Successes(budget) => budget.withdraw(now()),
             Kind::Tokens(budget) => budget.allows_retry(),
-        }
+            Kind::Costs(budget) => return budget.pay(overload),
+        };
+        granted.then_some(Paid::default())
     }
 
     /// Whether both are the same budget, not only equal ones.
     pub fn same(&self, other: &Self) -> bool {
         match (&self.kind, &other.kind) {
-            (Kind::Window(one), Kind::Window(two)) => Arc::ptr_eq(one, two),
+            (Kind::Window(one), Kind::Window(two)) | (Kind::Successes(one), Kind::Successes(two)) => {
+                Arc::ptr_eq(one, two)
+            }
             (Kind::Tokens(one), Kind::Tokens(two)) => Arc::ptr_eq(one, two),
+            (Kind::Costs(one), Kind::Costs(two)) => Arc::ptr_eq(one, two),
             _ => false,
         }
     }
@@ -85,8 +116,9 @@ impl Budget {
     /// How many attempts would be granted at `now`, where that is a number: a gauge. gRPC's tokens are all or nothing.
     pub fn balance(&self, now: Timestamp) -> u64 {
         match &self.kind {
-            Kind::Window(budget) => budget.balance(now),
+            Kind::Window(budget) | Kind::Successes(budget) => budget.balance(now),
             Kind::Tokens(budget) => u64::from(budget.allows_retry()),
+            Kind::Costs(budget) => u64::from(budget.balance()),
         }
     }
 }
@@ -106,6 +138,12 @@ impl From<WindowBudget> for Budget {
 impl From<TokenBudget> for Budget {
     fn from(budget: TokenBudget) -> Self {
         Self { kind: Kind::Tokens(Arc::new(budget)) }
+    }
+}
+
+impl From<CostBudget> for Budget {
+    fn from(budget: CostBudget) -> Self {
+        Self { kind: Kind::Costs(Arc::new(budget)) }
     }
 }
 
@@ -137,10 +175,45 @@ pub enum BudgetError {
         /// The value given.
         max_tokens: u32,
     },
+    /// The size of the bucket of costs is outside its range.
+    #[error("max_tokens is {max_tokens}; allowed are 1 to 1000000")]
+    Tokens {
+        /// The value given.
+        max_tokens: u32,
+    },
+    /// A retry costs nothing, or more than there is.
+    #[error("cost is {cost}; allowed are 1 to the {max_tokens} tokens of the bucket")]
+    Cost {
+        /// The value given.
+        cost: u32,
+        /// The size of the bucket.
+        max_tokens: u32,
+    },
     /// A success adds nothing, or no number.
     #[error("token_ratio is {token_ratio}; allowed are 0.001 to 1000")]
     TokenRatio {
         /// The value given.
         token_ratio: f64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_successes_leaves_only_the_minimum_at_total_failure() {
+        let now = || Timestamp::ZERO;
+        let budget = Budget::of_successes(WindowBudget::new(0.1, 3, Duration::from_secs(10)).expect("allowed"));
+        for _ in 0..1_000 {
+            budget.request(now);
+        }
+        assert_eq!(budget.balance(Timestamp::ZERO), 30);
+
+        for _ in 0..100 {
+            budget.success(now);
+        }
+
+        assert_eq!(budget.balance(Timestamp::ZERO), 40);
+    }
 }
