@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use seawall_core::{CarryRejection, Class, Classify, Reason, Rejection, Verdict};
+use seawall_core::{CarryRejection, Class, Classify, Outcome, Reason, Rejection, Verdict};
 
 /// Whether an attempt that ended like this is worth another.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +67,7 @@ pub enum Hint {
     /// Nobody.
     Nothing,
     /// The other side: waited for up to [`RetryConfig::with_max_hint`](crate::RetryConfig::with_max_hint).
-    /// [`Duration::MAX`] says "do not come back".
+    /// [`Duration::MAX`] says "do not come back", as does [`Verdict::do_not_retry`].
     Remote(Duration),
     /// A layer further in, which refused the call and knows when it would not. Coming earlier is pointless.
     Refused(Option<Duration>),
@@ -81,12 +81,14 @@ pub struct Ended {
     pub advice: Advice,
     /// The wait that somebody asks for.
     pub hint: Hint,
+    /// Whether the other side had too much to do: some budgets ask less for another attempt then.
+    pub overload: bool,
 }
 
 impl Ended {
     /// An ending with this advice, and no wait asked for.
     pub const fn new(advice: Advice) -> Self {
-        Self { advice, hint: Hint::Nothing }
+        Self { advice, hint: Hint::Nothing, overload: false }
     }
 
     /// With the wait that somebody asks for.
@@ -107,22 +109,23 @@ impl Ended {
             | Reason::Closed
             | Reason::TooHeavy => Self::new(Advice::Stop),
             _ if rejection.may_have_been_sent() => Self::new(Advice::IfIdempotent),
-            _ => Self { advice: Advice::Again, hint: Hint::Refused(rejection.retry_after()) },
+            _ => Self::new(Advice::Again).with_hint(Hint::Refused(rejection.retry_after())),
         }
     }
 
-    /// The other side answered, and perhaps asked for a wait.
-    pub(crate) const fn by_answer(advice: Advice, retry_after: Option<Duration>) -> Self {
-        let hint = match retry_after {
+    /// The other side answered, and perhaps asked for a wait, or not to be asked again.
+    pub(crate) const fn by_answer(advice: Advice, verdict: Verdict) -> Self {
+        let hint = match verdict.retry_after {
+            _ if verdict.do_not_retry => Hint::Remote(Duration::MAX),
             None => Hint::Nothing,
             Some(wait) => Hint::Remote(wait),
         };
-        Self { advice, hint }
+        Self { advice, hint, overload: matches!(verdict.class, Class::Overload) }
     }
 
-    /// How an attempt ended, and whether it succeeded.
+    /// How an attempt ended, for the retry and for everybody else.
     #[inline]
-    pub(crate) fn judge<E, W, Res, Err>(env: &E, when: &W, result: &Result<Res, Err>) -> (Self, bool)
+    pub(crate) fn judge<E, W, Res, Err>(env: &E, when: &W, result: &Result<Res, Err>) -> (Self, Outcome)
     where
         E: Classify<Res, Err::Remote>,
         W: RetryWhen<Res, Err::Remote>,
@@ -132,11 +135,11 @@ impl Ended {
             Ok(response) => Ok(response),
             Err(error) => match error.split() {
                 Ok(remote) => Err(remote),
-                Err(rejection) => return (Self::by_rejection(rejection), false),
+                Err(rejection) => return (Self::by_rejection(rejection), Outcome::of_rejection(rejection)),
             },
         };
         let verdict = env.classify(answer);
         let advice = when.advise(verdict, answer);
-        (Self::by_answer(advice, verdict.retry_after), verdict.class == Class::Success)
+        (Self::by_answer(advice, verdict), Outcome::Finished(verdict.class))
     }
 }

@@ -1,21 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
-use seawall_core::{Entropy, Timestamp, unit_interval};
+use seawall_core::{Entropy, unit_interval};
 
 use crate::{
     BackoffError, Delays, Jitter,
+    curve::{Curve, nanos, real},
     jitter::{SMOOTH_SCALE, nanos_up_to, share, smooth_curve},
-};
-
-/// Fibonacci numbers from 1, 1, 2: all that fit a word.
-const FIBONACCI: [u64; 93] = {
-    let mut numbers = [1_u64; 93];
-    let mut i = 2;
-    while i < numbers.len() {
-        numbers[i] = numbers[i - 1] + numbers[i - 2];
-        i += 1;
-    }
-    numbers
 };
 
 /// How long to wait before each retry: a sequence of ceilings, a maximum, and a [`Jitter`] that draws from them.
@@ -40,16 +30,6 @@ pub struct Backoff {
     jitter: Jitter,
     initial: u64,
     max: u64,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Curve {
-    Constant,
-    Linear,
-    Doubling,
-    Exponential(f64),
-    Fibonacci,
-    Listed(Arc<[Duration]>),
 }
 
 /// Where one call is in its sequence. Starts before the first retry.
@@ -153,22 +133,7 @@ impl Backoff {
 
     #[inline]
     fn ceiling_nanos(&self, retry: u64) -> u64 {
-        match &self.curve {
-            Curve::Constant => self.initial,
-            Curve::Linear => self.initial.saturating_mul(retry.saturating_add(1)).min(self.max),
-            Curve::Doubling if retry < u64::from(self.initial.leading_zeros()) => (self.initial << retry).min(self.max),
-            Curve::Doubling if self.initial == 0 => 0,
-            Curve::Doubling => self.max,
-            Curve::Exponential(factor) => nanos_up_to(self.max, real(self.initial) * power(*factor, retry)),
-            Curve::Fibonacci => {
-                let number = usize::try_from(retry).ok().and_then(|retry| FIBONACCI.get(retry)).copied();
-                self.initial.saturating_mul(number.unwrap_or(u64::MAX)).min(self.max)
-            }
-            Curve::Listed(waits) => {
-                let last = waits.len().saturating_sub(1);
-                waits.get(usize::try_from(retry).map_or(last, |retry| retry.min(last))).map_or(0, |wait| nanos(*wait))
-            }
-        }
+        self.curve.ceiling(retry, self.initial, self.max)
     }
 
     /// Draws the next wait with one random word, and moves on.
@@ -197,6 +162,17 @@ impl Backoff {
         };
         position.previous = wait;
         Duration::from_nanos(wait)
+    }
+
+    /// A wait that was asked for, with something added at random so that not everybody comes back at once: up to a tenth of
+    /// it, or up to `ceiling` where that is longer. Nothing without jitter.
+    pub(crate) fn spread(&self, wait: Duration, ceiling: Duration, word: u64) -> Duration {
+        if self.jitter == Jitter::None {
+            return wait;
+        }
+        // The other half of the word than the one that decides on the backoff's own wait.
+        let more = share(word.rotate_left(32), nanos(wait.mul_f64(0.1).max(ceiling)));
+        wait.saturating_add(Duration::from_nanos(more))
     }
 
     fn smooth(&self, position: &mut Position, retry: u64, word: u64) -> u64 {
@@ -230,21 +206,6 @@ impl Default for Backoff {
         const MILLISECOND: u64 = 1_000_000;
         Self { curve: Curve::Doubling, jitter: Jitter::Full, initial: 50 * MILLISECOND, max: 1_000 * MILLISECOND }
     }
-}
-
-const fn nanos(wait: Duration) -> u64 {
-    Timestamp::ZERO.saturating_add(wait).as_nanos()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a wait need not be exact beyond 2⁵³ ns, 104 days")]
-#[inline]
-const fn real(nanos: u64) -> f64 {
-    nanos as f64
-}
-
-#[inline]
-fn power(factor: f64, retry: u64) -> f64 {
-    i32::try_from(retry).map_or_else(|_| factor.powf(real(retry)), |retry| factor.powi(retry))
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@ use seawall_core::Budget;
 
 use crate::{Backoff, RetryError};
 
+/// The share of attempts that must be quicker than what remains.
+const USUAL: f64 = 0.95;
+
 /// What to do with a call of which nobody says whether doing it twice does harm.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "it is repeated or it is not")]
@@ -35,6 +38,7 @@ pub struct RetryConfig {
     if_unknown: IfUnknown,
     max_hint: Duration,
     max_elapsed: Option<Duration>,
+    min_remaining: Option<f64>,
     budget: Option<Budget>,
 }
 
@@ -48,6 +52,7 @@ impl RetryConfig {
             if_unknown,
             max_hint: Duration::from_secs(30),
             max_elapsed: None,
+            min_remaining: Some(USUAL),
             budget: Some(Budget::default()),
         }
     }
@@ -93,6 +98,29 @@ impl RetryConfig {
         Ok(self)
     }
 
+    /// Begins no attempt whose deadline leaves less time than the share `quantile` of recent successes took. Between 0 and
+    /// 1, default 0.95. What they took is learnt from retries, and from one first attempt in 16 where a [`WindowBudget`]
+    /// reads the clock anyway; until 100 are known in 20 s, any time that remains will do.
+    ///
+    /// [`WindowBudget`]: seawall_core::WindowBudget
+    ///
+    /// # Errors
+    /// A quantile that is not between 0 and 1.
+    pub fn with_min_remaining_quantile(mut self, quantile: f64) -> Result<Self, RetryError> {
+        if !(quantile > 0.0 && quantile < 1.0) {
+            return Err(RetryError::Quantile { quantile });
+        }
+        self.min_remaining = Some(quantile);
+        Ok(self)
+    }
+
+    /// Begins an attempt however little time remains until the deadline.
+    #[must_use]
+    pub const fn without_min_remaining(mut self) -> Self {
+        self.min_remaining = None;
+        self
+    }
+
     /// Retries at the expense of `budget`, which other layers may share. By default every configuration has a
     /// [`Budget::default`] of its own, shared by its clones.
     #[must_use]
@@ -133,6 +161,11 @@ impl RetryConfig {
         self.max_elapsed
     }
 
+    /// The share of recent successes that took no longer than what must remain.
+    pub const fn min_remaining_quantile(&self) -> Option<f64> {
+        self.min_remaining
+    }
+
     /// Who pays.
     #[inline]
     pub const fn budget(&self) -> Option<&Budget> {
@@ -152,6 +185,7 @@ mod tests {
         assert_eq!(*config.backoff(), Backoff::default());
         assert_eq!(config.max_hint(), Duration::from_secs(30));
         assert_eq!(config.max_elapsed(), None);
+        assert_eq!(config.min_remaining_quantile(), Some(0.95));
         assert_eq!(config.budget().map(|budget| budget.balance(seawall_core::Timestamp::ZERO)), Some(30));
     }
 
@@ -160,7 +194,11 @@ mod tests {
         let config = RetryConfig::new(IfUnknown::Repeat);
 
         assert_eq!(config.clone().with_attempts(0).unwrap_err(), RetryError::Attempts);
-        assert_eq!(config.with_max_elapsed(Duration::ZERO).unwrap_err(), RetryError::MaxElapsed);
+        assert_eq!(config.clone().with_max_elapsed(Duration::ZERO).unwrap_err(), RetryError::MaxElapsed);
+        for quantile in [0.0, 1.0, -0.1, f64::NAN] {
+            let refused = config.clone().with_min_remaining_quantile(quantile);
+            assert!(matches!(refused, Err(RetryError::Quantile { .. })), "{quantile}");
+        }
     }
 
     #[test]

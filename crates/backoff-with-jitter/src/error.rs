@@ -30,7 +30,7 @@ pub enum BackoffError {
 }
 
 /// Retry settings that make no sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RetryError {
     /// Not even the first attempt would be made.
@@ -39,4 +39,10 @@ pub enum RetryError {
     /// No time for even one attempt.
     #[error("max_elapsed is 0s; allowed is any longer time")]
     MaxElapsed,
+    /// The quantile of latencies is no share.
+    #[error("quantile is {quantile}; allowed are numbers between 0 and 1")]
+    Quantile {
+        /// The value given.
+        quantile: f64,
+    },
 }

@@ -2,16 +2,16 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
-use seawall_core::{Attributes, CarryRejection, Class, Classify, Environment, Shared, Timer};
+use seawall_core::{Attributes, CarryRejection, Classify, Environment, Outcome, Timer, Verdict};
 use tower_service::Service;
 
 use crate::{
-    Advice, Ended, Replay, RetrySchedule, RetryWhen,
-    shell::{Account, Template},
+    Advice, Ended, Replay, RetryWhen,
+    shell::{Account, Course, Template},
+    watch::Watch,
 };
 
 pin_project! {
@@ -34,9 +34,9 @@ pin_project! {
 
 pin_project! {
     #[project = StageProjection]
-    enum Stage<S: 'static, F, R, K, T, E: 'static, P: 'static, W: 'static> {
+    enum Stage<S: 'static, F, R, K, T, E: Environment, P: 'static, W: 'static> {
         /// The first attempt is under way. It stands first: what it holds is given back first.
-        First { #[pin] attempt: F, kept: Option<K>, account: Account, template: Shared<Template<S, E, P, W>> },
+        First { #[pin] attempt: F, kept: Option<K>, account: Account, template: Watch<Template<S, E, P, W>> },
         /// It has failed. Everything is in one box, made now: a call that succeeds at first carries nothing of it.
         Later { later: Pin<Box<Later<S, F, R, K, T, E, P, W>>> },
     }
@@ -44,7 +44,7 @@ pin_project! {
 
 pin_project! {
     /// A call whose first attempt has failed: it waits for its time, then for its service, then for its attempt.
-    struct Later<S: 'static, F, R, K, T, E: 'static, P: 'static, W: 'static> {
+    struct Later<S: 'static, F, R, K, T, E: Environment, P: 'static, W: 'static> {
         #[pin]
         attempt: Option<F>,
         #[pin]
@@ -52,9 +52,8 @@ pin_project! {
         service: Option<S>,
         request: Option<R>,
         kept: K,
-        schedule: RetrySchedule,
-        account: Account,
-        template: Shared<Template<S, E, P, W>>,
+        course: Course,
+        template: Watch<Template<S, E, P, W>>,
     }
 }
 
@@ -69,7 +68,7 @@ where
         attempt: S::Future,
         kept: Option<P::Kept>,
         account: Account,
-        template: Shared<Template<S, E, P, W>>,
+        template: Watch<Template<S, E, P, W>>,
     ) -> Self {
         Self { stage: Stage::First { attempt, kept, account, template } }
     }
@@ -89,17 +88,19 @@ where
         let StageProjection::First { attempt, account, template, .. } = self.as_mut().project().stage.project() else {
             return self.poll_later(cx);
         };
-        let result = ready!(attempt.poll(cx));
+        let result = ready!(template.around(|| attempt.poll(cx)));
         let Ok(response) = &result else { return self.failed(cx, result) };
         let verdict = template.env.classify(Ok(response));
         let advice = template.when.advise(verdict, Ok(response));
         if advice == Advice::Stop {
+            let outcome = Outcome::Finished(verdict.class);
             if !account.is_empty() {
-                template.core.end(verdict.class == Class::Success, false);
+                template.core.end_at_first(outcome, *account);
             }
+            template.report(outcome);
             return Poll::Ready(result);
         }
-        self.answered(cx, result, advice, verdict.retry_after)
+        self.answered(cx, result, advice, verdict)
     }
 }
 
@@ -121,18 +122,18 @@ where
         let StageProjection::First { account, template, .. } = self.as_mut().project().stage.project() else {
             return Poll::Pending;
         };
-        let (ended, success) = Ended::judge(&template.env, &template.when, &result);
+        let (ended, outcome) = Ended::judge(&template.env, &template.when, &result);
         if ended.advice == Advice::Stop {
             if !account.is_empty() {
-                template.core.end(success, false);
+                template.core.end_at_first(outcome, *account);
             }
+            template.report(outcome);
             return Poll::Ready(result);
         }
-        self.again(cx, result, ended)
+        self.again(cx, result, ended, outcome)
     }
 
-    /// The first attempt was answered, and that is worth another. In single words: a struct would be laid out on the
-    /// path of every call.
+    /// The first attempt was answered, and that is worth another.
     #[cold]
     #[inline(never)]
     fn answered(
@@ -140,9 +141,9 @@ where
         cx: &mut Context<'_>,
         result: Result<S::Response, S::Error>,
         advice: Advice,
-        retry_after: Option<Duration>,
+        verdict: Verdict,
     ) -> Poll<Result<S::Response, S::Error>> {
-        self.again(cx, result, Ended::by_answer(advice, retry_after))
+        self.again(cx, result, Ended::by_answer(advice, verdict), Outcome::Finished(verdict.class))
     }
 
     /// Makes a second attempt, if there is to be one.
@@ -151,20 +152,26 @@ where
         cx: &mut Context<'_>,
         result: Result<S::Response, S::Error>,
         ended: Ended,
+        outcome: Outcome,
     ) -> Poll<Result<S::Response, S::Error>> {
         let StageProjection::First { kept, account, template, .. } = self.as_mut().project().stage.project() else {
             return Poll::Pending;
         };
-        let (mut kept, account, template) = (kept.take(), *account, template.clone());
-        let mut schedule = RetrySchedule::default();
-        let next =
-            template.next(&mut schedule, ended, account, |previous| template.replay.again(kept.as_mut()?, previous));
-        let (Some((request, sleep)), Some(kept)) = (next, kept) else { return Poll::Ready(result) };
+        let (mut kept, mut course, mut template) = (kept.take(), Course::new(*account), template.take());
+        let next = template.next(&mut course, ended, |previous| template.replay.again(kept.as_mut()?, previous));
+        let (Some((request, sleep)), Some(kept)) = (next, kept) else {
+            template.report(outcome);
+            return Poll::Ready(result);
+        };
         // The attempt and its outcome go before the wait: they may hold a connection.
+        template.enter();
         drop(result);
         let (attempt, service, request) = (None, None, Some(request));
-        let later = Later { attempt, sleep, service, request, kept, schedule, account, template };
-        self.as_mut().project().stage.set(Stage::Later { later: Box::pin(later) });
+        let later = Box::pin(Later { attempt, sleep, service, request, kept, course, template });
+        self.as_mut().project().stage.set(Stage::Later { later });
+        if let StageProjection::Later { later } = self.as_mut().project().stage.project() {
+            later.as_mut().project().template.leave();
+        }
         self.poll_later(cx)
     }
 
@@ -176,7 +183,7 @@ where
         loop {
             let this = later.as_mut().project();
             let result = match this.attempt.as_pin_mut() {
-                Some(attempt) => ready!(attempt.poll(cx)),
+                Some(attempt) => ready!(this.template.around(|| attempt.poll(cx))),
                 None => match ready!(later.as_mut().poll_call(cx)) {
                     Ok(attempt) => {
                         later.as_mut().project().attempt.set(Some(attempt));
@@ -186,16 +193,22 @@ where
                 },
             };
             let mut this = later.as_mut().project();
-            let template = &*this.template;
-            let (ended, success) = Ended::judge(&template.env, &template.when, &result);
+            let (ended, outcome) = Ended::judge(&this.template.env, &this.template.when, &result);
             if ended.advice == Advice::Stop {
-                template.core.end(success, true);
+                this.template.core.end(outcome, this.course);
+                this.template.report(outcome);
                 return Poll::Ready(result);
             }
-            let next = template
-                .next(this.schedule, ended, *this.account, |previous| template.replay.again(this.kept, previous));
-            let Some((request, sleep)) = next else { return Poll::Ready(result) };
-            this.attempt.set(None);
+            let template = &*this.template;
+            let next = template.next(this.course, ended, |previous| template.replay.again(this.kept, previous));
+            let Some((request, sleep)) = next else {
+                this.template.report(outcome);
+                return Poll::Ready(result);
+            };
+            this.template.around(|| {
+                drop(result);
+                this.attempt.set(None);
+            });
             *this.request = Some(request);
             this.sleep.set(sleep);
         }
@@ -216,12 +229,12 @@ where
             this.sleep.set(None);
         }
         let service = this.service.get_or_insert_with(|| this.template.service());
-        let ready = ready!(service.poll_ready(cx));
+        let ready = ready!(this.template.around(|| service.poll_ready(cx)));
         // Not kept after the call: an idle service may hold a place.
         let service = this.service.take();
         ready?;
         match (service, this.request.take()) {
-            (Some(mut service), Some(request)) => Poll::Ready(Ok(service.call(request))),
+            (Some(mut service), Some(request)) => Poll::Ready(Ok(this.template.around(|| service.call(request)))),
             _ => Poll::Pending,
         }
     }
@@ -236,7 +249,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (attempts, waiting) = match &self.stage {
             Stage::First { .. } => (1, false),
-            Stage::Later { later } => (later.schedule.attempts(), later.attempt.is_none()),
+            Stage::Later { later } => (later.course.schedule.attempts(), later.attempt.is_none()),
         };
         f.debug_struct("RetryFuture").field("attempts", &attempts).field("waiting", &waiting).finish_non_exhaustive()
     }

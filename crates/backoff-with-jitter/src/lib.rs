@@ -25,6 +25,7 @@
 mod advice;
 mod backoff;
 mod config;
+mod curve;
 mod delays;
 mod error;
 mod figures;
@@ -36,6 +37,7 @@ mod run;
 mod schedule;
 mod service;
 mod shell;
+mod watch;
 
 pub use advice::{Advice, ByClass, Ended, Hint, RetryWhen};
 pub use backoff::{Backoff, Position};

@@ -8,8 +8,9 @@ use pin_project_lite::pin_project;
 use seawall_core::{CallContext, CarryRejection, Classify, Environment, Shared, Timer};
 
 use crate::{
-    Advice, Ended, RetrySchedule, RetryWhen,
-    shell::{Account, Core},
+    Advice, Ended, RetryWhen,
+    shell::{Core, Course},
+    watch::Watch,
 };
 
 pin_project! {
@@ -25,19 +26,17 @@ pin_project! {
         sleep: Option<Pin<Box<<E::Clock as Timer>::Sleep>>>,
         make: M,
         when: W,
-        schedule: RetrySchedule,
         context: CallContext,
         // Unset until the first poll, which begins the call.
-        account: Option<Account>,
+        course: Option<Course>,
         done: bool,
-        core: Shared<Core<E>>,
+        core: Watch<Core<E>>,
     }
 }
 
 impl<M, F, E: Environment<Clock: Timer>, W> RetryRun<M, F, E, W> {
     pub(crate) fn new(core: Shared<Core<E>>, when: W, context: CallContext, make: M) -> Self {
-        let schedule = RetrySchedule::default();
-        Self { attempt: None, sleep: None, make, when, schedule, context, account: None, done: false, core }
+        Self { attempt: None, sleep: None, make, when, context, course: None, done: false, core: Watch::new(core) }
     }
 }
 
@@ -56,28 +55,30 @@ where
         if *this.done {
             return Poll::Pending;
         }
-        let account = *this.account.get_or_insert_with(|| this.core.begin());
+        let course = this.course.get_or_insert_with(|| Course::new(this.core.begin()));
         loop {
             if let Some(sleep) = this.sleep.as_mut() {
                 ready!(sleep.as_mut().poll(cx));
                 *this.sleep = None;
             }
             if this.attempt.is_none() {
-                let previous_attempts = this.schedule.attempts().saturating_sub(1);
-                this.attempt.set(Some((this.make)(previous_attempts)));
+                let previous_attempts = course.schedule.attempts().saturating_sub(1);
+                let attempt = this.core.around(|| (this.make)(previous_attempts));
+                this.attempt.set(Some(attempt));
             }
             let Some(attempt) = this.attempt.as_mut().as_pin_mut() else { return Poll::Pending };
-            let result = ready!(attempt.poll(cx));
-            this.attempt.set(None);
-            let (ended, success) = Ended::judge(&this.core.env, this.when, &result);
+            let result = ready!(this.core.around(|| attempt.poll(cx)));
+            this.core.around(|| this.attempt.set(None));
+            let (ended, outcome) = Ended::judge(&this.core.env, this.when, &result);
             let next = if ended.advice == Advice::Stop {
-                this.core.end(success, this.schedule.attempts() > 1);
+                this.core.end(outcome, course);
                 None
             } else {
-                this.core.next(this.schedule, ended, account, |_| Some(((), *this.context)))
+                this.core.next(course, ended, |_| Some(((), *this.context)))
             };
             let Some(((), at)) = next else {
                 *this.done = true;
+                this.core.report(outcome);
                 return Poll::Ready(result);
             };
             *this.sleep = at.map(|at| Box::pin(this.core.env.clock().sleep_until(at)));
@@ -88,7 +89,7 @@ where
 impl<M, F, E: Environment<Clock: Timer>, W> fmt::Debug for RetryRun<M, F, E, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryRun")
-            .field("attempts", &self.schedule.attempts())
+            .field("attempts", &self.course.as_ref().map_or(1, |course| course.schedule.attempts()))
             .field("waiting", &self.sleep.is_some())
             .finish_non_exhaustive()
     }

@@ -33,10 +33,25 @@ pub enum Stopped {
     NotReplayable,
     /// The other side, or a layer that refused the call, says not to come back in time.
     Pushback,
-    /// The next attempt would start at or after the deadline.
+    /// The next attempt would start at or after the deadline, or with less time left than most attempts take.
     Deadline,
     /// The budget is used up.
     Budget,
+}
+
+impl Stopped {
+    /// The name as it stands in metrics: `not_idempotent`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Final => "final",
+            Self::Attempts => "attempts",
+            Self::NotIdempotent => "not_idempotent",
+            Self::NotReplayable => "not_replayable",
+            Self::Pushback => "pushback",
+            Self::Deadline => "deadline",
+            Self::Budget => "budget",
+        }
+    }
 }
 
 /// The decisions on one call, attempt after attempt: a pure core.
@@ -44,7 +59,11 @@ pub enum Stopped {
 /// In this order: is the outcome worth another attempt, are attempts left, may the request be repeated, how long is the
 /// wait, does the next attempt start before the deadline, and does the budget pay. The wait is the longer of the
 /// backoff's and the one asked for. There is never a wait that would end at or after the deadline: the call then ends at
-/// once with the outcome it has. The budget is asked last, so that nothing is paid for a retry that is not made.
+/// once with the outcome it has; nor is an attempt begun that has less time than [`RetrySchedule::set_usual`] says most
+/// take. The budget is asked last, so that nothing is paid for a retry that is not made.
+///
+/// A wait that somebody asks for is a time at which many come back, so up to a tenth of it, or up to the backoff's
+/// ceiling where that is longer, is added at random; not with [`Jitter::None`](crate::Jitter::None).
 ///
 /// A layer's refusal without a time is waited out for at least half of the backoff's ceiling, whatever the jitter says:
 /// the layer would only refuse again.
@@ -69,11 +88,12 @@ pub enum Stopped {
 pub struct RetrySchedule {
     attempts: u32,
     position: Position,
+    usual: Duration,
 }
 
 impl Default for RetrySchedule {
     fn default() -> Self {
-        Self { attempts: 1, position: Position::START }
+        Self { attempts: 1, position: Position::START, usual: Duration::ZERO }
     }
 }
 
@@ -81,6 +101,11 @@ impl RetrySchedule {
     /// How many attempts were begun, the first included.
     pub const fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// How long most attempts take: none is begun that would have less than this before the deadline. Default 0.
+    pub const fn set_usual(&mut self, usual: Duration) {
+        self.usual = usual;
     }
 
     /// Why an attempt that ended like this would be the last, as far as that is known without the request.
@@ -110,16 +135,18 @@ impl RetrySchedule {
         if ended.advice == Advice::IfIdempotent && !repeatable {
             return Next::Stop(Stopped::NotIdempotent);
         }
+        let backoff = config.backoff();
+        let ceiling = backoff.ceiling(self.position.retries());
         let floor = match ended.hint {
             Hint::Nothing => Duration::ZERO,
-            Hint::Remote(wait) => wait.min(config.max_hint()),
+            Hint::Remote(wait) => backoff.spread(wait.min(config.max_hint()), ceiling, word),
             Hint::Refused(Some(wait)) if wait > config.max_hint() => return Next::Stop(Stopped::Pushback),
-            Hint::Refused(Some(wait)) => wait,
-            Hint::Refused(None) => config.backoff().ceiling(self.position.retries()).mul_f64(0.5),
+            Hint::Refused(Some(wait)) => backoff.spread(wait, ceiling, word),
+            Hint::Refused(None) => ceiling.mul_f64(0.5),
         };
-        let wait = config.backoff().next(&mut self.position, word).max(floor);
+        let wait = backoff.next(&mut self.position, word).max(floor);
         let at = now.saturating_add(wait);
-        if context.deadline.is_some_and(|deadline| at >= deadline) {
+        if context.deadline.is_some_and(|deadline| at >= deadline || deadline.since(at) < self.usual) {
             return Next::Stop(Stopped::Deadline);
         }
         if !pay() {
@@ -282,6 +309,41 @@ mod tests {
         assert_eq!(at(seconds(3), seconds(2)), Next::Stop(Stopped::Deadline));
         assert_eq!(at(Timestamp::MAX, Timestamp::MAX), Next::Stop(Stopped::Deadline));
         assert!(matches!(at(seconds(1), seconds(3)), Next::Retry { .. }));
+    }
+
+    #[test]
+    fn no_attempt_begins_with_less_time_left_than_most_attempts_take() {
+        let at_2_s_left = |usual: Duration| {
+            let mut schedule = RetrySchedule::default();
+            schedule.set_usual(usual);
+            let context = CallContext::new().with_deadline(seconds(3));
+            schedule.next(&config(), Ended::new(Advice::Again), &context, Timestamp::ZERO, WORD, || true)
+        };
+
+        assert_eq!(at_2_s_left(Duration::from_secs(2)), retry_after(Duration::from_secs(1)));
+        assert_eq!(at_2_s_left(Duration::from_nanos(2_000_000_001)), Next::Stop(Stopped::Deadline));
+        assert_eq!(at_2_s_left(Duration::MAX), Next::Stop(Stopped::Deadline));
+    }
+
+    #[test]
+    fn callers_that_are_told_the_same_wait_do_not_come_back_at_the_same_time() {
+        let config = RetryConfig::new(IfUnknown::OnlyUnsent);
+        let after = |hint: Duration, word: u64| {
+            let ended = Ended::new(Advice::Again).with_hint(Hint::Remote(hint));
+            match RetrySchedule::default().next(&config, ended, &CallContext::new(), Timestamp::ZERO, word, || true) {
+                Next::Retry { wait, .. } => wait,
+                Next::Stop(stopped) => panic!("{stopped:?}"),
+            }
+        };
+
+        let (ten, tenth) = (Duration::from_secs(10), Duration::from_secs(1));
+        assert_eq!(after(ten, 0), ten);
+        let latest = after(ten, u64::from(u32::MAX));
+        assert!(latest > ten + tenth * 9 / 10 && latest < ten + tenth, "{latest:?}");
+        // A short wait is spread over the backoff's ceiling, 50 ms at first.
+        let (short, latest) = (Duration::from_millis(10), after(Duration::from_millis(10), u64::from(u32::MAX)));
+        assert!(latest > short + Duration::from_millis(49) && latest < short + Duration::from_millis(50), "{latest:?}");
+        assert_eq!(after(Duration::from_secs(24 * 3_600), 0), Duration::from_secs(30));
     }
 
     #[test]

@@ -1,29 +1,57 @@
 #![expect(clippy::disallowed_types, reason = "the template is locked only when a retry happens")]
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use seawall_core::{Attributes, CallContext, Clock, Entropy, Environment, Shared, Timer, Timestamp};
+use seawall_core::{
+    Attributes, CallContext, Class, Clock, Entropy, Environment, Observer, Outcome, Paid, RecentQuantile, Shared,
+    Timer, Timestamp,
+};
 
-use crate::{Ended, Hint, Next, RetryConfig, RetrySchedule, Stopped, figures::Tally};
+use crate::{Ended, Hint, Next, RetryConfig, RetrySchedule, Stopped, figures::Tally, watch::Watched};
+
+/// How far back it is looked to learn how long attempts take: up to two of these.
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// What a call has to do with budget and time. One word: it is written for every call.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// Until when attempts may start: [`Timestamp::MAX`] for ever, [`Timestamp::ZERO`] in an empty account.
-    until: Timestamp,
+    /// When the call began, or one of two times that never are.
+    began: Timestamp,
 }
 
 impl Account {
     /// No budget and no limit of time.
-    pub(crate) const EMPTY: Self = Self { until: Timestamp::ZERO };
+    pub(crate) const EMPTY: Self = Self { began: Timestamp::MAX };
+    /// Nobody has read the clock.
+    const UNSTAMPED: Self = Self { began: Timestamp::from_nanos(u64::MAX - 1) };
 
     #[inline]
     pub(crate) fn is_empty(self) -> bool {
         self == Self::EMPTY
     }
 
-    fn until(self) -> Option<Timestamp> {
-        (self.until > Timestamp::ZERO && self.until < Timestamp::MAX).then_some(self.until)
+    fn began(self) -> Option<Timestamp> {
+        (self.began < Self::UNSTAMPED.began).then_some(self.began)
+    }
+}
+
+/// How far a call has come that was not answered at first.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Course {
+    pub(crate) schedule: RetrySchedule,
+    account: Account,
+    /// What the attempt under way took from the budget.
+    paid: Paid,
+    /// When the attempt under way may have begun.
+    began: Option<Timestamp>,
+}
+
+impl Course {
+    pub(crate) fn new(account: Account) -> Self {
+        Self { schedule: RetrySchedule::default(), account, paid: Paid::default(), began: account.began() }
     }
 }
 
@@ -33,11 +61,23 @@ pub(crate) struct Core<E> {
     pub(crate) config: RetryConfig,
     pub(crate) env: E,
     pub(crate) tally: Tally,
+    /// How long successful attempts take.
+    usual: Option<RecentQuantile>,
+}
+
+impl<E: Environment> Watched for Core<E> {
+    type Observer = E::Observer;
+
+    #[inline]
+    fn observer(&self) -> &E::Observer {
+        self.env.observer()
+    }
 }
 
 impl<E: Environment> Core<E> {
     pub(crate) fn new(config: RetryConfig, env: E) -> Self {
-        Self { config, env, tally: Tally::default() }
+        let usual = config.min_remaining_quantile().map(|quantile| RecentQuantile::new(quantile, WINDOW));
+        Self { config, env, tally: Tally::default(), usual }
     }
 
     /// Whether a call that succeeds at first concerns nobody: no budget, no limit of time.
@@ -48,32 +88,63 @@ impl<E: Environment> Core<E> {
     /// A call begins, and pays in.
     #[inline(never)]
     pub(crate) fn begin(&self) -> Account {
+        let mut began = None;
+        let mut now = || *began.get_or_insert_with(|| self.env.clock().now());
         if let Some(budget) = self.config.budget() {
-            budget.request(|| self.env.clock().now());
+            budget.request(&mut now);
         }
-        let until = self.config.max_elapsed().map(|longest| self.env.clock().now().saturating_add(longest));
-        Account { until: until.unwrap_or(Timestamp::MAX) }
+        if self.config.max_elapsed().is_some() {
+            now();
+        }
+        began.map_or(Account::UNSTAMPED, |began| Account { began })
     }
 
-    /// A call ends with the outcome of its last attempt.
+    /// A call ends with its first attempt.
     #[inline(never)]
-    pub(crate) fn end(&self, success: bool, retried: bool) {
-        if success {
+    pub(crate) fn end_at_first(&self, outcome: Outcome, account: Account) {
+        if outcome == Outcome::Finished(Class::Success) {
             if let Some(budget) = self.config.budget() {
-                budget.success();
+                budget.success(|| self.env.clock().now());
             }
-            if retried {
-                self.tally.recovery();
+            self.learn(account.began());
+        }
+    }
+
+    /// A call ends with an attempt that was worth no other.
+    pub(crate) fn end(&self, outcome: Outcome, course: &Course) {
+        if course.schedule.attempts() == 1 {
+            return self.end_at_first(outcome, course.account);
+        }
+        if outcome == Outcome::Finished(Class::Success) {
+            if let Some(budget) = self.config.budget() {
+                budget.recovered(course.paid, || self.env.clock().now());
             }
+            self.learn(course.began);
+            self.tally.recovery();
+        }
+    }
+
+    /// An attempt that began then, where that is known, has succeeded.
+    #[inline]
+    fn learn(&self, began: Option<Timestamp>) {
+        if let (Some(usual), Some(began)) = (&self.usual, began) {
+            let now = self.env.clock().now();
+            usual.record(now, now.since(began));
+        }
+    }
+
+    fn stop(&self, stopped: Stopped) {
+        self.tally.stop(stopped);
+        if stopped != Stopped::Final {
+            self.env.observer().on_give_up(stopped.as_str());
         }
     }
 
     /// Decides after an attempt that was worth another. `request` makes the next one, or there is none.
     pub(crate) fn next<R>(
         &self,
-        schedule: &mut RetrySchedule,
+        course: &mut Course,
         ended: Ended,
-        account: Account,
         request: impl FnOnce(u32) -> Option<(R, CallContext)>,
     ) -> Option<(R, Option<Timestamp>)> {
         let (config, env) = (&self.config, &self.env);
@@ -83,30 +154,46 @@ impl<E: Environment> Core<E> {
                 budget.failure();
             }
         }
-        if let Some(stopped) = schedule.stops(config, ended) {
-            self.tally.stop(stopped);
+        if let Some(stopped) = course.schedule.stops(config, ended) {
+            self.stop(stopped);
             return None;
         }
-        let Some((request, mut context)) = request(schedule.attempts()) else {
-            self.tally.stop(Stopped::NotReplayable);
+        let Some((request, mut context)) = request(course.schedule.attempts()) else {
+            self.stop(Stopped::NotReplayable);
             return None;
         };
-        if let Some(until) = account.until() {
-            context.deadline = Some(context.deadline.map_or(until, |deadline| deadline.min(until)));
-        }
         let now = env.clock().now();
-        let pay = || config.budget().is_none_or(|budget| budget.withdraw(|| now));
-        match schedule.next(config, ended, &context, now, env.entropy().next_u64(), pay) {
+        self.limit(course, &mut context, now);
+        let pay = || match config.budget() {
+            Some(budget) => budget.pay(ended.overload, || now).inspect(|paid| course.paid = *paid).is_some(),
+            None => true,
+        };
+        match course.schedule.next(config, ended, &context, now, env.entropy().next_u64(), pay) {
             Next::Retry { at, wait } => {
+                course.began = Some(at);
                 self.tally.retry();
+                env.observer().on_retry(course.schedule.attempts().saturating_sub(1), wait);
                 // No wait needs no timer, which would round it up to a tick.
                 Some((request, (!wait.is_zero()).then_some(at)))
             }
             Next::Stop(stopped) => {
-                self.tally.stop(stopped);
+                self.stop(stopped);
                 None
             }
         }
+    }
+
+    /// Brings the end of the time for attempts into the context, and what must remain of it into the schedule.
+    fn limit(&self, course: &mut Course, context: &mut CallContext, now: Timestamp) {
+        let usual = self.usual.as_ref().and_then(|usual| usual.get(now));
+        let mut remain = context.deadline.and(usual).unwrap_or_default();
+        let longest = self.config.max_elapsed();
+        if let Some(until) = course.account.began().zip(longest).map(|(began, longest)| began.saturating_add(longest)) {
+            // The time that attempts may begin ends earlier than the time that they may take.
+            remain = remain.saturating_sub(context.deadline.unwrap_or(Timestamp::MAX).since(until));
+            context.deadline = Some(context.deadline.map_or(until, |deadline| deadline.min(until)));
+        }
+        course.schedule.set_usual(remain);
     }
 }
 
@@ -120,6 +207,15 @@ pub(crate) struct Template<S, E: 'static, P, W> {
     pub(crate) env: E,
     plain: bool,
     service: Mutex<S>,
+}
+
+impl<S, E: Environment, P, W> Watched for Template<S, E, P, W> {
+    type Observer = E::Observer;
+
+    #[inline]
+    fn observer(&self) -> &E::Observer {
+        self.env.observer()
+    }
 }
 
 impl<S, E: Environment, P, W> Template<S, E, P, W> {
@@ -137,16 +233,15 @@ impl<S, E: Environment, P, W> Template<S, E, P, W> {
     /// Decides after an attempt that was worth another: its request, and the wait before it, if there is to be one.
     pub(crate) fn next<R, T>(
         &self,
-        schedule: &mut RetrySchedule,
+        course: &mut Course,
         ended: Ended,
-        account: Account,
         request: impl FnOnce(u32) -> Option<R>,
     ) -> Option<(R, Option<T>)>
     where
         E: Environment<Clock: Timer<Sleep = T>> + Attributes<R>,
     {
         let core = &*self.core;
-        let next = core.next(schedule, ended, account, |previous| {
+        let next = core.next(course, ended, |previous| {
             let request = request(previous)?;
             let context = core.env.context(&request);
             Some((request, context))

@@ -20,6 +20,11 @@ fn thrice(env: TestEnv) -> RetryLayer<TestEnv> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_call_ends_in_exactly_one_outcome() {
+    contract::every_call_ends_in_exactly_one_outcome(once);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_call_ends_once_whatever_it_does_inside() {
     contract::every_call_through_it_ends_once(once);
     contract::every_call_through_it_ends_once(thrice);

@@ -1,0 +1,80 @@
+//! Who pays.
+
+use std::time::Duration;
+
+use seawall_backoff_with_jitter::{Backoff, RetryLayer};
+use seawall_core::{Budget, Class, CostBudget, Error, WindowBudget};
+use tower::{Layer, ServiceExt};
+
+use crate::scripted::{FAIL, Fault, Scripted, Step, each_second, env, layer};
+
+#[tokio::test(start_paused = true)]
+async fn an_exhausted_budget_gives_the_original_outcome_and_bounds_the_load() {
+    let budget = Budget::from(WindowBudget::new(0.1, 0, Duration::from_secs(60)).expect("allowed"));
+    let (service, script) = Scripted::new([]);
+    let layer = layer(each_second().with_budget(budget));
+    let service = layer.layer(service);
+
+    for _ in 0..1_000 {
+        assert_eq!(service.clone().oneshot(()).await, Err(Error::Inner(Fault("script over"))));
+    }
+
+    let attempts = script.attempts();
+    assert!((1_050..=1_100).contains(&attempts), "{attempts}");
+    assert!(layer.figures().out_of_budget > 900);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_every_other_attempt_failing_the_load_grows_by_no_more_than_the_budget() {
+    let budget = Budget::from(WindowBudget::new(0.1, 0, Duration::from_secs(60)).expect("allowed"));
+    let (service, script) = Scripted::new((0..2_000).flat_map(|_| [FAIL, Step::Answer(1)]));
+    let layer = layer(each_second().with_backoff(Backoff::constant(Duration::ZERO)).with_budget(budget));
+    let service = layer.layer(service);
+
+    for _ in 0..1_000 {
+        let _ = service.clone().oneshot(()).await;
+    }
+
+    let attempts = script.attempts();
+    assert!((1_050..=1_100).contains(&attempts), "{attempts}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_is_on_by_default_and_shared_by_clones_and_services() {
+    let (service, script) = Scripted::new([]);
+    let layer = RetryLayer::with_env(each_second().with_backoff(Backoff::constant(Duration::ZERO)), env());
+
+    for _ in 0..100 {
+        let _ = layer.clone().layer(service.clone()).oneshot(()).await;
+    }
+
+    // 3 a second for 10 s, and one for ten requests.
+    assert_eq!(script.attempts(), 100 + 30 + 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_of_costs_pays_for_more_retries_after_overload_and_gets_back_what_a_recovery_took() {
+    let attempts_of = async |class: Class| {
+        let (service, script) = Scripted::new([]);
+        let config =
+            each_second().with_backoff(Backoff::constant(Duration::ZERO)).with_budget(CostBudget::default().into());
+        let classify = move |result: Result<&u32, &Fault>| if result.is_ok() { Class::Success } else { class };
+        let service = RetryLayer::with_env(config, env().with_classifier(classify)).layer(service);
+        for _ in 0..1_000 {
+            let _ = service.clone().oneshot(()).await;
+        }
+        script.attempts()
+    };
+
+    assert_eq!(attempts_of(Class::Failure).await, 1_000 + 35);
+    assert_eq!(attempts_of(Class::Overload).await, 1_000 + 100);
+
+    let budget = Budget::from(CostBudget::default());
+    let config = each_second().with_backoff(Backoff::constant(Duration::ZERO)).with_budget(budget.clone());
+    let (service, _) = Scripted::new((0..100).flat_map(|_| [FAIL, Step::Answer(1)]));
+    let service = layer(config).layer(service);
+    for _ in 0..100 {
+        assert_eq!(service.clone().oneshot(()).await, Ok(1));
+    }
+    assert_eq!(budget.balance(seawall_core::Timestamp::ZERO), 35);
+}

@@ -1,0 +1,10 @@
+//! The retry layer as a user stacks it, in virtual time.
+#![expect(clippy::disallowed_types, reason = "tests write down what happens")]
+
+mod attempts;
+mod budget;
+mod observer;
+mod readiness;
+mod run;
+mod scripted;
+mod waits;
