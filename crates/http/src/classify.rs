@@ -1,7 +1,7 @@
 use http::{HeaderMap, Response, StatusCode, header::RETRY_AFTER};
 use seawall_core::{Class, Classify, Verdict};
 
-use crate::parse_retry_after;
+use crate::{do_not_retry, parse_rate_limit_reset, parse_retry_after, rate_limit_reset::RATE_LIMIT_RESET};
 
 /// Classifies HTTP answers by status.
 ///
@@ -12,7 +12,8 @@ use crate::parse_retry_after;
 /// | 501, 505, any other 4xx | ignored: the request is at fault |
 /// | any other 5xx, and every error of the client | failure |
 ///
-/// A `Retry-After` is passed on with a failure and an overload. A 503 without one is a failure: that is what a proxy
+/// A `Retry-After`, or else an `x-ratelimit-reset`, is passed on with a failure and an overload, and so is the mark
+/// `x-seawall-do-not-retry`. A 503 without one is a failure: that is what a proxy
 /// answers whose servers are gone, and a breaker must see it.
 ///
 /// # Source
@@ -34,10 +35,11 @@ impl<Err: ?Sized> Classify<reqwest::Response, Err> for Http {
 }
 
 fn verdict(status: StatusCode, headers: &HeaderMap) -> Verdict {
+    #[expect(clippy::disallowed_methods, reason = "a date on the wire is wall-clock time, which no Clock gives")]
+    let now = std::time::SystemTime::now;
     let hint = || {
-        let value = headers.get(RETRY_AFTER)?;
-        #[expect(clippy::disallowed_methods, reason = "a date on the wire is wall-clock time, which no Clock gives")]
-        parse_retry_after(value.as_bytes(), std::time::SystemTime::now())
+        let after = headers.get(RETRY_AFTER).and_then(|value| parse_retry_after(value.as_bytes(), now()));
+        after.or_else(|| parse_rate_limit_reset(headers.get(RATE_LIMIT_RESET)?.as_bytes(), now()))
     };
     let class = match status.as_u16() {
         100..=399 => return Verdict::new(Class::Success),
@@ -46,10 +48,11 @@ fn verdict(status: StatusCode, headers: &HeaderMap) -> Verdict {
         400..=499 | 501 | 505 => return Verdict::new(Class::Ignored),
         _ => Class::Failure,
     };
-    match hint() {
+    let verdict = match hint() {
         Some(wait) => Verdict::new(class).with_retry_after(wait),
         None => Verdict::new(class),
-    }
+    };
+    if do_not_retry::is_marked(headers) { verdict.with_do_not_retry() } else { verdict }
 }
 
 #[cfg(test)]
@@ -71,6 +74,20 @@ mod tests {
         assert_eq!(class(503, Some("7")), Verdict::new(Class::Overload).with_retry_after(Duration::from_secs(7)));
         assert_eq!(class(503, None), Verdict::new(Class::Failure));
         assert_eq!(class(429, None), Verdict::new(Class::Overload));
+    }
+
+    #[test]
+    fn a_quota_that_says_when_it_is_full_again_and_a_mark_are_passed_on() {
+        let answer = |status: u16, name: &str, value: &str| {
+            let answer = Response::builder().status(status).header(name, value).body(()).unwrap();
+            Http.classify(Ok::<_, &()>(&answer))
+        };
+
+        let reset = Verdict::new(Class::Overload).with_retry_after(Duration::from_secs(9));
+        assert_eq!(answer(429, "x-ratelimit-reset", "9"), reset);
+        assert_eq!(answer(503, "x-seawall-do-not-retry", "1"), Verdict::new(Class::Failure).with_do_not_retry());
+        assert_eq!(answer(503, "x-seawall-do-not-retry", "0"), Verdict::new(Class::Failure));
+        assert_eq!(answer(200, "x-seawall-do-not-retry", "1"), Verdict::new(Class::Success));
     }
 
     #[test]

@@ -3,6 +3,8 @@ use std::time::Duration;
 use http::{HeaderMap, Response};
 use seawall_core::{Class, Classify, Verdict};
 
+use crate::do_not_retry;
+
 /// The header that carries a gRPC status, among the headers when there is no body.
 const STATUS_HEADER: &str = "grpc-status";
 /// The header by which a gRPC server steers retries.
@@ -79,7 +81,8 @@ pub fn parse_pushback(value: &[u8]) -> Option<Duration> {
 /// message; an answer without one is a success so far.
 ///
 /// `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNKNOWN` and `DATA_LOSS` are failures, `RESOURCE_EXHAUSTED` is an
-/// overload, everything else is the caller's own affair and ignored. A pushback is passed on.
+/// overload, everything else is the caller's own affair and ignored. A pushback is passed on; one that is negative, or no
+/// number, forbids a retry.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grpc;
 
@@ -89,11 +92,15 @@ impl<B, Err: ?Sized> Classify<Response<B>, Err> for Grpc {
         if response.status().is_server_error() {
             return Verdict::new(Class::Failure);
         }
-        let verdict = Verdict::new(class_of(response.headers()));
-        match response.headers().get(PUSHBACK_HEADER).and_then(|value| parse_pushback(value.as_bytes())) {
-            Some(wait) => verdict.with_retry_after(wait),
-            None => verdict,
+        let headers = response.headers();
+        let mut verdict = Verdict::new(class_of(headers));
+        if let Some(value) = headers.get(PUSHBACK_HEADER) {
+            verdict = match parse_pushback(value.as_bytes()) {
+                Some(wait) => verdict.with_retry_after(wait),
+                None => verdict.with_do_not_retry(),
+            };
         }
+        if do_not_retry::is_marked(headers) { verdict.with_do_not_retry() } else { verdict }
     }
 }
 
@@ -119,6 +126,16 @@ mod tests {
         let verdict = Grpc.classify(Ok::<_, &()>(&answer));
 
         assert_eq!(verdict, Verdict::new(Class::Overload).with_retry_after(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn a_negative_or_malformed_pushback_forbids_a_retry() {
+        for value in ["-1", "soon", ""] {
+            let answer =
+                Response::builder().header(STATUS_HEADER, "14").header(PUSHBACK_HEADER, value).body(()).unwrap();
+            let verdict = Grpc.classify(Ok::<_, &()>(&answer));
+            assert_eq!(verdict, Verdict::new(Class::Failure).with_do_not_retry(), "{value}");
+        }
     }
 
     proptest! {

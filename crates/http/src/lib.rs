@@ -17,6 +17,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod attempts;
 mod attributes;
 mod body_end;
 #[cfg(feature = "timeout")]
@@ -29,17 +30,22 @@ mod deadline_header;
 mod deadline_layer;
 #[cfg(feature = "fallback")]
 mod degraded;
+mod do_not_retry;
 mod env;
 mod grpc;
 mod grpc_status;
 mod method;
 mod problem;
+mod rate_limit_reset;
 #[cfg(feature = "retry")]
 mod replay;
+#[cfg(feature = "retry")]
+mod replay_body;
 mod respond;
 mod retry_after;
 mod trace_context;
 
+pub use attempts::{PREVIOUS_ATTEMPTS_HEADER, previous_attempts};
 pub use attributes::{CRITICALITY_HEADER, HttpAttributes, Idempotent};
 pub use body_end::{AtBodyEnd, GuardedBody};
 #[cfg(feature = "timeout")]
@@ -60,13 +66,17 @@ pub use deadline_layer::{
 };
 #[cfg(feature = "fallback")]
 pub use degraded::{DEGRADED_HEADER, FallbackFailure, MarkDegraded};
+pub use do_not_retry::DO_NOT_RETRY_HEADER;
 pub use env::{HttpEnv, env};
 pub use grpc::{Grpc, format_grpc_timeout, parse_grpc_timeout, parse_pushback};
 pub use grpc_status::grpc_status;
 pub use method::{is_idempotent, is_safe};
 pub use problem::Problem;
+pub use rate_limit_reset::parse_rate_limit_reset;
 #[cfg(feature = "retry")]
-pub use replay::HttpReplay;
+pub use replay::{HttpReplay, Recorded, ReplayBodies};
+#[cfg(feature = "retry")]
+pub use replay_body::ReplayBody;
 pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer};
 pub use retry_after::parse_retry_after;
 pub use seawall_core::{Error, Rejection, WrapErrorLayer};

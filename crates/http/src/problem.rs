@@ -1,6 +1,8 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use seawall_core::{Reason, Rejection};
 
+use crate::do_not_retry;
+
 /// The media type of RFC 9457.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -52,6 +54,11 @@ impl Problem {
         Some(wait.as_secs().saturating_add(partial).max(1))
     }
 
+    /// Whether repeating the request is known to be pointless: its time is over, or it weighs too much.
+    pub const fn forbids_retry(&self) -> bool {
+        matches!(self.rejection.reason(), Reason::DeadlineExceeded | Reason::DeadlineTooClose | Reason::TooHeavy)
+    }
+
     /// The body.
     pub fn to_json(&self) -> String {
         let (status, rejection) = (self.status(), &self.rejection);
@@ -74,6 +81,9 @@ impl Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.forbids_retry() {
+            do_not_retry::mark(headers);
         }
         response
     }

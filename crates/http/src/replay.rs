@@ -1,16 +1,20 @@
-use http::{HeaderName, HeaderValue, Request};
+use std::fmt;
+
+use http::{Request, request::Parts};
+use http_body::Body;
 use seawall_backoff_with_jitter::Replay;
 use seawall_core::Attributes;
 
-use crate::HttpAttributes;
+use crate::{HttpAttributes, ReplayBody, attempts::tell_previous_attempts, replay_body::ReplayHandle};
 
-/// The header that says how many attempts went before this one. Absent on the first.
-const ATTEMPTS_HEADER: HeaderName = HeaderName::from_static("x-previous-attempts");
+/// What is recorded of a body unless told otherwise: 64 KiB.
+const RECORDED: usize = 64 << 10;
 
 /// Keeps requests whose body can be cloned, and only those that may be repeated at all: a `POST` without an idempotency
 /// key is neither kept nor cloned.
 ///
-/// Further attempts say in `x-previous-attempts` how many went before.
+/// Further attempts say in `x-previous-attempts`, and to gRPC servers in `grpc-previous-rpc-attempts`, how many went
+/// before. For bodies that cannot be cloned there is [`ReplayBodies`].
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpReplay;
 
@@ -18,6 +22,7 @@ impl<B: Clone> Replay<Request<B>> for HttpReplay {
     type Request = Request<B>;
     type Kept = Request<B>;
 
+    #[inline]
     fn keep(&self, request: Request<B>) -> (Request<B>, Option<Request<B>>) {
         let kept = may_repeat(&request).then(|| request.clone());
         (request, kept)
@@ -25,7 +30,7 @@ impl<B: Clone> Replay<Request<B>> for HttpReplay {
 
     fn again(&self, kept: &mut Request<B>, previous_attempts: u32) -> Option<Request<B>> {
         let mut request = kept.clone();
-        request.headers_mut().insert(ATTEMPTS_HEADER, HeaderValue::from(previous_attempts));
+        tell_previous_attempts(request.headers_mut(), previous_attempts);
         Some(request)
     }
 }
@@ -42,7 +47,83 @@ impl Replay<reqwest::Request> for HttpReplay {
 
     fn again(&self, kept: &mut reqwest::Request, previous_attempts: u32) -> Option<reqwest::Request> {
         let mut request = kept.try_clone()?;
-        request.headers_mut().insert(ATTEMPTS_HEADER, HeaderValue::from(previous_attempts));
+        tell_previous_attempts(request.headers_mut(), previous_attempts);
+        Some(request)
+    }
+}
+
+/// Keeps requests whose body is a stream, by recording what goes by: up to a limit, 64 KiB unless told otherwise. Only
+/// those that may be repeated at all.
+///
+/// Whether a request is recorded is decided by its head, before its body is touched: one that may not be repeated, or
+/// says by its length that it is too long, is sent as it comes, once. One that turns out too long goes on, and is not
+/// repeated. Trailers are kept. The service inside sees the body as a [`ReplayBody`].
+///
+/// ```
+/// use seawall_backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer};
+/// use seawall_http::{ReplayBodies, ReplayBody};
+/// # use bytes::Bytes;
+/// # use http_body_util::Full;
+/// # use tower::{ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let client = service_fn(|_: http::Request<ReplayBody<Full<Bytes>>>| async { Ok::<_, std::io::Error>(http::Response::new(())) });
+/// let config = RetryConfig::new(IfUnknown::OnlyUnsent);
+/// let retry = RetryLayer::with_env(config, seawall_http::env()).with_replay(ReplayBodies::default());
+/// let answer = retry.protect(client).oneshot(http::Request::put("/").body(Full::<Bytes>::from("body")).unwrap()).await;
+/// assert_eq!(answer.unwrap().status(), 200);
+/// # }
+/// ```
+///
+/// # Source
+/// linkerd2-proxy's `ReplayBody` (64 KiB); gRPC proposal A6, "Memory Management (Buffering)".
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct ReplayBodies {
+    limit: usize,
+}
+
+impl ReplayBodies {
+    /// Records up to `limit` bytes of a body. 0 repeats only requests without one.
+    pub const fn new(limit: usize) -> Self {
+        Self { limit }
+    }
+}
+
+impl Default for ReplayBodies {
+    fn default() -> Self {
+        Self::new(RECORDED)
+    }
+}
+
+/// A request of which a further attempt can be made.
+pub struct Recorded<B> {
+    head: Parts,
+    body: ReplayHandle<B>,
+}
+
+impl<B> fmt::Debug for Recorded<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorded").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+impl<B: Body> Replay<Request<B>> for ReplayBodies {
+    type Request = Request<ReplayBody<B>>;
+    type Kept = Recorded<B>;
+
+    fn keep(&self, request: Request<B>) -> (Self::Request, Option<Recorded<B>>) {
+        let least = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
+        let repeats = least <= self.limit && may_repeat(&request);
+        let (head, body) = request.into_parts();
+        let body = ReplayBody::new(body, if repeats { Some(self.limit) } else { None });
+        let kept = repeats.then(|| Recorded { head: head.clone(), body: body.handle() });
+        (Request::from_parts(head, body), kept)
+    }
+
+    fn again(&self, kept: &mut Recorded<B>, previous_attempts: u32) -> Option<Self::Request> {
+        let mut request = Request::from_parts(kept.head.clone(), kept.body.again()?);
+        tell_previous_attempts(request.headers_mut(), previous_attempts);
         Some(request)
     }
 }
@@ -64,7 +145,7 @@ mod tests {
 
         let again = <HttpReplay as Replay<Request<&str>>>::again(&HttpReplay, &mut kept.unwrap(), 2).unwrap();
 
-        assert_eq!((again.headers()[ATTEMPTS_HEADER].as_bytes(), *again.body()), (&b"2"[..], "body"));
+        assert_eq!((again.headers()["x-previous-attempts"].as_bytes(), *again.body()), (&b"2"[..], "body"));
     }
 
     #[test]

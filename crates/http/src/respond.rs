@@ -8,22 +8,44 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use seawall_core::CarryRejection;
+use seawall_core::{CarryRejection, Reason};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::Problem;
+use crate::{Problem, do_not_retry};
 
 /// Turns what seawall's layers refuse into responses. Outermost on a server: `Error<Infallible>`, or any other error that
 /// can be nothing but a rejection, becomes `Infallible`, which is what axum and hyper want.
+///
+/// A refusal that no repetition mends (time that ran out, a call that weighs too much) is marked with
+/// `x-seawall-do-not-retry`, so that no tier above tries.
 #[derive(Copy, Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct RespondLayer;
+pub struct RespondLayer {
+    overload: OnOverload,
+}
+
+/// What is told to the callers of an overloaded server.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+enum OnOverload {
+    /// Only when to come back: another instance may have room.
+    #[default]
+    ComeBack,
+    /// Not to repeat the request.
+    DoNotRetry,
+}
 
 impl RespondLayer {
-    /// The layer; it has no settings.
+    /// The layer in its default: overload is not marked, since a retry may reach an instance that has room.
     pub const fn new() -> Self {
-        Self
+        Self { overload: OnOverload::ComeBack }
+    }
+
+    /// Marks refusals for overload too. Where there is one instance, or all are overloaded together, a retry adds to what
+    /// hurts; nested tiers would multiply it.
+    #[must_use]
+    pub const fn without_retries_on_overload(mut self) -> Self {
+        self.overload = OnOverload::DoNotRetry;
+        self
     }
 }
 
@@ -31,7 +53,7 @@ impl<S> Layer<S> for RespondLayer {
     type Service = Respond<S>;
 
     fn layer(&self, inner: S) -> Respond<S> {
-        Respond { inner }
+        Respond { inner, overload: self.overload }
     }
 }
 
@@ -39,6 +61,7 @@ impl<S> Layer<S> for RespondLayer {
 #[derive(Copy, Clone, Debug)]
 pub struct Respond<S> {
     inner: S,
+    overload: OnOverload,
 }
 
 impl<S, Req, B> Service<Req> for Respond<S>
@@ -58,7 +81,7 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        RespondFuture { inner: self.inner.call(request) }
+        RespondFuture { inner: self.inner.call(request), overload: self.overload }
     }
 }
 
@@ -69,6 +92,7 @@ pin_project! {
     pub struct RespondFuture<F> {
         #[pin]
         inner: F,
+        overload: OnOverload,
     }
 }
 
@@ -80,15 +104,30 @@ where
     type Output = Result<Response<RespondBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Ok(match ready!(self.project().inner.poll(cx)) {
+        let this = self.project();
+        Poll::Ready(Ok(match ready!(this.inner.poll(cx)) {
             Ok(response) => response.map(|body| RespondBody { kind: Kind::Handler { body } }),
             Err(error) => match error.split() {
                 Ok(never) => match *never {},
-                Err(rejection) => Problem::from(*rejection)
-                    .into_response(|json| RespondBody { kind: Kind::Problem { json: Some(Bytes::from(json)) } }),
+                Err(rejection) => {
+                    let mut response = Problem::from(*rejection)
+                        .into_response(|json| RespondBody { kind: Kind::Problem { json: Some(Bytes::from(json)) } });
+                    if *this.overload == OnOverload::DoNotRetry && is_overload(rejection.reason()) {
+                        do_not_retry::mark(response.headers_mut());
+                    }
+                    response
+                }
             },
         }))
     }
+}
+
+/// Whether the server says that it has too much to do.
+const fn is_overload(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Overloaded | Reason::QueueFull | Reason::QueueTimeout | Reason::BulkheadFull | Reason::Throttled
+    )
 }
 
 pin_project! {
@@ -133,6 +172,39 @@ impl<B: Body<Data = Bytes>> Body for RespondBody<B> {
             Kind::Problem { json } => {
                 SizeHint::with_exact(json.as_ref().and_then(|json| u64::try_from(json.len()).ok()).unwrap_or(0))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use seawall_core::{Error, Pattern, Rejection};
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+    use crate::DO_NOT_RETRY_HEADER;
+
+    async fn is_marked(layer: RespondLayer, reason: Reason) -> bool {
+        let refusal: Error<Infallible> = Rejection::new(Pattern::LoadShedder, reason).into();
+        let service = layer.layer(service_fn(move |()| ready(Err::<Response<String>, _>(refusal))));
+        service.oneshot(()).await.unwrap().headers().contains_key(DO_NOT_RETRY_HEADER)
+    }
+
+    #[tokio::test]
+    async fn what_no_repetition_mends_is_marked_and_overload_only_by_choice() {
+        let plain = RespondLayer::new();
+        let single = RespondLayer::new().without_retries_on_overload();
+
+        for reason in [Reason::DeadlineExceeded, Reason::DeadlineTooClose, Reason::TooHeavy] {
+            assert!(is_marked(plain, reason).await, "{reason:?}");
+        }
+        for reason in [Reason::Overloaded, Reason::QueueFull, Reason::BulkheadFull] {
+            assert_eq!((is_marked(plain, reason).await, is_marked(single, reason).await), (false, true), "{reason:?}");
+        }
+        for reason in [Reason::RateLimited, Reason::AttemptTimeout, Reason::CircuitOpen] {
+            assert!(!is_marked(single, reason).await, "{reason:?}");
         }
     }
 }
