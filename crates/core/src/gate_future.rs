@@ -66,7 +66,21 @@ where
     #[inline(always)]
     pub(crate) fn begin(shared: &Shared<Gated<G, E>>, inner: &mut S, request: Req) -> Self {
         let Gated { gate, env } = &**shared;
-        let state = match gate.admit(|| env.context(&request), || env.clock().now()) {
+        let admission = gate.admit(|| env.context(&request), || env.clock().now());
+        Self::decided(shared, inner, request, admission)
+    }
+
+    /// Goes on as the gate of `shared` has decided: for services that ask it more than [`Gate::admit`] does, such as
+    /// for a key.
+    #[inline]
+    pub fn decided(
+        shared: &Shared<Gated<G, E>>,
+        inner: &mut S,
+        request: Req,
+        admission: Admission<G::Ticket, G::Wait>,
+    ) -> Self {
+        let env = &shared.env;
+        let state = match admission {
             Admission::Admitted(ticket) => {
                 let mut guard = Guard::new(shared, ticket);
                 let running = guard.running();

@@ -15,9 +15,19 @@ pub struct Gated<G, E> {
 }
 
 impl<G: Gate, E: Environment> Gated<G, E> {
+    /// A gate that runs in `env`.
+    pub const fn new(gate: G, env: E) -> Self {
+        Self { gate, env }
+    }
+
     /// The gate.
     pub const fn gate(&self) -> &G {
         &self.gate
+    }
+
+    /// What it runs in.
+    pub const fn env(&self) -> &E {
+        &self.env
     }
 
     fn finish(&self, ticket: G::Ticket, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
