@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::quota::MAX_SPAN;
+use crate::{keyed_quota::MAX_KEYS, quota::MAX_SPAN};
 
 /// A quota that cannot be kept as asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,5 +33,11 @@ pub enum QuotaError {
         burst: u32,
         /// The time in which one call is regained.
         interval: Duration,
+    },
+    /// The number of keys is outside its range.
+    #[error("max_keys is {max_keys}; allowed are 1 to {MAX_KEYS}")]
+    MaxKeys {
+        /// The value given.
+        max_keys: usize,
     },
 }

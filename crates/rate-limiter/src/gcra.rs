@@ -8,7 +8,10 @@ use seawall_core::{
     },
 };
 
-use crate::{Quota, Standing, pace::Pace};
+use crate::{
+    Quota, Standing,
+    pace::{LivePace, Pace},
+};
 
 /// Admits calls at the rate of a [`Quota`] and refuses the rest at once: the generic cell rate algorithm.
 ///
@@ -40,7 +43,7 @@ use crate::{Quota, Standing, pace::Pace};
 /// # Source
 /// ITU-T I.371, annex A: the generic cell rate algorithm as virtual scheduling.
 pub struct Gcra {
-    // One line: who takes reads all three, and who takes writes the first.
+    // One line: who takes a call reads all of it and writes the arrival.
     words: CachePadded<Words>,
     built_with: Pace,
 }
@@ -48,19 +51,14 @@ pub struct Gcra {
 #[derive(Debug)]
 struct Words {
     arrival: AtomicU64,
-    interval: AtomicU64,
-    capacity: AtomicU64,
+    pace: LivePace,
 }
 
 impl Gcra {
     /// A limiter whose whole burst is there.
     pub fn new(quota: Quota) -> Self {
         let pace = Pace::of(&quota);
-        let words = Words {
-            arrival: AtomicU64::new(0),
-            interval: AtomicU64::new(pace.interval),
-            capacity: AtomicU64::new(pace.capacity),
-        };
+        let words = Words { arrival: AtomicU64::new(0), pace: LivePace::new(pace) };
         Self { words: CachePadded::new(words), built_with: pace }
     }
 
@@ -114,9 +112,8 @@ impl Gcra {
     /// Changes the quota while calls go on. What was used stays used: a limiter that owes three calls owes three calls of
     /// the new quota. A call that is decided in this very moment may be judged by either.
     pub fn set_quota(&self, quota: Quota, now: Timestamp) {
-        let (old, new, now) = (self.pace(), Pace::of(&quota), now.as_nanos());
-        self.words.interval.store(new.interval, Relaxed);
-        self.words.capacity.store(new.capacity, Relaxed);
+        let (new, now) = (Pace::of(&quota), now.as_nanos());
+        let old = self.words.pace.set(new);
         let _ = self.words.arrival.fetch_update(Relaxed, Relaxed, |seen| Some(new.convert(old, seen, now)));
     }
 
@@ -127,12 +124,12 @@ impl Gcra {
 
     /// The time in which one call is regained.
     pub fn interval(&self) -> Duration {
-        Duration::from_nanos(self.words.interval.load(Relaxed))
+        Duration::from_nanos(self.pace().interval)
     }
 
     #[inline]
     fn pace(&self) -> Pace {
-        Pace { interval: self.words.interval.load(Relaxed), capacity: self.words.capacity.load(Relaxed) }
+        self.words.pace.get()
     }
 }
 

@@ -28,13 +28,20 @@ struct Readme;
 
 mod error;
 mod gcra;
+mod keyed;
+mod keyed_layer;
+mod keyed_quota;
 mod layer;
 mod pace;
 mod quota;
 mod standing;
+mod table;
 
 pub use error::QuotaError;
 pub use gcra::Gcra;
+pub use keyed::KeyedGcra;
+pub use keyed_layer::{KeyedRateLimiter, KeyedRateLimiterLayer};
+pub use keyed_quota::KeyedQuota;
 pub use layer::{RateLimiter, RateLimiterLayer};
 pub use quota::Quota;
 pub use seawall_core::{Error, Rejection, WrapErrorLayer};

@@ -1,4 +1,7 @@
-use seawall_core::{Pattern, Reason, Rejection, Timestamp};
+use seawall_core::{
+    Pattern, Reason, Rejection, Timestamp,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use crate::Quota;
 
@@ -86,5 +89,33 @@ impl Pace {
     const fn debt_after(self, arrival: u64, cost: u32, now: u64) -> u64 {
         // An arrival in the past is a full bucket. One further ahead than ever set comes of a clock that stepped back.
         arrival.saturating_sub(now).saturating_add(self.cost_of(cost))
+    }
+}
+
+/// A pace that can change while it is used. Who looks in that very moment may see the interval of one and the capacity
+/// of the other.
+#[derive(Debug)]
+pub(crate) struct LivePace {
+    interval: AtomicU64,
+    capacity: AtomicU64,
+}
+
+impl LivePace {
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self { interval: AtomicU64::new(pace.interval), capacity: AtomicU64::new(pace.capacity) }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Pace {
+        // Relaxed: two numbers, which guard no other memory.
+        Pace { interval: self.interval.load(Relaxed), capacity: self.capacity.load(Relaxed) }
+    }
+
+    /// Sets the pace; what it was before.
+    pub(crate) fn set(&self, pace: Pace) -> Pace {
+        Pace {
+            interval: self.interval.swap(pace.interval, Relaxed),
+            capacity: self.capacity.swap(pace.capacity, Relaxed),
+        }
     }
 }

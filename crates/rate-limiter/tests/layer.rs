@@ -1,8 +1,15 @@
 //! The limiter as a user stacks it.
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use seawall_core::{CallContext, Env, KeyedLayer, Pattern, Reason, VirtualClock};
-use seawall_rate_limiter::{Error, Gcra, Quota, RateLimiterLayer};
+use seawall_core::{CallContext, Class, Env, KeyedLayer, Observer, Outcome, Pattern, Reason, Rejection, VirtualClock};
+use seawall_rate_limiter::{Error, Gcra, KeyedGcra, KeyedRateLimiterLayer, Quota, RateLimiterLayer};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -112,4 +119,54 @@ async fn a_refused_call_leaves_the_readiness_of_the_service_behind_with_its_hand
     clock.advance(SECOND);
 
     assert_eq!(service.ready().await.unwrap().call(3).await, Ok(3));
+}
+
+#[tokio::test]
+async fn a_keyed_limiter_takes_key_and_cost_from_the_request_and_tells_its_observer() {
+    #[derive(Clone, Default)]
+    struct Count(Arc<AtomicU32>);
+    impl Observer for Count {
+        const PER_CALL: bool = true;
+        fn on_reject(&self, rejection: &Rejection) {
+            assert_eq!(rejection.reason(), Reason::RateLimited);
+            self.0.fetch_add(1, Relaxed);
+        }
+        fn on_call(&self, outcome: Outcome) {
+            assert_eq!(outcome, Outcome::Finished(Class::Success));
+            self.0.fetch_add(100, Relaxed);
+        }
+    }
+    fn tenant(request: &(String, u32)) -> &str {
+        &request.0
+    }
+    let (clock, count) = (VirtualClock::new(), Count::default());
+    let env = Env::new()
+        .with_clock(clock.clone())
+        .with_observer(count.clone())
+        .with_attributes(|request: &(String, u32)| CallContext::new().with_cost(request.1));
+    let layer = KeyedRateLimiterLayer::with_env(per_second(1, 3), tenant, env).leak();
+    let service = layer.protect(service_fn(|request: (String, u32)| async move { Ok::<_, Infallible>(request.1) }));
+
+    assert_eq!(service.clone().oneshot(("ann".to_owned(), 3)).await, Ok(3));
+    assert!(service.clone().oneshot(("ann".to_owned(), 1)).await.is_err());
+    assert_eq!(service.clone().oneshot(("bob".to_owned(), 2)).await, Ok(2));
+    clock.advance(SECOND);
+    assert_eq!(service.oneshot(("ann".to_owned(), 1)).await, Ok(1));
+
+    assert_eq!(count.0.load(Relaxed), 301);
+    assert_eq!(layer.gate().active_keys(seawall_core::Clock::now(&clock)), 2);
+    assert_eq!(layer.gate().standing("bob", seawall_core::Clock::now(&clock)).remaining(), 2);
+}
+
+#[tokio::test]
+async fn a_new_quota_of_a_keyed_limiter_keeps_what_each_key_used() {
+    let clock = VirtualClock::new();
+    let limiter = KeyedGcra::new(per_second(1, 4));
+    let now = seawall_core::Clock::now(&clock);
+    assert_eq!((limiter.take("ann", 3, now), limiter.take("bob", 1, now)), (Ok(()), Ok(())));
+
+    limiter.set_quota(per_second(100, 4), now);
+
+    assert_eq!((limiter.standing("ann", now).remaining(), limiter.standing("bob", now).remaining()), (1, 3));
+    assert_eq!(limiter.standing("ann", now).full_in(), Duration::from_millis(30));
 }

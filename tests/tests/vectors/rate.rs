@@ -1,11 +1,11 @@
 //! Which calls a rate limiter admits, and how long it tells the others to wait.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use seawall::{
     Reason,
     core::Timestamp,
-    rate_limiter::{Gcra, Quota},
+    rate_limiter::{Gcra, KeyedGcra, Quota},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -60,10 +60,14 @@ pub(crate) fn gcra(case: &Value) -> Result<(), String> {
     let Case { config, steps } = parse(case)?;
     let quota = Quota::every(Duration::from_nanos(config.emission_interval_ns));
     let quota = accepted(quota.and_then(|quota| quota.with_burst(config.burst)))?;
-    let mut limiters = HashMap::new();
+    let (direct, keyed) = (Gcra::new(quota), KeyedGcra::new(quota));
     for (number, step) in (0_u32..).zip(&steps) {
-        let limiter = limiters.entry(step.key.as_deref()).or_insert_with(|| Gcra::new(quota));
-        let ours = match limiter.take(step.n, Timestamp::from_nanos(step.t_ns)) {
+        let now = Timestamp::from_nanos(step.t_ns);
+        let taken = match &step.key {
+            Some(key) => keyed.take(key, step.n, now),
+            None => direct.take(step.n, now),
+        };
+        let ours = match taken {
             Ok(()) => Said::Go,
             Err(refused) if refused.reason() == Reason::TooHeavy => Said::Never,
             Err(refused) => Said::RetryAfter(refused.retry_after()),
