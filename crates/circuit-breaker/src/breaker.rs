@@ -1,8 +1,7 @@
 use std::{fmt, time::Duration};
 
 use seawall_core::{
-    Admission, CallContext, Class, Entropy, Gate, NoWait, Outcome, Pattern, Reason, Rejection, Stripes, ThreadEntropy,
-    Timestamp,
+    Admission, CallContext, Class, Entropy, Gate, NoWait, Outcome, Rejection, Stripes, ThreadEntropy, Timestamp,
     sync::{
         CachePadded,
         atomic::{
@@ -21,8 +20,7 @@ use crate::{
     state::State,
     streak::Streak,
     ticket::BreakerTicket,
-    transitions::Missing,
-    word::Word,
+    word::{Tag, Word},
 };
 
 pub(crate) const SUCCESS: Outcome = Outcome::Finished(Class::Success);
@@ -64,13 +62,21 @@ pub(crate) struct Hot {
     pub(crate) until: AtomicU64,
     /// When the youngest probe was sent.
     pub(crate) probed_at: AtomicU64,
+    /// When it last closed by itself, which is where the ramp begins.
+    pub(crate) closed_at: AtomicU64,
+    /// Until when only what is clear opens it again.
+    pub(crate) wary_until: AtomicU64,
+    /// Which calls are among a share, see [`crate::ramp::STEP`].
+    pub(crate) draw: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    rejections: Stripes<AtomicU64>,
+    pub(crate) rejections: Stripes<AtomicU64>,
+    /// Calls that would have been refused, were it enforced.
+    pub(crate) spared: AtomicU64,
     pub(crate) late: CachePadded<AtomicU64>,
-    probes: AtomicU64,
+    pub(crate) probes: AtomicU64,
 }
 
 impl Counters {
@@ -93,6 +99,9 @@ impl From<BreakerConfig> for Breaker {
                 word: AtomicU64::new(Word::NEW.bits()),
                 until: AtomicU64::new(0),
                 probed_at: AtomicU64::new(0),
+                closed_at: AtomicU64::new(0),
+                wary_until: AtomicU64::new(0),
+                draw: AtomicU64::new(seed),
             }),
             settings: Settings::new(config),
             results: Results::new(config),
@@ -115,7 +124,7 @@ impl Gate for Breaker {
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<BreakerTicket, NoWait> {
         let word = self.word();
-        if word.is_closed() {
+        if word.admits_all() {
             let start = if self.settings.ignores_latency() { BreakerTicket::UNSTAMPED } else { now() };
             return Admission::Admitted(BreakerTicket { tag: word.tag(), start });
         }
@@ -170,7 +179,7 @@ impl Breaker {
     /// taken.
     pub fn try_admit(&self, now: Timestamp) -> Result<BreakerTicket, Rejection> {
         let word = self.word();
-        if word.is_closed() {
+        if word.admits_all() {
             return Ok(BreakerTicket { tag: word.tag(), start: now });
         }
         self.admit_unclosed(word, || now)
@@ -183,7 +192,7 @@ impl Breaker {
         let word = self.word();
         if word.tag() == ticket.tag {
             self.count(word, outcome, Timestamp::ZERO.saturating_add(latency).as_nanos(), now);
-        } else {
+        } else if ticket.tag != Tag::UNTRACKED {
             self.count_late();
         }
     }
@@ -199,64 +208,6 @@ impl Breaker {
         Word::from_bits(self.hot.word.load(Acquire))
     }
 
-    #[inline(never)]
-    fn admit_unclosed(&self, mut word: Word, now: impl FnOnce() -> Timestamp) -> Result<BreakerTicket, Rejection> {
-        let rejection = Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen);
-        if word.state() == State::ForcedOpen {
-            return Err(self.refuse(rejection));
-        }
-        let at = now();
-        loop {
-            match word.state() {
-                State::Closed | State::Disabled | State::ForcedClosed => {
-                    return Ok(BreakerTicket { tag: word.tag(), start: at });
-                }
-                State::ForcedOpen => return Err(self.refuse(rejection)),
-                State::Open => {
-                    let until = self.hot.until.load(Relaxed);
-                    if at.as_nanos() <= until {
-                        return Err(self.refuse(wait_until(rejection, at, until)));
-                    }
-                    word = self.begin_probing(word.tag(), at);
-                }
-                State::HalfOpen => {
-                    if let Some(ticket) = self.take_place(word, at) {
-                        return Ok(ticket);
-                    }
-                    let seen = word;
-                    self.settle_round(word.tag(), Missing::MayBeGivenUp, at);
-                    word = self.word();
-                    if word.tag() == seen.tag() && word.with_place(self.settings.probes()).is_none() {
-                        return Err(self.refuse(rejection));
-                    }
-                }
-            }
-        }
-    }
-
-    fn refuse(&self, rejection: Rejection) -> Rejection {
-        self.counters.rejections.mine().fetch_add(1, Relaxed);
-        rejection
-    }
-
-    /// A place in the round of probes that `word` is in, if there is one.
-    fn take_place(&self, mut word: Word, at: Timestamp) -> Option<BreakerTicket> {
-        let tag = word.tag();
-        loop {
-            let next = word.with_place(self.settings.probes())?;
-            // Before the place is taken, so that who finds all places taken never sees too old a stamp.
-            self.hot.probed_at.fetch_max(at.as_nanos(), Relaxed);
-            match self.exchange(word, next) {
-                Ok(()) => {
-                    self.counters.probes.fetch_add(1, Relaxed);
-                    return Some(BreakerTicket { tag, start: at });
-                }
-                Err(newer) if newer.tag() == tag => word = newer,
-                Err(_) => return None,
-            }
-        }
-    }
-
     /// Moves from one word to the next, or says which it is by now.
     pub(crate) fn exchange(&self, from: Word, to: Word) -> Result<(), Word> {
         // AcqRel, Acquire: partners are `word` and this itself.
@@ -265,15 +216,6 @@ impl Breaker {
             Err(newer) => Err(Word::from_bits(newer)),
         }
     }
-}
-
-/// The wait until the first nanosecond after `until`, when a call will be let through.
-fn wait_until(rejection: Rejection, at: Timestamp, until: u64) -> Rejection {
-    if until == u64::MAX {
-        return rejection;
-    }
-    let wait = until.saturating_add(1).saturating_sub(at.as_nanos());
-    rejection.with_retry_after(Duration::from_nanos(wait))
 }
 
 impl fmt::Debug for Breaker {

@@ -4,11 +4,13 @@ use crate::{
     change::Change,
     config::{BreakerConfig, CountAs, Window},
     error::BreakerConfigError,
+    recovery::Recovery,
 };
 
 const MAX_WINDOW_CALLS: u32 = 65_535;
 const MAX_WINDOW_SECONDS: u64 = 3_600;
 const MAX_PROBES: u32 = 255;
+const DEFAULT_PROBES_AT_ONCE: u32 = 3;
 const DEFAULT_MAX_OPEN_FOR: Duration = Duration::from_secs(60);
 const DEFAULT_CANCELLED_AFTER: Duration = Duration::from_secs(1);
 
@@ -17,7 +19,7 @@ pub(crate) type Hook = Arc<dyn Fn(&Change) + Send + Sync>;
 /// Settings of a breaker that are not checked yet. Each starts with its default.
 ///
 /// Simulations over many kinds of servers chose the defaults: half of at least 20 calls in 10 s failed or slow, 5 s open
-/// growing to 60 s, 3 probes.
+/// growing to 60 s, at most 10 probes and 3 at once.
 #[derive(Clone)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
@@ -42,11 +44,15 @@ pub struct BreakerConfigBuilder {
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub(crate) stable_for: Duration,
     pub(crate) probes: u32,
-    pub(crate) required_successes: Option<u32>,
+    pub(crate) probes_at_once: Option<u32>,
+    pub(crate) recovery: Recovery,
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub(crate) max_probe_age: Duration,
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub(crate) pushback: Option<Duration>,
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub(crate) ramp: Duration,
+    pub(crate) enforce: f64,
     pub(crate) stripes: Option<usize>,
     pub(crate) seed: Option<u64>,
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -69,10 +75,13 @@ impl Default for BreakerConfigBuilder {
             max_open_for: None,
             jitter: 0.5,
             stable_for: Duration::from_secs(60),
-            probes: 3,
-            required_successes: None,
+            probes: 10,
+            probes_at_once: None,
+            recovery: Recovery::Tested,
             max_probe_age: Duration::from_secs(30),
             pushback: None,
+            ramp: Duration::ZERO,
+            enforce: 1.0,
             stripes: None,
             seed: None,
             hook: None,
@@ -176,17 +185,29 @@ impl BreakerConfigBuilder {
         self
     }
 
-    /// How many calls are let through in half-open, in all, before they are judged. Default 3; 1 to 255.
+    /// How many calls are let through in half-open, in all, before they are judged. Default 10: fewer cannot tell a
+    /// dependency that is down from one with many background errors. As a rule two or three decide. 1 to 255.
     pub const fn probes(mut self, probes: u32) -> Self {
         self.probes = probes;
         self
     }
 
-    /// Judges probes by count instead of by ratio: closes at so many successes, opens as soon as they cannot be reached.
-    /// Default: off; 1 to the number of probes.
-    pub const fn required_successes(mut self, successes: u32) -> Self {
-        self.required_successes = Some(successes);
+    /// How many probes may be under way at the same time: so many callers wait when it still hangs. Default 3, or
+    /// [`probes`](Self::probes) if that is less; 1 to the number of probes.
+    pub const fn probes_at_once(mut self, probes: u32) -> Self {
+        self.probes_at_once = Some(probes);
         self
+    }
+
+    /// How it is decided that the other side is well again. Default [`Recovery::Tested`].
+    pub const fn recovery(mut self, recovery: Recovery) -> Self {
+        self.recovery = recovery;
+        self
+    }
+
+    /// Judges probes by count: [`Recovery::BySuccesses`].
+    pub const fn required_successes(self, successes: u32) -> Self {
+        self.recovery(Recovery::BySuccesses(successes))
     }
 
     /// When a call finds all places taken and the last probe was sent this long ago, those that have not ended count as
@@ -201,6 +222,20 @@ impl BreakerConfigBuilder {
     /// Default: off, since one answer then decides for all calls.
     pub const fn pushback(mut self, longest: Duration) -> Self {
         self.pushback = Some(longest);
+        self
+    }
+
+    /// After closing, a tenth of the calls is admitted at first, and all after so long, so that closing does not send
+    /// everybody at once. The others are refused. Default 0: off.
+    pub const fn ramp(mut self, time: Duration) -> Self {
+        self.ramp = time;
+        self
+    }
+
+    /// The share of the calls that would be refused that is. The others go through uncounted, so a breaker that is not
+    /// trusted yet can be tried: with 0 it decides, tells and counts, and refuses nobody. Default 1; 0 to 1.
+    pub const fn enforce(mut self, share: f64) -> Self {
+        self.enforce = share;
         self
     }
 
@@ -238,9 +273,11 @@ impl BreakerConfigBuilder {
             }
             _ => {}
         }
-        // Also false for NaN.
-        if !(0.0..=1.0).contains(&self.jitter) {
-            return Err(BreakerConfigError::Jitter { value: self.jitter });
+        for (field, value) in [("jitter", self.jitter), ("enforce", self.enforce)] {
+            // Also false for NaN.
+            if !(0.0..=1.0).contains(&value) {
+                return Err(BreakerConfigError::Share { field, value });
+            }
         }
         Ok(BreakerConfig { valid: self })
     }
@@ -289,9 +326,14 @@ impl BreakerConfigBuilder {
         if !(1..=MAX_PROBES).contains(&probes) {
             return Err(BreakerConfigError::Probes { probes });
         }
-        if let Some(required) = self.required_successes {
+        if let Recovery::BySuccesses(required) = self.recovery {
             if !(1..=probes).contains(&required) {
                 return Err(BreakerConfigError::RequiredSuccesses { required, probes });
+            }
+        }
+        if let Some(at_once) = self.probes_at_once {
+            if !(1..=probes).contains(&at_once) {
+                return Err(BreakerConfigError::ProbesAtOnce { at_once, probes });
             }
         }
         if self.max_probe_age.is_zero() {
@@ -302,6 +344,10 @@ impl BreakerConfigBuilder {
 
     pub(crate) fn longest_open(&self) -> Duration {
         self.max_open_for.unwrap_or_else(|| self.open_for.max(DEFAULT_MAX_OPEN_FOR))
+    }
+
+    pub(crate) fn most_at_once(&self) -> u32 {
+        self.probes_at_once.unwrap_or(DEFAULT_PROBES_AT_ONCE).min(self.probes)
     }
 
     pub(crate) fn counted_cancel_age(&self) -> Duration {
@@ -326,9 +372,12 @@ impl fmt::Debug for BreakerConfigBuilder {
             .field("jitter", &self.jitter)
             .field("stable_for", &self.stable_for)
             .field("probes", &self.probes)
-            .field("required_successes", &self.required_successes)
+            .field("probes_at_once", &self.most_at_once())
+            .field("recovery", &self.recovery)
             .field("max_probe_age", &self.max_probe_age)
             .field("pushback", &self.pushback)
+            .field("ramp", &self.ramp)
+            .field("enforce", &self.enforce)
             .field("stripes", &self.stripes)
             .field("seed", &self.seed)
             .field("on_change", &self.hook.is_some())

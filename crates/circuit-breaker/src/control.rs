@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use seawall_core::Timestamp;
+use seawall_core::{Timestamp, sync::atomic::Ordering::Relaxed};
 
 use crate::{
     breaker::Breaker,
@@ -38,9 +38,28 @@ impl Breaker {
         self.force(State::Closed, now);
     }
 
+    /// Opens now, whatever the window says: for a single answer that leaves no doubt ("this account is suspended"). For
+    /// `wait`, or as long as the next open time is. What is open already stays so at least as long; what somebody forced
+    /// or disabled stays as it is.
+    ///
+    /// ```
+    /// use seawall_circuit_breaker::{Breaker, BreakerConfig, State, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let breaker = Breaker::from(BreakerConfig::default());
+    /// let now = Timestamp::from_nanos(1_000);
+    /// breaker.trip(Some(Duration::from_secs(30)), now);
+    /// assert_eq!(breaker.state(), State::Open);
+    /// assert!(breaker.try_admit(now).unwrap_err().retry_after() > Some(Duration::from_secs(30)));
+    /// ```
+    pub fn trip(&self, wait: Option<Duration>, now: Timestamp) {
+        self.open_by_hand(wait, now);
+    }
+
     fn force(&self, to: State, at: Timestamp) {
         let mut ledger = self.ledger.get();
         ledger.schedule.reset();
+        self.hot.wary_until.store(0, Relaxed);
         let word = self.word();
         let step = Step { to, cause: Cause::Manual, figures: self.figures_of(word, at), at, wait: None };
         self.change(&mut ledger, word, &step);

@@ -26,9 +26,11 @@ pub enum BreakerConfigError {
         /// The value given.
         value: f64,
     },
-    /// A jitter that is not a number, or outside its range.
-    #[error("jitter is {value}; allowed is a number from 0 to 1")]
-    Jitter {
+    /// A share that is not a number, or outside its range.
+    #[error("{field} is {value}; allowed is a number from 0 to 1")]
+    Share {
+        /// `jitter` or `enforce`.
+        field: &'static str,
         /// The value given.
         value: f64,
     },
@@ -55,6 +57,14 @@ pub enum BreakerConfigError {
     RequiredSuccesses {
         /// The value given.
         required: u32,
+        /// The number of probes.
+        probes: u32,
+    },
+    /// No probe at once, or more than there are.
+    #[error("probes_at_once is {at_once}; allowed are 1 to the number of probes, {probes}")]
+    ProbesAtOnce {
+        /// The value given.
+        at_once: u32,
         /// The number of probes.
         probes: u32,
     },

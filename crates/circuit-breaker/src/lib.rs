@@ -41,6 +41,7 @@
 //!
 //! What counts, what opens and closes it, and what each setting means is on the pages of [`Breaker`] and
 //! [`BreakerConfigBuilder`].
+mod admission;
 mod breaker;
 mod builder;
 mod change;
@@ -49,12 +50,15 @@ mod control;
 mod count_window;
 mod error;
 mod figures;
+mod guard;
 mod hooks;
 mod layer;
 mod ledger;
 mod lock;
 mod mark;
+mod ramp;
 mod recording;
+mod recovery;
 mod results;
 mod schedule;
 mod seconds;
@@ -75,7 +79,9 @@ pub use change::{Cause, Change, Outage};
 pub use config::{BreakerConfig, CountAs, Window};
 pub use error::BreakerConfigError;
 pub use figures::Figures;
+pub use guard::BreakerGuard;
 pub use layer::{CircuitBreaker, CircuitBreakerLayer, KeyedCircuitBreakerLayer};
+pub use recovery::Recovery;
 pub use seawall_core::{Class, Clock, Env, Error, MonotonicClock, Outcome, Rejection, Timestamp, WrapErrorLayer};
 pub use snapshot::Snapshot;
 pub use state::State;

@@ -57,6 +57,9 @@ impl Breaker {
         word: Word,
         now: impl FnOnce() -> Timestamp,
     ) {
+        if ticket.tag == Tag::UNTRACKED {
+            return;
+        }
         if word.tag() != ticket.tag {
             self.count_late();
             return;
@@ -117,10 +120,21 @@ impl Breaker {
     }
 
     fn open_if_due(&self, tag: Tag, figures: &Figures, minimum: u64, at: Timestamp) {
-        if figures.calls >= minimum {
-            if let Some(cause) = self.settings.judge(figures) {
-                self.open(tag, cause, *figures, at);
+        if figures.calls < minimum {
+            return;
+        }
+        let cause = self.settings.judge(figures);
+        if at.as_nanos() < self.hot.wary_until.load(Relaxed) {
+            if self.settings.is_near(figures) {
+                // It is wary until nothing has looked like an outage for so long.
+                self.hot.wary_until.fetch_max(at.as_nanos().saturating_add(self.settings.stable_for()), Relaxed);
             }
+            if !self.settings.is_clear(figures, minimum) {
+                return;
+            }
+        }
+        if let Some(cause) = cause {
+            self.open(tag, cause, *figures, at);
         }
     }
 

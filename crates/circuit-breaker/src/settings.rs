@@ -5,7 +5,14 @@ use seawall_core::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-use crate::{builder::BreakerConfigBuilder, change::Cause, config::CountAs, figures::Figures, mark::Mark};
+use crate::{
+    builder::BreakerConfigBuilder,
+    change::Cause,
+    config::CountAs,
+    figures::Figures,
+    mark::Mark,
+    recovery::{self, Finding, Recovery},
+};
 
 /// The thresholds of a running breaker. Each is a word of its own that can change at any time; none guards other memory,
 /// so all accesses are relaxed.
@@ -22,7 +29,12 @@ pub(crate) struct Settings {
     failure_ratio: AtomicU64,
     slow_ratio: AtomicU64,
     probes: AtomicU32,
-    required_successes: AtomicU32,
+    probes_at_once: AtomicU32,
+    /// How many successes close it, or one of the marks below.
+    recovery: AtomicU32,
+    stable_for: AtomicU64,
+    ramp: AtomicU64,
+    enforce: AtomicU64,
     max_probe_age: AtomicU64,
     pushback: AtomicU64,
     overload: AtomicU8,
@@ -30,6 +42,13 @@ pub(crate) struct Settings {
 }
 
 const NEVER: u64 = u64::MAX;
+
+/// What probes are tested against where no share of failures opens.
+const EVEN: f64 = 0.5;
+
+/// Marks among numbers of successes, which are 1 to 255.
+const TESTED: u32 = 0;
+const BY_RATIO: u32 = u32::MAX;
 
 fn nanos(time: Duration) -> u64 {
     Timestamp::ZERO.saturating_add(time).as_nanos()
@@ -72,7 +91,11 @@ impl Settings {
             failure_ratio: AtomicU64::new(0),
             slow_ratio: AtomicU64::new(0),
             probes: AtomicU32::new(1),
-            required_successes: AtomicU32::new(0),
+            probes_at_once: AtomicU32::new(1),
+            recovery: AtomicU32::new(TESTED),
+            stable_for: AtomicU64::new(0),
+            ramp: AtomicU64::new(0),
+            enforce: AtomicU64::new(0),
             max_probe_age: AtomicU64::new(NEVER),
             pushback: AtomicU64::new(0),
             overload: AtomicU8::new(0),
@@ -92,7 +115,16 @@ impl Settings {
         self.failure_ratio.store(config.failure_ratio.unwrap_or(2.0).to_bits(), Relaxed);
         self.slow_ratio.store(config.slow_ratio.to_bits(), Relaxed);
         self.probes.store(config.probes, Relaxed);
-        self.required_successes.store(config.required_successes.unwrap_or(0), Relaxed);
+        self.probes_at_once.store(config.most_at_once(), Relaxed);
+        let recovery = match config.recovery {
+            Recovery::Tested => TESTED,
+            Recovery::ByRatio => BY_RATIO,
+            Recovery::BySuccesses(successes) => successes,
+        };
+        self.recovery.store(recovery, Relaxed);
+        self.stable_for.store(nanos(config.stable_for), Relaxed);
+        self.ramp.store(nanos(config.ramp), Relaxed);
+        self.enforce.store(config.enforce.to_bits(), Relaxed);
         self.max_probe_age.store(nanos(config.max_probe_age), Relaxed);
         self.pushback.store(config.pushback.map_or(0, nanos), Relaxed);
         self.overload.store(code(config.overload), Relaxed);
@@ -168,6 +200,21 @@ impl Settings {
         self.probes.load(Relaxed).into()
     }
 
+    /// How many probes may be under way at the same time.
+    pub(crate) fn probes_at_once(&self) -> u64 {
+        self.probes_at_once.load(Relaxed).into()
+    }
+
+    /// How long after closing all calls are admitted again.
+    pub(crate) fn ramp(&self) -> u64 {
+        self.ramp.load(Relaxed)
+    }
+
+    /// The share of refusals that is carried out.
+    pub(crate) fn enforce(&self) -> f64 {
+        f64::from_bits(self.enforce.load(Relaxed))
+    }
+
     pub(crate) fn max_probe_age(&self) -> u64 {
         self.max_probe_age.load(Relaxed)
     }
@@ -190,26 +237,78 @@ impl Settings {
             .map(|measured| Cause::SlowRatio { measured, threshold })
     }
 
+    /// Whether what opens the circuit is clearly above its threshold, or somebody wants the threshold plain.
+    pub(crate) fn is_clear(&self, figures: &Figures, minimum: u64) -> bool {
+        let clearly = |bad, ratio: &AtomicU64| {
+            let threshold = f64::from_bits(ratio.load(Relaxed));
+            threshold <= 1.0 && recovery::is_clearly_above(bad, figures, minimum, threshold)
+        };
+        self.recovery.load(Relaxed) != TESTED
+            || clearly(figures.failures, &self.failure_ratio)
+            || clearly(figures.slow, &self.slow_ratio)
+    }
+
+    /// Whether a ratio is at least half of its threshold.
+    pub(crate) fn is_near(&self, figures: &Figures) -> bool {
+        let near = |measured: Option<f64>, ratio: &AtomicU64| {
+            measured.is_some_and(|measured| 2.0 * measured >= f64::from_bits(ratio.load(Relaxed)))
+        };
+        near(figures.failure_ratio(), &self.failure_ratio) || near(figures.slow_ratio(), &self.slow_ratio)
+    }
+
+    /// After so long without opening, the open time starts again.
+    pub(crate) fn stable_for(&self) -> u64 {
+        self.stable_for.load(Relaxed)
+    }
+
     /// The verdict on a round of probes; `None` while there is none yet.
     pub(crate) fn judge_round(&self, figures: &Figures) -> Option<Verdict> {
-        let probes = self.probes();
-        let required = u64::from(self.required_successes.load(Relaxed));
-        if required != 0 {
-            return if figures.calls.saturating_sub(figures.failures) >= required {
-                Some(Verdict::Close)
-            } else if figures.failures > probes.saturating_sub(required) {
-                Some(Verdict::Open(Cause::ProbesFailed))
-            } else {
-                None
-            };
+        match self.recovery.load(Relaxed) {
+            TESTED => self.test_round(figures),
+            BY_RATIO if figures.calls < self.min_calls().min(self.probes()) => None,
+            BY_RATIO => Some(self.judge_ended(figures)),
+            required => self.judge_successes(figures, required.into()),
         }
-        if figures.calls < self.min_calls().min(probes) {
-            return None;
+    }
+
+    fn judge_successes(&self, figures: &Figures, required: u64) -> Option<Verdict> {
+        if figures.calls.saturating_sub(figures.failures) >= required {
+            Some(Verdict::Close)
+        } else if figures.failures > self.probes().saturating_sub(required) {
+            Some(Verdict::Open(Cause::ProbesFailed))
+        } else {
+            None
         }
-        let any_failure_opens = f64::from_bits(self.failure_ratio.load(Relaxed)) > 1.0 && figures.failures > 0;
+    }
+
+    /// The verdict by ratio on a round that has ended.
+    pub(crate) fn judge_ended(&self, figures: &Figures) -> Verdict {
+        let any_failure_opens = self.has_no_failure_ratio() && figures.failures > 0;
         if any_failure_opens || self.judge(figures).is_some() {
-            return Some(Verdict::Open(Cause::ProbesFailed));
+            Verdict::Open(Cause::ProbesFailed)
+        } else {
+            Verdict::Close
         }
-        Some(Verdict::Close)
+    }
+
+    fn has_no_failure_ratio(&self) -> bool {
+        f64::from_bits(self.failure_ratio.load(Relaxed)) > 1.0
+    }
+
+    fn test_round(&self, figures: &Figures) -> Option<Verdict> {
+        let probes = self.probes();
+        let failing = if self.has_no_failure_ratio() {
+            if figures.failures > 0 { Finding::Bad } else { recovery::test(0, figures.calls, probes, EVEN) }
+        } else {
+            let threshold = f64::from_bits(self.failure_ratio.load(Relaxed));
+            recovery::test(figures.failures, figures.calls, probes, threshold)
+        };
+        let threshold = f64::from_bits(self.slow_ratio.load(Relaxed));
+        let slow = recovery::test(figures.slow, figures.calls, probes, threshold);
+        match (failing, slow) {
+            (Finding::Bad, _) | (_, Finding::Bad) => Some(Verdict::Open(Cause::ProbesFailed)),
+            (Finding::Well, Finding::Well) => Some(Verdict::Close),
+            _ => None,
+        }
     }
 }

@@ -91,6 +91,9 @@ impl Breaker {
         let step = match verdict {
             Verdict::Close => {
                 ledger.schedule.closed(at);
+                self.hot.closed_at.store(at.as_nanos(), Relaxed);
+                let wary_until = at.as_nanos().saturating_add(self.settings.stable_for());
+                self.hot.wary_until.store(wary_until, Relaxed);
                 Step { to: State::Closed, cause: Cause::ProbesSucceeded, figures, at, wait: None }
             }
             Verdict::Open(cause) => {
@@ -114,7 +117,7 @@ impl Breaker {
         }
         let given_up = Timestamp::from_nanos(self.hot.probed_at.load(Relaxed))
             .saturating_add(Duration::from_nanos(self.settings.max_probe_age()));
-        let full = word.with_place(self.settings.probes()).is_none();
+        let full = self.with_place(word).is_none();
         if !full || word.outstanding() == 0 || at < given_up || given_up == Timestamp::MAX {
             return None;
         }
@@ -124,7 +127,7 @@ impl Breaker {
             slow: figures.slow,
         };
         // The open time begins when the probes were given up, not when somebody came and saw it.
-        match self.settings.judge_round(&figures)? {
+        match self.settings.judge_ended(&figures) {
             Verdict::Close => Some((Verdict::Close, figures, at)),
             Verdict::Open(_) => Some((Verdict::Open(Cause::ProbesHung), figures, given_up)),
         }
@@ -133,17 +136,30 @@ impl Breaker {
     /// The other side asks to be left alone for `wait` nanoseconds.
     #[cold]
     pub(crate) fn push_back(&self, tag: Tag, wait: u64, at: Timestamp) {
+        self.open_for(Cause::Pushback, Some(wait), at, |word| word.tag() == tag);
+    }
+
+    /// A single result was enough.
+    #[cold]
+    pub(crate) fn open_by_hand(&self, wait: Option<Duration>, at: Timestamp) {
+        let wait = wait.map(|wait| Timestamp::ZERO.saturating_add(wait).as_nanos());
+        self.open_for(Cause::Tripped, wait, at, |_| true);
+    }
+
+    /// Opens what is closed or half-open, and `may` be opened, for `wait` nanoseconds or the next open time. Extends what
+    /// is open.
+    fn open_for(&self, cause: Cause, wait: Option<u64>, at: Timestamp, may: impl Fn(Word) -> bool) {
         let mut ledger = self.ledger.get();
         let word = self.word();
         match word.state() {
             State::Open => {
-                let until = at.as_nanos().saturating_add(wait);
+                let until = at.as_nanos().saturating_add(wait.unwrap_or(0));
                 self.hot.until.fetch_max(until, Relaxed);
             }
-            State::Closed | State::HalfOpen if word.tag() == tag => {
+            State::Closed | State::HalfOpen if may(word) => {
                 let figures = self.figures_of(word, at);
-                let step = Step { to: State::Open, cause: Cause::Pushback, figures, at, wait: Some(wait) };
-                self.change(&mut ledger, word, &step);
+                let wait = Some(wait.unwrap_or_else(|| ledger.schedule.next(at)));
+                self.change(&mut ledger, word, &Step { to: State::Open, cause, figures, at, wait });
             }
             _ => {}
         }
@@ -177,6 +193,9 @@ impl Breaker {
         }
         if counts(step.to) {
             self.results.restart();
+        }
+        if step.cause == Cause::ProbesSucceeded && self.settings.ramp() != 0 {
+            next = next.with_ramp();
         }
         // Release: partner is `Breaker::word`; publishes the open time and the empty window.
         self.hot.word.store(next.bits(), Release);

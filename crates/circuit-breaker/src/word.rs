@@ -17,18 +17,24 @@ const RESULTS: u32 = 40;
 const FAILURES: u32 = 48;
 const SLOW: u32 = 56;
 const COUNTER_MASK: u64 = 0xFF;
+/// Of a closed word, which has no use for the counters.
+const RAMPING: u64 = 1 << PLACES;
 
 const OPEN: u32 = 1;
 const HALF_OPEN: u32 = 2;
 const FORCED_OPEN: u32 = 3;
 const FORCED_CLOSED: u32 = 4;
 const DISABLED: u32 = 5;
+const UNTRACKED: u32 = 7;
 
 /// State and generation of the moment at which a call was admitted.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tag(u32);
 
 impl Tag {
+    /// Of a call that goes through although it should not have: no word ever has it.
+    pub(crate) const UNTRACKED: Self = Self(UNTRACKED);
+
     /// The generation, for windows that tell theirs from earlier ones.
     #[inline]
     pub(crate) const fn generation(self) -> u32 {
@@ -54,7 +60,28 @@ impl Word {
         Tag(self.0 as u32)
     }
 
-    /// What nearly every call asks, cheaper than [`Word::state`].
+    /// Closed, and no longer on the ramp: what nearly every call asks.
+    #[inline]
+    pub(crate) const fn admits_all(self) -> bool {
+        self.0 & (RAMPING | STATE_MASK as u64) == 0
+    }
+
+    /// Closed, and only a share of the calls is admitted.
+    pub(crate) const fn is_ramping(self) -> bool {
+        self.is_closed() && self.0 & RAMPING != 0
+    }
+
+    /// The same, of the same generation, at the foot of the ramp.
+    pub(crate) const fn with_ramp(self) -> Self {
+        Self(self.0 | RAMPING)
+    }
+
+    /// The same, of the same generation, at the top of the ramp.
+    pub(crate) const fn without_ramp(self) -> Self {
+        Self(self.0 & !RAMPING)
+    }
+
+    /// Closed, on the ramp or not.
     #[inline]
     pub(crate) const fn is_closed(self) -> bool {
         self.tag().0 & STATE_MASK == 0
@@ -107,9 +134,14 @@ impl Word {
         }
     }
 
-    /// One more probe, if there is room for it below `probes`, which is at most 255.
-    pub(crate) const fn with_place(self, probes: u64) -> Option<Self> {
-        if self.places() < probes { Some(Self(self.0.wrapping_add(1 << PLACES))) } else { None }
+    /// One more probe, if there is room for it below `probes`, which is at most 255, and no more than `at_once` are then
+    /// under way.
+    pub(crate) const fn with_place(self, probes: u64, at_once: u64) -> Option<Self> {
+        if self.places() < probes && self.outstanding() < at_once {
+            Some(Self(self.0.wrapping_add(1 << PLACES)))
+        } else {
+            None
+        }
     }
 
     /// A probe that ended without a result gives its place back.
@@ -152,9 +184,9 @@ mod tests {
         let mut word = Word::NEW.next(State::HalfOpen);
         let tag = word.tag();
         for _ in 0..255 {
-            word = word.with_place(255).unwrap();
+            word = word.with_place(255, 255).unwrap();
         }
-        assert_eq!(word.with_place(255), None);
+        assert_eq!(word.with_place(255, 255), None);
         for _ in 0..300 {
             word = word.with_result(Mark::FailedSlow);
         }

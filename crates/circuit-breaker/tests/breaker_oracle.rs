@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use seawall_circuit_breaker::{
-    Breaker, BreakerConfig, BreakerTicket, Class, CountAs, Outcome, State, Timestamp, Window,
+    Breaker, BreakerConfig, BreakerTicket, Class, CountAs, Outcome, Recovery, State, Timestamp, Window,
 };
 
 const MS: u64 = 1_000_000;
@@ -43,6 +43,8 @@ impl Settings {
             .stable_for(Duration::from_millis(STABLE_MS))
             .jitter(0.0)
             .probes(self.probes)
+            .probes_at_once(self.probes)
+            .recovery(Recovery::ByRatio)
             .max_probe_age(Duration::from_millis(self.probe_age_ms));
         if let Some(failures) = self.in_a_row {
             config = config.consecutive_failures(failures);

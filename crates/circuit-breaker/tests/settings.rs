@@ -10,35 +10,9 @@ fn refused(change: impl FnOnce(BreakerConfigBuilder) -> BreakerConfigBuilder) ->
 
 #[test]
 fn the_defaults_are_these() {
-    assert_eq!(
-        format!("{:#?}", BreakerConfig::builder().build().unwrap().to_builder()),
-        "BreakerConfig {
-    window: Time(
-        10s,
-    ),
-    min_calls: 20,
-    failure_ratio: Some(
-        0.5,
-    ),
-    slow_ratio: 0.5,
-    slow_after: None,
-    consecutive_failures: None,
-    overload: Nothing,
-    cancelled: Failure,
-    cancelled_after: 1s,
-    open_for: 5s,
-    max_open_for: 60s,
-    jitter: 0.5,
-    stable_for: 60s,
-    probes: 3,
-    required_successes: None,
-    max_probe_age: 30s,
-    pushback: None,
-    stripes: None,
-    seed: None,
-    on_change: false,
-}"
-    );
+    let defaults = format!("{:#?}\n", BreakerConfig::builder().build().unwrap().to_builder());
+
+    assert_eq!(defaults, include_str!("defaults.txt"));
 }
 
 #[test]
@@ -74,9 +48,23 @@ fn what_cannot_be_is_refused_with_field_value_and_what_is_allowed() {
         "max_open_for is 1s; allowed is open_for, 5s, or more"
     );
     assert_eq!(
-        refused(|config| config.required_successes(4)),
-        "required_successes is 4; allowed are 1 to the number of probes, 3"
+        refused(|config| config.required_successes(11)),
+        "required_successes is 11; allowed are 1 to the number of probes, 10"
     );
+    assert_eq!(
+        refused(|config| config.probes(2).probes_at_once(3)),
+        "probes_at_once is 3; allowed are 1 to the number of probes, 2"
+    );
+    assert_eq!(
+        refused(|config| config.probes_at_once(0)),
+        "probes_at_once is 0; allowed are 1 to the number of probes, 10"
+    );
+    for value in [-0.1, 1.1, f64::NAN] {
+        assert_eq!(
+            refused(|config| config.enforce(value)),
+            format!("enforce is {value}; allowed is a number from 0 to 1")
+        );
+    }
     assert_eq!(
         refused(BreakerConfigBuilder::no_failure_ratio),
         "no rule is set; allowed is at least one of failure_ratio, slow_after and consecutive_failures"
@@ -92,6 +80,7 @@ fn the_edges_that_have_a_meaning_are_accepted() {
     accepted(|config| config.open_for(Duration::MAX));
     accepted(|config| config.open_for(Duration::from_secs(90)));
     accepted(|config| config.jitter(1.0));
+    accepted(|config| config.enforce(0.0).ramp(Duration::MAX));
     accepted(|config| config.probes(255).min_calls(u32::MAX));
     accepted(|config| config.window(Window::Calls(10)).min_calls(100));
     accepted(|config| config.window(Window::Calls(65_535)));

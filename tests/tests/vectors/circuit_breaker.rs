@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use seawall::circuit_breaker::{
-    Breaker, BreakerConfig, BreakerTicket, Class, CountAs, Figures, Outcome, Snapshot, Window,
+    Breaker, BreakerConfig, BreakerTicket, Class, CountAs, Figures, Outcome, Recovery, Snapshot, Window,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -121,6 +121,8 @@ fn breaker(config: &Config) -> Result<Breaker, String> {
         .max_open_for(open_for)
         .jitter(0.0)
         .probes(config.half_open_calls)
+        .probes_at_once(config.half_open_calls)
+        .recovery(Recovery::ByRatio)
         .max_probe_age(Duration::MAX)
         .cancelled(CountAs::Nothing)
         .build();

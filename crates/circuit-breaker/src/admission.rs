@@ -1,0 +1,114 @@
+use std::time::Duration;
+
+use seawall_core::{Pattern, Reason, Rejection, Timestamp, sync::atomic::Ordering::Relaxed};
+
+use crate::{
+    breaker::Breaker,
+    ramp,
+    state::State,
+    ticket::BreakerTicket,
+    transitions::Missing,
+    word::{Tag, Word},
+};
+
+const REJECTION: Rejection = Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen);
+
+/// What becomes of calls that ask while not all are let through.
+impl Breaker {
+    #[inline(never)]
+    pub(crate) fn admit_unclosed(
+        &self,
+        mut word: Word,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<BreakerTicket, Rejection> {
+        if word.state() == State::ForcedOpen {
+            return self.refuse(REJECTION);
+        }
+        let at = now();
+        loop {
+            match word.state() {
+                State::Closed if word.is_ramping() && !self.is_up_the_ramp(word, at) => return self.refuse(REJECTION),
+                State::Closed | State::Disabled | State::ForcedClosed => {
+                    return Ok(BreakerTicket { tag: word.tag(), start: at });
+                }
+                State::ForcedOpen => return self.refuse(REJECTION),
+                State::Open => {
+                    let until = self.hot.until.load(Relaxed);
+                    if at.as_nanos() <= until {
+                        return self.refuse(wait_until(REJECTION, at, until));
+                    }
+                    word = self.begin_probing(word.tag(), at);
+                }
+                State::HalfOpen => {
+                    if let Some(ticket) = self.take_place(word, at) {
+                        return Ok(ticket);
+                    }
+                    let seen = word;
+                    self.settle_round(word.tag(), Missing::MayBeGivenUp, at);
+                    word = self.word();
+                    if word.tag() == seen.tag() && self.with_place(word).is_none() {
+                        return self.refuse(REJECTION);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Refuses, or lets through as if there were no breaker when this refusal is not to be enforced.
+    fn refuse(&self, rejection: Rejection) -> Result<BreakerTicket, Rejection> {
+        let enforced = self.settings.enforce();
+        if enforced < 1.0 && !ramp::is_among(self.draw(), enforced) {
+            self.counters.spared.fetch_add(1, Relaxed);
+            return Ok(BreakerTicket { tag: Tag::UNTRACKED, start: Timestamp::MAX });
+        }
+        self.counters.rejections.mine().fetch_add(1, Relaxed);
+        Err(rejection)
+    }
+
+    /// Whether this call is among those that are admitted so long after closing. The first after the ramp ends it.
+    fn is_up_the_ramp(&self, word: Word, at: Timestamp) -> bool {
+        let closed_at = Timestamp::from_nanos(self.hot.closed_at.load(Relaxed));
+        let share = ramp::share(at.nanos_since(closed_at), self.settings.ramp());
+        if share >= 1.0 {
+            // Whoever else changes the word has ended the ramp too.
+            let _ = self.exchange(word, word.without_ramp());
+            return true;
+        }
+        ramp::is_among(self.draw(), share)
+    }
+
+    fn draw(&self) -> u64 {
+        self.hot.draw.fetch_add(ramp::STEP, Relaxed)
+    }
+
+    pub(crate) fn with_place(&self, word: Word) -> Option<Word> {
+        word.with_place(self.settings.probes(), self.settings.probes_at_once())
+    }
+
+    /// A place in the round of probes that `word` is in, if there is one.
+    fn take_place(&self, mut word: Word, at: Timestamp) -> Option<BreakerTicket> {
+        let tag = word.tag();
+        loop {
+            let next = self.with_place(word)?;
+            // Before the place is taken, so that who finds all places taken never sees too old a stamp.
+            self.hot.probed_at.fetch_max(at.as_nanos(), Relaxed);
+            match self.exchange(word, next) {
+                Ok(()) => {
+                    self.counters.probes.fetch_add(1, Relaxed);
+                    return Some(BreakerTicket { tag, start: at });
+                }
+                Err(newer) if newer.tag() == tag => word = newer,
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// The wait until the first nanosecond after `until`, when a call will be let through.
+fn wait_until(rejection: Rejection, at: Timestamp, until: u64) -> Rejection {
+    if until == u64::MAX {
+        return rejection;
+    }
+    let wait = until.saturating_add(1).saturating_sub(at.as_nanos());
+    rejection.with_retry_after(Duration::from_nanos(wait))
+}
