@@ -48,3 +48,29 @@ impl<B> seawall_timeout::CarryDeadline<Request<B>> for CarryInRequest {
         Deadline::bring_forward(request, deadline);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use seawall_core::{Attributes, InheritDeadline};
+
+    use super::*;
+    use crate::HttpAttributes;
+
+    #[test]
+    fn the_earlier_of_a_requests_own_and_the_inherited_deadline_counts() {
+        let at = Timestamp::from_nanos;
+        let seen = |inherited, own| {
+            let mut request = Request::new(());
+            Deadline::bring_forward(&mut request, at(own));
+            let read = InheritDeadline::new(at(inherited), async { HttpAttributes.context(&request).deadline });
+            pin!(read).poll(&mut Context::from_waker(Waker::noop()))
+        };
+
+        assert_eq!((seen(5, 9), seen(9, 5)), (Poll::Ready(Some(at(5))), Poll::Ready(Some(at(5)))));
+    }
+}

@@ -20,18 +20,17 @@ fn sketch(nanos: &[u64]) -> LatencyQuantile {
 
 proptest! {
     #[test]
-    fn every_percentile_is_within_a_64th_of_the_exact_one(mut nanos in latencies()) {
+    fn every_quantile_is_within_a_64th_of_the_exact_one(mut nanos in latencies()) {
         let sketch = sketch(&nanos);
         nanos.sort_unstable();
 
-        for percent in 0..=100_u32 {
-            let quantile = f64::from(percent) / 100.0;
+        for quantile in [0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0] {
             #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
             let rank = ((nanos.len() as f64 * quantile).ceil() as usize).max(1);
             let exact = Duration::from_nanos(nanos[rank - 1]);
             let answer = sketch.quantile(quantile).expect("something was counted");
 
-            prop_assert!(answer.abs_diff(exact) <= exact / 64, "p{} is {:?} for {:?}", percent, answer, exact);
+            prop_assert!(answer.abs_diff(exact) <= exact / 64, "{} is {:?} for {:?}", quantile, answer, exact);
         }
     }
 

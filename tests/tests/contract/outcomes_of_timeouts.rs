@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use seawall::{
+    backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer},
     circuit_breaker::{BreakerConfig, CircuitBreakerLayer, State},
     core::{Env, TokioClock, WrapError},
     timeout::{TimeoutConfig, TimeoutLayer},
@@ -46,6 +47,19 @@ async fn a_timeout_over_a_breaker_is_seen_by_it_and_opens_it_too() {
     let recorder = Recorder::default();
     let breaker = CircuitBreakerLayer::with_env(BreakerConfig::default(), env(&recorder));
     let service = timeout().layer(breaker.layer(WrapError::new(Probe::new())));
+
+    hang_at_once(&service, 20).await;
+
+    assert_eq!((recorder.booked().dropped, recorder.booked().total()), (20, 20));
+    assert_eq!(breaker.gate().state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_dependency_opens_the_breaker_between_a_timeout_and_a_retry() {
+    let recorder = Recorder::default();
+    let breaker = CircuitBreakerLayer::with_env(BreakerConfig::default(), env(&recorder));
+    let retry = RetryLayer::with_env(RetryConfig::new(IfUnknown::Repeat), env(&Recorder::default()));
+    let service = timeout().layer(breaker.layer(retry.layer(WrapError::new(Probe::new()))));
 
     hang_at_once(&service, 20).await;
 
