@@ -12,6 +12,8 @@ const CEILINGS: &[(&str, f64)] = &[
     ("bulkhead/admit", 65.0),
     ("load-shedder/admit", 360.0),
     ("timeout/ready", 85.0),
+    ("timeout/pending", 230.0),
+    ("timeout/stack-pending", 475.0),
     ("retry/no-retry", 40.0),
     ("retry/budget", 130.0),
     ("stack/client", 1_100.0),
@@ -43,6 +45,7 @@ const BARS: &[(&str, Bar)] = &[
         Bar { instructions: Some(55.0), peers: &[("tower ConcurrencyLimit", 1.0)], peers_two_threads: &[] },
     ),
     ("timeout/ready", Bar { instructions: None, peers: &[("tower Timeout", 3.0)], peers_two_threads: &[] }),
+    ("timeout/stack-pending", Bar { instructions: None, peers: &[("tower Timeout", 2.0)], peers_two_threads: &[] }),
     ("retry/no-retry", Bar { instructions: Some(20.0), peers: &[], peers_two_threads: &[] }),
     (
         "load-shedder/admit",

@@ -52,10 +52,13 @@ impl Alarm {
     #[cold]
     fn make(tick: u64, waker: &Waker) -> Option<Box<Self>> {
         // Read here alone, where nobody has slept for long enough: a time that has passed needs no thread.
-        if MonotonicClock::read().as_nanos() / TICK >= tick {
+        let now = MonotonicClock::read().as_nanos() / TICK;
+        if now >= tick {
             return None;
         }
-        let place = TimerThread::get()?.wake_at(tick, waker.clone())?;
+        let thread = TimerThread::get()?;
+        thread.help_out(now);
+        let place = thread.wake_at(tick, waker.clone())?;
         Some(Box::new(Self { tick, waker: waker.clone(), _place: place }))
     }
 

@@ -24,9 +24,13 @@ use crate::Stripes;
 /// would wake the thread more often than timeouts are worth.
 pub(super) const TICK: u64 = 1 << 20;
 
+/// How many ticks late the thread may be before others do its work.
+const TICKS_OF_GRACE: u64 = 1;
+
 static WHEELS: OnceLock<Wheels> = OnceLock::new();
 static THREAD: OnceLock<TimerThread> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
+static HELPING: Mutex<()> = Mutex::new(());
 /// The tick that has passed when the thread last looked.
 static PASSED: AtomicU64 = AtomicU64::new(0);
 
@@ -34,7 +38,7 @@ static PASSED: AtomicU64 = AtomicU64::new(0);
 /// a tick, or polled since somebody was, finds that it has.
 #[inline]
 pub(super) fn has_passed(tick: u64) -> bool {
-    // Acquire: with the release in `turn`. Waking a task, and polling it thereupon, orders the two as well.
+    // Acquire: with the release in `pass`. Waking a task, and polling it thereupon, orders the two as well.
     tick <= PASSED.load(Acquire)
 }
 
@@ -81,6 +85,19 @@ impl TimerThread {
         Some(THREAD.get_or_init(|| Self { wheels, thread: thread.thread().clone() }))
     }
 
+    /// Does the thread's work at `now` when the system lets it wait for a processor: whoever is here has one.
+    #[inline]
+    pub(super) fn help_out(&self, now: u64) {
+        if !self.wheels.plan.is_overdue(now.saturating_sub(TICKS_OF_GRACE)) || has_passed(now) {
+            return;
+        }
+        let mut due = Vec::new();
+        if let Ok(_helping) = HELPING.try_lock() {
+            self.wheels.pass(now, &mut due);
+        }
+        wake(&mut due);
+    }
+
     /// Lets `waker` be woken when `tick` has passed. Nothing when it has, or when four billion sleepers leave no room.
     pub(super) fn wake_at(&self, tick: u64, waker: Waker) -> Option<Place> {
         let wheel = self.wheels.striped.mine();
@@ -97,11 +114,9 @@ impl Wheels {
     fn turn_for_ever(&self) -> ! {
         let mut due = Vec::new();
         loop {
-            let next = self.turn(&mut due);
-            for waker in due.drain(..) {
-                // A waker that panics must not keep all others from being woken, from here on and for ever.
-                drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
-            }
+            self.plan.forget();
+            let next = self.pass(MonotonicClock::read().as_nanos() / TICK, &mut due);
+            wake(&mut due);
             match self.plan.settle(next) {
                 NEVER => thread::park(),
                 tick => {
@@ -112,18 +127,23 @@ impl Wheels {
         }
     }
 
-    /// Lets the time pass on all wheels; the earliest tick at which somebody may be due then.
-    fn turn(&self, due: &mut Vec<Waker>) -> u64 {
-        self.plan.forget();
-        let now = MonotonicClock::read().as_nanos().checked_div(TICK).unwrap_or(0);
+    /// Lets all ticks up to `now` pass on all wheels; the earliest at which somebody may be due then.
+    fn pass(&self, now: u64, due: &mut Vec<Waker>) -> u64 {
         // Release: before anybody is woken; with `has_passed`.
-        PASSED.store(now, Release);
+        PASSED.fetch_max(now, Release);
         let next = self.striped.iter().filter_map(|wheel| {
             let mut wheel = lock(wheel);
             wheel.turn(now, due);
             wheel.next()
         });
         next.min().unwrap_or(NEVER)
+    }
+}
+
+fn wake(due: &mut Vec<Waker>) {
+    for waker in due.drain(..) {
+        // A waker that panics must not keep all others from being woken, from here on and for ever.
+        drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
     }
 }
 

@@ -8,7 +8,8 @@ pub(super) const NEVER: u64 = u64::MAX;
 /// The thread forgets its plan, looks at every wheel under the wheel's lock, then plans anew and parks. A sleeper joins
 /// its wheel under the lock and then asks for its tick. Whoever locks second sees what the first did: the thread finds
 /// the sleeper, or the sleeper finds that no plan reaches it, and unparks the thread, whose next park then returns at
-/// once.
+/// once. Who does its work when it is late leaves the plan alone: until the thread is up and has looked, a plan that is due
+/// already is what sleepers may rely on.
 pub(super) struct WakePlan {
     tick: AtomicU64,
 }
@@ -25,6 +26,12 @@ impl WakePlan {
         tick < self.tick.load(Relaxed) && tick < self.tick.fetch_min(tick, Relaxed)
     }
 
+    /// Whether the thread should have been up before `now`.
+    #[inline]
+    pub(super) fn is_overdue(&self, now: u64) -> bool {
+        self.tick.load(Relaxed) < now
+    }
+
     /// The thread is awake and will look at all wheels.
     pub(super) fn forget(&self) {
         self.tick.store(NEVER, Relaxed);
@@ -34,6 +41,23 @@ impl WakePlan {
     /// in the meantime.
     pub(super) fn settle(&self, next: u64) -> u64 {
         self.tick.fetch_min(next, Relaxed).min(next)
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_overdue_after_its_tick_and_never_without_a_sleeper() {
+        let plan = WakePlan::new();
+        assert!(!plan.is_overdue(u64::MAX));
+
+        assert!(plan.asks_to_unpark(5) && !plan.asks_to_unpark(5));
+
+        assert_eq!((plan.is_overdue(5), plan.is_overdue(6)), (false, true));
+        plan.forget();
+        assert_eq!((plan.is_overdue(6), plan.settle(8)), (false, 8));
     }
 }
 
