@@ -336,6 +336,28 @@ mod tests {
     }
 
     #[test]
+    fn an_evicted_key_that_comes_back_through_its_other_bucket_still_owes_what_it_owed() {
+        let table = Table::new(10);
+        assert_eq!(table.buckets.len(), 2);
+        let at_home = |home| (1_u64..).map(|n| n.wrapping_mul(SPREAD)).filter(move |key| table_home(*key) == home);
+        let evicted = at_home((0, 1)).next().unwrap();
+        owe(&table, evicted, 5);
+        let others: Vec<_> = at_home((0, 0)).take(8).collect();
+
+        for other in others {
+            owe(&table, other, 50);
+        }
+
+        assert_eq!(table.find(evicted).map(|slot| slot.read(evicted)), None);
+        assert_eq!(table.arrival(evicted), NOW + 5);
+    }
+
+    /// Where a key lives in a table of two buckets.
+    fn table_home(key: u64) -> (usize, usize) {
+        Table::new(10).home(key)
+    }
+
+    #[test]
     fn a_slot_whose_arrival_has_passed_is_used_again_without_a_debt() {
         let table = Table::new(1);
         for key in 1..=8 {
