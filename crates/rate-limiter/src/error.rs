@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{keyed_quota::MAX_KEYS, quota::MAX_SPAN};
+use crate::{keyed_quota::MAX_KEYS, queueing_quota::MAX_QUEUED, quota::MAX_SPAN};
 
 /// A quota that cannot be kept as asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,5 +39,17 @@ pub enum QuotaError {
     MaxKeys {
         /// The value given.
         max_keys: usize,
+    },
+    /// The line has no places, or too many.
+    #[error("max_queued is {max_queued}; allowed are 1 to {MAX_QUEUED}")]
+    MaxQueued {
+        /// The value given.
+        max_queued: usize,
+    },
+    /// Nobody could wait.
+    #[error("max_wait is {max_wait:?}; allowed is any time above 0s")]
+    MaxWait {
+        /// The value given.
+        max_wait: Duration,
     },
 }

@@ -127,6 +127,12 @@ impl Gcra {
         Duration::from_nanos(self.pace().interval)
     }
 
+    /// How long until a call of `cost` may come behind others of `ahead` in all; `None` when it never may.
+    pub(crate) fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        let turn = self.pace().turn_in(self.words.arrival.load(Relaxed), ahead, cost, now.as_nanos());
+        turn.map(Duration::from_nanos)
+    }
+
     #[inline]
     fn pace(&self) -> Pace {
         self.words.pace.get()

@@ -66,6 +66,15 @@ impl KeyedGcra {
         })
     }
 
+    /// Whether `cost` calls of `key` would be admitted now. Takes nothing.
+    ///
+    /// # Errors
+    /// As [`KeyedGcra::take`].
+    pub fn check<Q: Hash + ?Sized>(&self, key: &Q, cost: u32, now: Timestamp) -> Result<(), Rejection> {
+        let (pace, now, seen) = (self.pace.get(), now.as_nanos(), self.table.arrival(self.hash(key)));
+        pace.admit(seen, cost.max(1), now).map(|_| ()).ok_or_else(|| pace.refusal(seen, cost, now))
+    }
+
     /// Takes `cost` more from `key` for a call that has turned out to be dearer than it said. Never refused; what goes
     /// beyond the burst is a debt.
     pub fn charge<Q: Hash + ?Sized>(&self, key: &Q, cost: u32, now: Timestamp) {
@@ -113,20 +122,6 @@ impl KeyedGcra {
         self.table.memory()
     }
 
-    /// Decides on one call of `key`, as [`Gate::admit`] does for a gate without keys.
-    #[inline]
-    pub fn admit_key<Q: Hash + ?Sized>(
-        &self,
-        key: &Q,
-        context: impl FnOnce() -> CallContext,
-        now: impl FnOnce() -> Timestamp,
-    ) -> Admission<()> {
-        match self.take(key, context().cost, now()) {
-            Ok(()) => Admission::Admitted(()),
-            Err(rejection) => Admission::Refused(rejection),
-        }
-    }
-
     #[inline]
     fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         self.hasher.hash_one(key)
@@ -146,6 +141,32 @@ impl fmt::Debug for KeyedGcra {
             .field("burst", &self.burst())
             .field("memory", &self.memory())
             .finish_non_exhaustive()
+    }
+}
+
+/// A gate that is asked about a call of a key; [`Gate::admit`] is about a call of none.
+pub trait AdmitKey: Gate {
+    /// Decides on one call of `key`.
+    fn admit_key<Q: Hash + ?Sized>(
+        &self,
+        key: &Q,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Admission<Self::Ticket, Self::Wait>;
+}
+
+impl AdmitKey for KeyedGcra {
+    #[inline]
+    fn admit_key<Q: Hash + ?Sized>(
+        &self,
+        key: &Q,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Admission<()> {
+        match self.take(key, context().cost, now()) {
+            Ok(()) => Admission::Admitted(()),
+            Err(rejection) => Admission::Refused(rejection),
+        }
     }
 }
 

@@ -11,9 +11,10 @@ use seawall_core::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::KeyedGcra;
+use crate::{KeyedGcra, keyed::AdmitKey};
 
 /// Puts one [`KeyedGcra`], shared by every service and clone, before a service. The key is borrowed from the request.
+/// With several quotas, the gate is a [`Quotas`](crate::Quotas).
 ///
 /// ```
 /// use seawall_rate_limiter::{KeyedQuota, KeyedRateLimiterLayer, Quota};
@@ -32,8 +33,8 @@ use crate::KeyedGcra;
 /// # Ok(())
 /// # }
 /// ```
-pub struct KeyedRateLimiterLayer<Q: ?Sized, F, E: 'static = Env> {
-    shared: Shared<Gated<KeyedGcra, E>>,
+pub struct KeyedRateLimiterLayer<Q: ?Sized, F, E: 'static = Env, G: 'static = KeyedGcra> {
+    shared: Shared<Gated<G, E>>,
     key: F,
     of: PhantomData<fn(&Q)>,
 }
@@ -48,9 +49,9 @@ impl<Q: Hash + ?Sized, F> KeyedRateLimiterLayer<Q, F> {
     }
 }
 
-impl<Q: Hash + ?Sized, F, E: Environment> KeyedRateLimiterLayer<Q, F, E> {
-    /// A layer with a clock, attributes and so on of its own.
-    pub fn with_env(quota: impl Into<KeyedGcra>, key: F, env: E) -> Self {
+impl<Q: Hash + ?Sized, F, E: Environment, G: AdmitKey> KeyedRateLimiterLayer<Q, F, E, G> {
+    /// A layer with a clock, attributes and so on of its own, over a limiter or several quotas.
+    pub fn with_env(quota: impl Into<G>, key: F, env: E) -> Self {
         Self { shared: Shared::new(Gated::new(quota.into(), env)), key, of: PhantomData }
     }
 
@@ -62,12 +63,12 @@ impl<Q: Hash + ?Sized, F, E: Environment> KeyedRateLimiterLayer<Q, F, E> {
     }
 
     /// The limiter itself: its figures, its charges and refunds.
-    pub fn gate(&self) -> &KeyedGcra {
+    pub fn gate(&self) -> &G {
         self.shared.gate()
     }
 
     /// Wraps the errors of `service` and puts the limiter before it: the whole protection in one call.
-    pub fn protect<S>(&self, service: S) -> KeyedRateLimiter<WrapError<S>, Q, F, E>
+    pub fn protect<S>(&self, service: S) -> KeyedRateLimiter<WrapError<S>, Q, F, E, G>
     where
         F: Clone,
     {
@@ -75,20 +76,20 @@ impl<Q: Hash + ?Sized, F, E: Environment> KeyedRateLimiterLayer<Q, F, E> {
     }
 }
 
-impl<Q: ?Sized, F: Clone, E> Clone for KeyedRateLimiterLayer<Q, F, E> {
+impl<Q: ?Sized, F: Clone, E, G> Clone for KeyedRateLimiterLayer<Q, F, E, G> {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone(), key: self.key.clone(), of: PhantomData }
     }
 }
 
-impl<Q: ?Sized, F, E: Environment> fmt::Debug for KeyedRateLimiterLayer<Q, F, E> {
+impl<Q: ?Sized, F, E: Environment, G: Gate + fmt::Debug> fmt::Debug for KeyedRateLimiterLayer<Q, F, E, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedRateLimiterLayer").field("gate", self.shared.gate()).finish_non_exhaustive()
     }
 }
 
-impl<S, Q: ?Sized, F: Clone, E> Layer<S> for KeyedRateLimiterLayer<Q, F, E> {
-    type Service = KeyedRateLimiter<S, Q, F, E>;
+impl<S, Q: ?Sized, F: Clone, E, G> Layer<S> for KeyedRateLimiterLayer<Q, F, E, G> {
+    type Service = KeyedRateLimiter<S, Q, F, E, G>;
 
     fn layer(&self, inner: S) -> Self::Service {
         KeyedRateLimiter { inner, layer: self.clone() }
@@ -96,37 +97,38 @@ impl<S, Q: ?Sized, F: Clone, E> Layer<S> for KeyedRateLimiterLayer<Q, F, E> {
 }
 
 /// A service behind a [`KeyedRateLimiterLayer`].
-pub struct KeyedRateLimiter<S, Q: ?Sized, F, E: 'static = Env> {
+pub struct KeyedRateLimiter<S, Q: ?Sized, F, E: 'static = Env, G: 'static = KeyedGcra> {
     inner: S,
-    layer: KeyedRateLimiterLayer<Q, F, E>,
+    layer: KeyedRateLimiterLayer<Q, F, E, G>,
 }
 
-impl<S: Clone, Q: ?Sized, F: Clone, E> Clone for KeyedRateLimiter<S, Q, F, E> {
+impl<S: Clone, Q: ?Sized, F: Clone, E, G> Clone for KeyedRateLimiter<S, Q, F, E, G> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), layer: self.layer.clone() }
     }
 }
 
-impl<S: fmt::Debug, Q: ?Sized, F, E: Environment> fmt::Debug for KeyedRateLimiter<S, Q, F, E> {
+impl<S: fmt::Debug, Q: ?Sized, F, E: Environment, G: Gate + fmt::Debug> fmt::Debug for KeyedRateLimiter<S, Q, F, E, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedRateLimiter").field("inner", &self.inner).field("layer", &self.layer).finish()
     }
 }
 
-impl<S, Req, Q, F, E> Service<Req> for KeyedRateLimiter<S, Q, F, E>
+impl<S, Req, Q, F, E, G> Service<Req> for KeyedRateLimiter<S, Q, F, E, G>
 where
     S: Service<Req, Error: CarryRejection>,
     Q: Hash + ?Sized,
     F: for<'r> Fn(&'r Req) -> &'r Q,
     E: Serves<Req, S::Response, S::Error>,
+    G: AdmitKey<Wait: Readiness<S, Req>>,
 {
-    type Response = <E::Settle as Settle<S::Response>>::Response<KeyedGcra, E>;
+    type Response = <E::Settle as Settle<S::Response>>::Response<G, E>;
     type Error = S::Error;
-    type Future = GateFuture<S, Req, KeyedGcra, E>;
+    type Future = GateFuture<S, Req, G, E>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        <<KeyedGcra as Gate>::Wait as Readiness<S, Req>>::poll_ready(&mut self.inner, cx)
+        <G::Wait as Readiness<S, Req>>::poll_ready(&mut self.inner, cx)
     }
 
     #[inline]

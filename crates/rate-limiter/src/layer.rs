@@ -1,6 +1,6 @@
 use seawall_core::{Env, GateLayer, GateService};
 
-use crate::Gcra;
+use crate::{Gcra, QueueingGcra};
 
 /// Puts one [`Gcra`], shared by every service and clone, before a service.
 ///
@@ -15,3 +15,10 @@ pub type RateLimiterLayer<E = Env> = GateLayer<Gcra, E>;
 
 /// A service behind a [`RateLimiterLayer`].
 pub type RateLimiter<S, E = Env> = GateService<S, Gcra, E>;
+
+/// Puts one [`QueueingGcra`], shared by every service and clone, before a service that can be cloned. For another timer
+/// than the default: `GateLayer::with_env(QueueingGcra::new(quota, timer), env)`.
+pub type QueueingRateLimiterLayer<E = Env> = GateLayer<QueueingGcra, E>;
+
+/// A service behind a [`QueueingRateLimiterLayer`].
+pub type QueueingRateLimiter<S, E = Env> = GateService<S, QueueingGcra, E>;

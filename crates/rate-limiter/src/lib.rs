@@ -1,4 +1,4 @@
-//! Admits calls at a steady rate with a bounded burst, and refuses the rest at once.
+//! Admits calls at a steady rate with a bounded burst, and refuses the rest at once or lets it wait.
 //!
 //! ```
 //! use seawall_rate_limiter::{Quota, RateLimiterLayer};
@@ -20,6 +20,9 @@
 //! - A call may cost more than one ([`CallContext::cost`](seawall_core::CallContext)), all or nothing; it can be charged
 //!   more afterwards ([`Gcra::charge`]), or refunded.
 //! - A refusal changes nothing and says, to the nanosecond, when the call would be admitted.
+//! - [`KeyedRateLimiterLayer`] keeps a quota per tenant, address or token in memory that is fixed at the start;
+//!   [`Quotas`] holds several at once, all or nothing; [`QueueingRateLimiterLayer`] lets calls wait, first come, first
+//!   served.
 //! - Nothing is taken in `poll_ready`: a handle that is made ready and dropped burns nothing.
 //! - All clones of a layer and all services that it makes share the quota.
 #[cfg(doctest)]
@@ -32,17 +35,26 @@ mod keyed;
 mod keyed_layer;
 mod keyed_quota;
 mod layer;
+mod line;
 mod pace;
+mod queueing;
+mod queueing_quota;
 mod quota;
+mod quotas;
 mod standing;
 mod table;
+mod wait;
 
 pub use error::QuotaError;
 pub use gcra::Gcra;
-pub use keyed::KeyedGcra;
+pub use keyed::{AdmitKey, KeyedGcra};
 pub use keyed_layer::{KeyedRateLimiter, KeyedRateLimiterLayer};
 pub use keyed_quota::KeyedQuota;
-pub use layer::{RateLimiter, RateLimiterLayer};
+pub use layer::{QueueingRateLimiter, QueueingRateLimiterLayer, RateLimiter, RateLimiterLayer};
+pub use queueing::QueueingGcra;
+pub use queueing_quota::QueueingQuota;
 pub use quota::Quota;
+pub use quotas::Quotas;
 pub use seawall_core::{Error, Rejection, WrapErrorLayer};
 pub use standing::Standing;
+pub use wait::RateLimiterWait;

@@ -68,6 +68,16 @@ impl Pace {
         self.debt_after(arrival, 1, now).saturating_sub(self.capacity)
     }
 
+    /// How long until a call of `cost` may come behind others of `ahead` in all; `None` when it never may.
+    pub(crate) const fn turn_in(self, arrival: u64, ahead: u64, cost: u32, now: u64) -> Option<u64> {
+        let need = self.cost_of(cost);
+        if need > self.capacity {
+            return None;
+        }
+        let debt = arrival.saturating_sub(now).saturating_add(self.interval.saturating_mul(ahead)).saturating_add(need);
+        Some(debt.saturating_sub(self.capacity))
+    }
+
     /// How many calls may come at once after a pause.
     pub(crate) const fn burst(self) -> u32 {
         self.remaining(0, 0)

@@ -9,7 +9,7 @@ use std::{
 };
 
 use seawall_core::{CallContext, Class, Env, KeyedLayer, Observer, Outcome, Pattern, Reason, Rejection, VirtualClock};
-use seawall_rate_limiter::{Error, Gcra, KeyedGcra, KeyedRateLimiterLayer, Quota, RateLimiterLayer};
+use seawall_rate_limiter::{Error, Gcra, KeyedGcra, KeyedRateLimiterLayer, Quota, Quotas, RateLimiterLayer};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -144,7 +144,7 @@ async fn a_keyed_limiter_takes_key_and_cost_from_the_request_and_tells_its_obser
         .with_clock(clock.clone())
         .with_observer(count.clone())
         .with_attributes(|request: &(String, u32)| CallContext::new().with_cost(request.1));
-    let layer = KeyedRateLimiterLayer::with_env(per_second(1, 3), tenant, env).leak();
+    let layer = KeyedRateLimiterLayer::<str, _, _>::with_env(per_second(1, 3), tenant, env).leak();
     let service = layer.protect(service_fn(|request: (String, u32)| async move { Ok::<_, Infallible>(request.1) }));
 
     assert_eq!(service.clone().oneshot(("ann".to_owned(), 3)).await, Ok(3));
@@ -169,4 +169,23 @@ async fn a_new_quota_of_a_keyed_limiter_keeps_what_each_key_used() {
 
     assert_eq!((limiter.standing("ann", now).remaining(), limiter.standing("bob", now).remaining()), (1, 3));
     assert_eq!(limiter.standing("ann", now).full_in(), Duration::from_millis(30));
+}
+
+#[tokio::test]
+async fn a_tenants_quota_and_everybodys_hold_at_once_and_a_refusal_uses_up_neither() {
+    let clock = VirtualClock::new();
+    let quotas = Quotas::new().with_keyed(per_second(1, 1)).with_shared(per_second(1, 2));
+    let layer = KeyedRateLimiterLayer::<str, _, _, Quotas>::with_env(
+        quotas,
+        String::as_str,
+        Env::new().with_clock(clock.clone()),
+    );
+    let service = layer.protect(service_fn(|request: String| async move { Ok::<_, Infallible>(request) }));
+
+    assert!(service.clone().oneshot("ann".to_owned()).await.is_ok());
+    assert!(service.clone().oneshot("ann".to_owned()).await.is_err());
+    assert!(service.clone().oneshot("bob".to_owned()).await.is_ok());
+    assert!(service.clone().oneshot("cid".to_owned()).await.is_err());
+    clock.advance(SECOND);
+    assert!(service.oneshot("cid".to_owned()).await.is_ok());
 }

@@ -1,0 +1,267 @@
+#![expect(clippy::disallowed_types, reason = "the lock is taken only when the quota is used up")]
+
+use std::{
+    sync::PoisonError,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use seawall_core::{
+    Pattern, Reason, Rejection, Timestamp, WaitKey, WaitList,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use crate::Gcra;
+
+/// A quota and those who wait for their turn of it.
+///
+/// Only the first in line takes from the quota, so a waiter that leaves has taken nothing and those behind it move up.
+/// Whoever looks at the line serves it from its front, as far as the quota goes: a waiter whose task is not polled keeps
+/// nobody else waiting longer than their own turn.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) quota: Gcra,
+    /// How many are in line. Written under the lock; who reads 0 came before whoever joins now.
+    queued: AtomicUsize,
+    waiters: Mutex<Waiters>,
+    max_queued: usize,
+}
+
+#[derive(Debug)]
+struct Waiters {
+    list: WaitList<Waiter>,
+    /// What those in line cost in all.
+    cost: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    cost: u32,
+    waker: Waker,
+    /// What became of it, once it is out of line.
+    turn: Option<Result<(), Rejection>>,
+}
+
+/// What a call that could not go on at once is told.
+pub(crate) enum Joined {
+    Served,
+    /// Its place, and when its turn comes if all before it stay.
+    Waiting(WaitKey, Timestamp),
+    Refused(Rejection),
+}
+
+impl Line {
+    pub(crate) fn new(quota: Gcra, max_queued: usize) -> Self {
+        let waiters = Waiters { list: WaitList::new(), cost: 0 };
+        Self { quota, queued: AtomicUsize::new(0), waiters: Mutex::new(waiters), max_queued }
+    }
+
+    #[inline]
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.load(Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        // Wakers run outside the lock, so a panic of one leaves the line whole.
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a call in line that may not wait beyond `until`.
+    pub(crate) fn join(&self, cost: u32, until: Timestamp, deadline: Timestamp, now: Timestamp) -> Joined {
+        self.serve(now);
+        let mut waiters = self.lock();
+        if waiters.list.is_empty() && self.quota.take(cost, now).is_ok() {
+            return Joined::Served;
+        }
+        let refused = |reason| Rejection::new(Pattern::RateLimiter, reason);
+        let Some(wait) = self.quota.turn_in(waiters.cost, cost, now) else {
+            return Joined::Refused(refused(Reason::TooHeavy));
+        };
+        let turn = now.saturating_add(wait);
+        if turn > deadline {
+            return Joined::Refused(refused(Reason::DeadlineTooClose).with_retry_after(wait));
+        }
+        if turn > until {
+            return Joined::Refused(refused(Reason::RateLimited).with_retry_after(turn.since(until)));
+        }
+        if waiters.list.len() >= self.max_queued {
+            return Joined::Refused(refused(Reason::QueueFull).with_retry_after(wait));
+        }
+        waiters.cost = waiters.cost.saturating_add(cost.into());
+        let key = waiters.list.push_back(Waiter { cost, waker: Waker::noop().clone(), turn: None });
+        self.queued.store(waiters.list.len(), Relaxed);
+        Joined::Waiting(key, turn)
+    }
+
+    /// Serves the line from its front, as far as the quota goes.
+    pub(crate) fn serve(&self, now: Timestamp) {
+        let mut served = false;
+        while let Some(waker) = self.serve_front(now) {
+            waker.wake();
+            served = true;
+        }
+        if served {
+            self.wake_front();
+        }
+    }
+
+    /// The quota has changed: serves the line, and lets the first know that its turn may be another.
+    pub(crate) fn quota_changed(&self, now: Timestamp) {
+        self.serve(now);
+        self.wake_front();
+    }
+
+    fn serve_front(&self, now: Timestamp) -> Option<Waker> {
+        if self.queued() == 0 {
+            return None;
+        }
+        let mut waiters = self.lock();
+        let key = waiters.list.front()?;
+        let first = waiters.list.get_mut(key)?;
+        first.turn = match self.quota.take(first.cost, now) {
+            Ok(()) => Some(Ok(())),
+            // The quota was lowered: no wait helps.
+            Err(refused) if refused.reason() == Reason::TooHeavy => Some(Err(refused)),
+            Err(_) => return None,
+        };
+        let waker = std::mem::replace(&mut first.waker, Waker::noop().clone());
+        self.unlink(&mut waiters, key);
+        Some(waker)
+    }
+
+    /// Whoever is first from here on learns when its turn is.
+    fn wake_front(&self) {
+        let waiters = self.lock();
+        let first = waiters.list.front().and_then(|key| waiters.list.get(key)).map(|first| first.waker.clone());
+        drop(waiters);
+        if let Some(first) = first {
+            first.wake();
+        }
+    }
+
+    fn unlink(&self, waiters: &mut Waiters, key: WaitKey) {
+        let cost = waiters.list.get(key).map_or(0, |waiter| waiter.cost);
+        if waiters.list.unlink(key) {
+            waiters.cost = waiters.cost.saturating_sub(cost.into());
+            self.queued.store(waiters.list.len(), Relaxed);
+        }
+    }
+}
+
+/// One waiter's place in line. Dropping it leaves the line, or gives back what it was just handed.
+#[derive(Debug)]
+pub(crate) struct InLine {
+    line: Arc<Line>,
+    key: Option<WaitKey>,
+}
+
+impl InLine {
+    pub(crate) const fn new(line: Arc<Line>, key: WaitKey) -> Self {
+        Self { line, key: Some(key) }
+    }
+
+    /// The turn, or for the first in line how long until it comes.
+    pub(crate) fn poll_turn(
+        &mut self,
+        cx: &Context<'_>,
+        now: Timestamp,
+    ) -> Poll<Result<Result<(), Rejection>, Option<Duration>>> {
+        // Polled again after it was ready: pending for ever, as nothing will wake it.
+        let Some(key) = self.key else { return Poll::Pending };
+        self.line.serve(now);
+        let mut waiters = self.line.lock();
+        let is_first = waiters.list.front() == Some(key);
+        let Some(waiter) = waiters.list.get_mut(key) else { return Poll::Pending };
+        if let Some(turn) = waiter.turn {
+            waiters.list.remove(key);
+            self.key = None;
+            return Poll::Ready(Ok(turn));
+        }
+        waiter.waker.clone_from(cx.waker());
+        let cost = waiter.cost;
+        Poll::Ready(Err(if is_first { self.line.quota.turn_in(0, cost, now) } else { None }))
+    }
+
+    /// Leaves; what it was handed in this moment, if anything.
+    pub(crate) fn leave(&mut self) -> Option<Result<(), Rejection>> {
+        let key = self.key.take()?;
+        let mut waiters = self.line.lock();
+        let was_first = waiters.list.front() == Some(key);
+        self.line.unlink(&mut waiters, key);
+        let waiter = waiters.list.remove(key)?;
+        drop(waiters);
+        if was_first {
+            self.line.wake_front();
+        }
+        waiter.turn
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        let Some(key) = self.key else { return };
+        let cost = self.line.lock().list.get(key).map_or(0, |waiter| waiter.cost);
+        if let Some(Ok(())) = self.leave() {
+            // It was its turn, and nobody was there to take it.
+            self.line.quota.refund(cost);
+            self.line.wake_front();
+        }
+    }
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::thread;
+
+    use super::*;
+    use crate::Quota;
+
+    const LATER: Timestamp = Timestamp::from_nanos(1_000_000_000);
+
+    fn join(line: &Arc<Line>) -> InLine {
+        let Joined::Waiting(key, _) = line.join(1, Timestamp::MAX, Timestamp::MAX, Timestamp::ZERO) else {
+            panic!("the quota is used up")
+        };
+        InLine::new(Arc::clone(line), key)
+    }
+
+    #[test]
+    fn a_waiter_that_leaves_while_it_is_served_burns_nothing() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let line = Arc::new(Line::new(Gcra::new(Quota::per_second(1).unwrap()), 9));
+            line.quota.take(1, Timestamp::ZERO).unwrap();
+            let (leaving, mut staying) = (join(&line), join(&line));
+            let other = Arc::clone(&line);
+            let serves = thread::spawn(move || other.serve(LATER));
+            drop(leaving);
+            serves.join().unwrap();
+            let turn = staying.poll_turn(&Context::from_waker(Waker::noop()), LATER);
+            assert!(matches!(turn, Poll::Ready(Ok(Ok(())))), "the turn is lost");
+            assert_eq!((line.queued(), line.quota.standing(LATER).remaining()), (0, 0));
+        });
+    }
+
+    #[test]
+    fn nobody_passes_the_line_and_nobody_is_let_in_twice() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let line = Arc::new(Line::new(Gcra::new(Quota::per_second(1).unwrap()), 9));
+            line.quota.take(1, Timestamp::ZERO).unwrap();
+            let mut first = join(&line);
+            let other = Arc::clone(&line);
+            let comes = thread::spawn(move || {
+                matches!(other.join(1, Timestamp::MAX, Timestamp::MAX, LATER), Joined::Waiting(..))
+            });
+            line.serve(LATER);
+            assert!(comes.join().unwrap(), "the one turn is that of the first");
+            let turn = first.poll_turn(&Context::from_waker(Waker::noop()), LATER);
+            assert!(matches!(turn, Poll::Ready(Ok(Ok(())))));
+        });
+    }
+}

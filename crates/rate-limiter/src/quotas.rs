@@ -1,0 +1,250 @@
+use std::hash::Hash;
+
+use seawall_core::{Admission, CallContext, Gate, NoWait, Outcome, Reason, Rejection, Timestamp};
+
+use crate::{Gcra, KeyedGcra, KeyedQuota, Quota, keyed::AdmitKey};
+
+/// Several quotas at once, all or nothing: ten a second *and* a thousand a day, each tenant's *and* everybody's.
+///
+/// A call is admitted when every quota admits it; one that any quota refuses uses up none of them, and is told the
+/// longest wait. All are looked at before any is touched. When another thread takes the last call of one between that
+/// look and the taking, what was taken of the others is given back; a third call in this very moment may find them short
+/// of that.
+///
+/// ```
+/// use seawall_core::Timestamp;
+/// use seawall_rate_limiter::{Quota, Quotas};
+///
+/// let limiter = Quotas::new().with_keyed(Quota::per_second(1)?).with_shared(Quota::per_day(2)?.with_burst(2)?);
+/// let now = Timestamp::from_nanos(1_000_000_000);
+/// assert!(limiter.take("ann", 1, now).is_ok());
+/// assert!(limiter.take("ann", 1, now).is_err());
+/// assert!(limiter.take("bob", 1, now).is_ok());
+/// assert!(limiter.take("cid", 1, now).is_err());
+/// # Ok::<(), seawall_rate_limiter::QuotaError>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Quotas {
+    limits: Vec<Limit>,
+}
+
+#[derive(Debug)]
+enum Limit {
+    Shared(Gcra),
+    Keyed(KeyedGcra),
+}
+
+impl Limit {
+    #[inline]
+    fn check<Q: Hash + ?Sized>(&self, key: &Q, cost: u32, now: Timestamp) -> Result<(), Rejection> {
+        match self {
+            Self::Shared(limit) => limit.check(cost, now),
+            Self::Keyed(limit) => limit.check(key, cost, now),
+        }
+    }
+
+    #[inline]
+    fn take<Q: Hash + ?Sized>(&self, key: &Q, cost: u32, now: Timestamp) -> Result<(), Rejection> {
+        match self {
+            Self::Shared(limit) => limit.take(cost, now),
+            Self::Keyed(limit) => limit.take(key, cost, now),
+        }
+    }
+
+    fn charge<Q: Hash + ?Sized>(&self, key: &Q, cost: u32, now: Timestamp) {
+        match self {
+            Self::Shared(limit) => limit.charge(cost, now),
+            Self::Keyed(limit) => limit.charge(key, cost, now),
+        }
+    }
+
+    fn refund<Q: Hash + ?Sized>(&self, key: &Q, cost: u32) {
+        match self {
+            Self::Shared(limit) => limit.refund(cost),
+            Self::Keyed(limit) => limit.refund(key, cost),
+        }
+    }
+}
+
+impl Quotas {
+    /// No quota yet: admits everything.
+    pub const fn new() -> Self {
+        Self { limits: Vec::new() }
+    }
+
+    /// And one that all calls share. Those that refuse most often are best added first.
+    #[must_use]
+    pub fn with_shared(mut self, quota: Quota) -> Self {
+        self.limits.push(Limit::Shared(Gcra::new(quota)));
+        self
+    }
+
+    /// And one that each key has to itself.
+    #[must_use]
+    pub fn with_keyed(mut self, quota: impl Into<KeyedQuota>) -> Self {
+        self.limits.push(Limit::Keyed(KeyedGcra::new(quota)));
+        self
+    }
+
+    /// Takes `cost` calls of every quota, at least one, or of none.
+    ///
+    /// # Errors
+    /// [`RateLimited`](Reason::RateLimited) with the longest wait, or [`TooHeavy`](Reason::TooHeavy) when `cost` is above
+    /// the burst of one.
+    pub fn take<Q: Hash + ?Sized>(&self, key: &Q, cost: u32, now: Timestamp) -> Result<(), Rejection> {
+        let cost = cost.max(1);
+        let refusals = self.limits.iter().filter_map(|limit| limit.check(key, cost, now).err());
+        if let Some(refused) = refusals.reduce(worse) {
+            return Err(refused);
+        }
+        for (taken, limit) in self.limits.iter().enumerate() {
+            if let Err(refused) = limit.take(key, cost, now) {
+                self.limits.iter().take(taken).for_each(|limit| limit.refund(key, cost));
+                return Err(refused);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes `cost` more of every quota for a call that has turned out to be dearer than it said. Never refused.
+    pub fn charge<Q: Hash + ?Sized>(&self, key: &Q, cost: u32, now: Timestamp) {
+        self.limits.iter().for_each(|limit| limit.charge(key, cost, now));
+    }
+
+    /// Gives `cost` back to every quota for a call that was not made after all.
+    pub fn refund<Q: Hash + ?Sized>(&self, key: &Q, cost: u32) {
+        self.limits.iter().for_each(|limit| limit.refund(key, cost));
+    }
+
+    /// How many more calls of `key` may come at once.
+    pub fn remaining<Q: Hash + ?Sized>(&self, key: &Q, now: Timestamp) -> u32 {
+        let remaining = self.limits.iter().map(|limit| match limit {
+            Limit::Shared(limit) => limit.standing(now),
+            Limit::Keyed(limit) => limit.standing(key, now),
+        });
+        remaining.map(|standing| standing.remaining()).min().unwrap_or(u32::MAX)
+    }
+}
+
+/// The refusal that says most: never, or else the longest wait.
+fn worse(one: Rejection, other: Rejection) -> Rejection {
+    let rank = |refused: &Rejection| (refused.reason() == Reason::TooHeavy, refused.retry_after());
+    if rank(&one) >= rank(&other) { one } else { other }
+}
+
+impl AdmitKey for Quotas {
+    fn admit_key<Q: Hash + ?Sized>(
+        &self,
+        key: &Q,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Admission<()> {
+        match self.take(key, context().cost, now()) {
+            Ok(()) => Admission::Admitted(()),
+            Err(rejection) => Admission::Refused(rejection),
+        }
+    }
+}
+
+/// For a layer that knows no key: all its calls have one in common.
+impl Gate for Quotas {
+    type Ticket = ();
+    type Wait = NoWait;
+    const RECORDS: bool = false;
+
+    fn admit(&self, context: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<()> {
+        self.admit_key(&(), context, now)
+    }
+
+    fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
+
+    fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
+        let now = now();
+        self.limits.iter().all(|limit| match limit {
+            Limit::Shared(limit) => limit.is_idle(|| now),
+            Limit::Keyed(limit) => limit.is_idle(|| now),
+        })
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn quota(interval: u64, burst: u32) -> Quota {
+        let quota = Quota::every(Duration::from_nanos(interval)).and_then(|quota| quota.with_burst(burst));
+        quota.expect("tests ask for a quota")
+    }
+
+    #[test]
+    fn without_a_quota_everything_is_admitted() {
+        assert_eq!(Quotas::new().take("ann", u32::MAX, Timestamp::MAX), Ok(()));
+        assert_eq!(Quotas::new().remaining("ann", Timestamp::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn never_is_worse_than_any_wait_and_of_two_waits_the_longer_is_told() {
+        let limiter = Quotas::new().with_shared(quota(10, 1)).with_shared(quota(1_001, 1)).with_keyed(quota(1, 2));
+        assert_eq!(limiter.take("ann", 1, Timestamp::ZERO), Ok(()));
+
+        let wait = limiter.take("ann", 1, Timestamp::ZERO).unwrap_err();
+        let never = limiter.take("ann", 2, Timestamp::ZERO).unwrap_err();
+
+        assert_eq!(wait.retry_after(), Some(Duration::from_nanos(1_001)));
+        assert_eq!((never.reason(), never.retry_after()), (Reason::TooHeavy, None));
+    }
+
+    proptest! {
+        #[test]
+        fn a_call_is_admitted_by_all_or_takes_of_none(
+            (first, second, third) in ((1..50_u64, 1..6_u32), (1..50_u64, 1..6_u32), (1..50_u64, 1..6_u32)),
+            steps in prop::collection::vec((0..40_u64, 0..3_u8, 1..5_u32), 1..200),
+        ) {
+            let [first, second, third] = [first, second, third].map(|(interval, burst)| quota(interval, burst));
+            let limiter = Quotas::new().with_shared(first).with_shared(second).with_keyed(third);
+            let alone = [Gcra::new(first), Gcra::new(second)];
+            let keys = [Gcra::new(third), Gcra::new(third), Gcra::new(third)];
+            let mut now = Timestamp::ZERO;
+            for (pass, key, cost) in steps {
+                now = now.saturating_add(Duration::from_nanos(pass));
+                let truth = [&alone[0], &alone[1], &keys[usize::from(key)]];
+                let admitted = truth.iter().all(|limit| limit.check(cost, now).is_ok());
+                prop_assert_eq!(limiter.take(&key, cost, now).is_ok(), admitted);
+                if admitted {
+                    for limit in truth {
+                        limit.take(cost, now).unwrap();
+                    }
+                }
+                let left = truth.iter().map(|limit| limit.standing(now).remaining()).min().unwrap();
+                prop_assert_eq!(limiter.remaining(&key, now), left);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    #[test]
+    fn two_calls_that_meet_at_the_last_one_of_a_quota_burn_nothing_of_the_other() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let quota = |burst| Quota::per_second(1).and_then(|quota| quota.with_burst(burst)).unwrap();
+            let limiter = Arc::new(Quotas::new().with_shared(quota(3)).with_shared(quota(1)));
+            let other = Arc::clone(&limiter);
+            let second = thread::spawn(move || other.take(&(), 1, Timestamp::ZERO).is_ok());
+            let first = limiter.take(&(), 1, Timestamp::ZERO).is_ok();
+            assert!(first ^ second.join().unwrap());
+            let Some(Limit::Shared(wide)) = limiter.limits.first() else { panic!("the wide one is shared") };
+            assert_eq!(wide.standing(Timestamp::ZERO).remaining(), 2);
+        });
+    }
+}

@@ -1,0 +1,339 @@
+//! The limiter whose calls wait, against a list and a bucket kept by hand; only tasks that were woken are polled.
+#![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+use seawall_core::{
+    Admission, CallContext, Clock, Env, Gate, GateLayer, Reason, Rejection, Timestamp, TokioClock, VirtualClock,
+};
+use seawall_rate_limiter::{Error, QueueingGcra, QueueingQuota, Quota, RateLimiterWait};
+
+const INTERVAL: u64 = 10;
+const MAX_WAIT: u64 = 55;
+const MAX_QUEUED: usize = 4;
+
+/// A waiting call as a task: polled when it was woken, and at first.
+struct Task {
+    wait: Pin<Box<RateLimiterWait<VirtualClock>>>,
+    woken: Arc<Woken>,
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+impl Task {
+    fn new(wait: RateLimiterWait<VirtualClock>) -> Self {
+        Self { wait: Box::pin(wait), woken: Arc::new(Woken(AtomicBool::new(true))) }
+    }
+
+    fn poll_if_woken(&mut self) -> Option<Result<(), Rejection>> {
+        if !self.woken.0.swap(false, SeqCst) {
+            return None;
+        }
+        let waker = Waker::from(Arc::clone(&self.woken));
+        match self.wait.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(turn) => Some(turn),
+            Poll::Pending => None,
+        }
+    }
+}
+
+fn limiter(burst: u32) -> (QueueingGcra<VirtualClock>, VirtualClock) {
+    let clock = VirtualClock::new();
+    let quota = Quota::every(Duration::from_nanos(INTERVAL)).and_then(|quota| quota.with_burst(burst));
+    let quota = quota
+        .map(QueueingQuota::new)
+        .and_then(|quota| quota.with_max_queued(MAX_QUEUED)?.with_max_wait(Duration::from_nanos(MAX_WAIT)))
+        .expect("tests ask for a quota and a line");
+    (QueueingGcra::new(quota, clock.clone()), clock)
+}
+
+fn ask(
+    limiter: &QueueingGcra<VirtualClock>,
+    clock: &VirtualClock,
+    context: CallContext,
+) -> Result<Option<Task>, Reason> {
+    match limiter.admit(|| context, || clock.now()) {
+        Admission::Admitted(()) => Ok(None),
+        Admission::Queued(wait) => Ok(Some(Task::new(wait))),
+        Admission::Refused(rejection) => Err(rejection.reason()),
+    }
+}
+
+fn waits(limiter: &QueueingGcra<VirtualClock>, clock: &VirtualClock) -> Task {
+    let mut task = ask(limiter, clock, CallContext::new()).expect("let in line").expect("not served at once");
+    assert_eq!(task.poll_if_woken(), None);
+    task
+}
+
+#[test]
+fn waiters_are_served_first_come_first_served_at_the_rate_of_the_quota() {
+    let (limiter, clock) = limiter(1);
+    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
+    let (mut first, mut second) = (waits(&limiter, &clock), waits(&limiter, &clock));
+
+    clock.advance(Duration::from_nanos(9));
+    assert_eq!((first.poll_if_woken(), second.poll_if_woken()), (None, None));
+    clock.advance(Duration::from_nanos(1));
+    assert_eq!((second.poll_if_woken(), first.poll_if_woken()), (None, Some(Ok(()))));
+    clock.advance(Duration::from_nanos(9));
+    assert_eq!(second.poll_if_woken(), None);
+    clock.advance(Duration::from_nanos(1));
+    assert_eq!(second.poll_if_woken(), Some(Ok(())));
+    assert_eq!(limiter.queued(), 0);
+}
+
+#[test]
+fn a_waiter_that_leaves_burns_nothing_and_those_behind_it_move_up() {
+    let (limiter, clock) = limiter(1);
+    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
+    let (first, mut second) = (waits(&limiter, &clock), waits(&limiter, &clock));
+
+    drop(first);
+
+    assert_eq!(second.poll_if_woken(), None);
+    clock.advance(Duration::from_nanos(10));
+    assert_eq!(second.poll_if_woken(), Some(Ok(())));
+}
+
+#[test]
+fn a_waiter_that_is_dropped_just_as_its_turn_comes_gives_the_turn_on() {
+    let (limiter, clock) = limiter(1);
+    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
+    let (first, mut second) = (waits(&limiter, &clock), waits(&limiter, &clock));
+    clock.advance(Duration::from_nanos(10));
+    // Somebody else's look serves the first, whose task has not run yet.
+    assert_eq!(
+        ask(&limiter, &clock, CallContext::new().with_deadline(clock.now())).err(),
+        Some(Reason::DeadlineTooClose)
+    );
+
+    drop(first);
+
+    assert_eq!(second.poll_if_woken(), Some(Ok(())));
+}
+
+#[test]
+fn a_waiter_whose_task_is_not_polled_keeps_those_behind_it_no_longer_than_their_own_turn() {
+    let (limiter, clock) = limiter(1);
+    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
+    let (mut stuck, mut second) = (waits(&limiter, &clock), waits(&limiter, &clock));
+
+    clock.advance(Duration::from_nanos(20));
+    assert_eq!(second.poll_if_woken(), None, "the turn of the first was taken only now");
+    clock.advance(Duration::from_nanos(10));
+
+    assert_eq!((second.poll_if_woken(), stuck.poll_if_woken()), (Some(Ok(())), Some(Ok(()))));
+}
+
+#[test]
+fn a_call_that_would_wait_too_long_is_refused_when_it_comes() {
+    let (limiter, clock) = limiter(1);
+    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
+    let close = CallContext::new().with_deadline(Timestamp::from_nanos(9));
+    assert_eq!(ask(&limiter, &clock, close).err(), Some(Reason::DeadlineTooClose));
+    assert_eq!(ask(&limiter, &clock, CallContext::new().with_cost(2)).err(), Some(Reason::TooHeavy));
+
+    let _line: Vec<_> = (0..MAX_QUEUED).map(|_| waits(&limiter, &clock)).collect();
+
+    assert_eq!(ask(&limiter, &clock, CallContext::new()).err(), Some(Reason::QueueFull));
+}
+
+#[test]
+fn a_charge_makes_the_line_wait_and_ends_the_patience_of_those_in_it() {
+    let (limiter, clock) = limiter(1);
+    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
+    let mut waiter = waits(&limiter, &clock);
+    limiter.charge(100, clock.now());
+
+    clock.advance(Duration::from_nanos(10));
+    assert_eq!(waiter.poll_if_woken(), None);
+    clock.advance(Duration::from_nanos(MAX_WAIT - 10));
+
+    assert_eq!(
+        waiter.poll_if_woken().map(|turn| turn.map_err(|refused| refused.reason())),
+        Some(Err(Reason::QueueTimeout))
+    );
+    assert_eq!(limiter.queued(), 0);
+}
+
+#[test]
+fn a_new_quota_serves_the_line_sooner_and_refuses_who_no_longer_fits() {
+    let (limiter, clock) = limiter(2);
+    assert!(ask(&limiter, &clock, CallContext::new().with_cost(2)).unwrap().is_none());
+    let mut heavy = ask(&limiter, &clock, CallContext::new().with_cost(2)).unwrap().unwrap();
+    let mut light = waits(&limiter, &clock);
+    assert_eq!(heavy.poll_if_woken(), None);
+
+    limiter.set_quota(Quota::every(Duration::from_nanos(1)).unwrap(), clock.now());
+
+    assert_eq!(heavy.poll_if_woken().map(|turn| turn.map_err(|refused| refused.reason())), Some(Err(Reason::TooHeavy)));
+    assert_eq!(light.poll_if_woken(), None);
+    clock.advance(Duration::from_nanos(2));
+    assert_eq!(light.poll_if_woken(), Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_through_a_layer_wait_for_their_turn() {
+    let quota = Quota::per_second(10).unwrap();
+    let layer = GateLayer::with_env(QueueingGcra::new(quota, TokioClock), Env::new().with_clock(TokioClock));
+    let begin = TokioClock.now();
+
+    let calls = (0..5).map(|_| tokio::spawn(layer.run(async { Ok::<_, Infallible>(TokioClock.now()) })));
+    let mut answered = Vec::new();
+    for call in calls.collect::<Vec<_>>() {
+        answered.push(call.await.unwrap().unwrap().since(begin).as_millis() / 10);
+    }
+    let over = layer.run(async { Ok::<_, Infallible>(()) });
+    let refused = one_more(over, 7, &layer).await;
+
+    assert_eq!(answered, [0, 10, 20, 30, 40]);
+    assert!(matches!(refused, Err(Error::Rejected(refused)) if refused.reason() == Reason::RateLimited));
+}
+
+/// Fills the line with `calls` that are never awaited to the end, then makes one more.
+async fn one_more<F: Future<Output = Result<(), Error<Infallible>>>>(
+    call: F,
+    calls: usize,
+    layer: &GateLayer<QueueingGcra<TokioClock>, Env<TokioClock>>,
+) -> Result<(), Error<Infallible>> {
+    let mut held: Vec<_> = (0..calls).map(|_| Box::pin(layer.run(async { Ok::<_, Infallible>(()) }))).collect();
+    for held in &mut held {
+        let _ = held.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+    call.await
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Arrive { cost: u32, patience: u64 },
+    Leave(prop::sample::Index),
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (1..3_u32, prop_oneof![Just(u64::MAX), 0..60_u64]).prop_map(|(cost, patience)| Step::Arrive { cost, patience }),
+        1 => any::<prop::sample::Index>().prop_map(Step::Leave),
+        3 => (0..25_u64).prop_map(Step::Pass),
+    ]
+}
+
+/// The truth: a bucket that holds time and a list, looked at every nanosecond.
+struct Truth {
+    level: u64,
+    capacity: u64,
+    line: VecDeque<(usize, u32)>,
+    served: Vec<(usize, u64)>,
+}
+
+impl Truth {
+    fn serve(&mut self, now: u64) {
+        while let Some((id, cost)) = self.line.front().copied() {
+            if self.level < u64::from(cost) * INTERVAL {
+                return;
+            }
+            self.level -= u64::from(cost) * INTERVAL;
+            self.served.push((id, now));
+            self.line.pop_front();
+        }
+    }
+
+    fn arrive(&mut self, id: usize, cost: u32, patience: u64, now: u64) -> Option<Reason> {
+        let ahead: u64 = self.line.iter().map(|(_, cost)| u64::from(*cost)).sum();
+        let need = (ahead + u64::from(cost)) * INTERVAL;
+        let wait = need.saturating_sub(self.level);
+        if u64::from(cost) * INTERVAL > self.capacity {
+            return Some(Reason::TooHeavy);
+        } else if wait > patience {
+            return Some(Reason::DeadlineTooClose);
+        } else if wait > MAX_WAIT {
+            return Some(Reason::RateLimited);
+        } else if wait > 0 && self.line.len() == MAX_QUEUED {
+            return Some(Reason::QueueFull);
+        }
+        self.line.push_back((id, cost));
+        self.serve(now);
+        None
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn everybody_is_served_at_the_nanosecond_of_a_plain_list_or_told_the_same(
+        burst in 1..4_u32,
+        steps in prop::collection::vec(step(), 1..100),
+    ) {
+        let (limiter, clock) = limiter(burst);
+        let capacity = u64::from(burst) * INTERVAL;
+        let mut truth = Truth { level: capacity, capacity, line: VecDeque::new(), served: Vec::new() };
+        let (mut now, mut tasks, mut served) = (0_u64, Vec::<(usize, Task)>::new(), Vec::new());
+        for (id, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Arrive { cost, patience } => {
+                    let deadline = Timestamp::from_nanos(now.saturating_add(patience));
+                    let context = CallContext::new().with_cost(cost).with_deadline(deadline);
+                    let said = ask(&limiter, &clock, context);
+                    prop_assert_eq!(said.as_ref().err().copied(), truth.arrive(id, cost, patience, now));
+                    match said {
+                        Ok(None) => served.push((id, now)),
+                        Ok(Some(task)) => tasks.push((id, task)),
+                        Err(_) => {}
+                    }
+                }
+                Step::Leave(which) if !tasks.is_empty() => {
+                    let (id, task) = tasks.remove(which.index(tasks.len()));
+                    truth.line.retain(|(other, _)| *other != id);
+                    drop(task);
+                    truth.serve(now);
+                }
+                Step::Leave(_) => {}
+                Step::Pass(time) => {
+                    for _ in 0..time {
+                        now += 1;
+                        truth.level = capacity.min(truth.level + 1);
+                        truth.serve(now);
+                        clock.advance(Duration::from_nanos(1));
+                        run(&mut tasks, &mut served, now);
+                    }
+                }
+            }
+            run(&mut tasks, &mut served, now);
+            prop_assert_eq!(&served, &truth.served);
+            prop_assert_eq!(limiter.queued(), truth.line.len());
+        }
+    }
+}
+
+/// Polls whoever was woken until nobody is.
+fn run(tasks: &mut Vec<(usize, Task)>, served: &mut Vec<(usize, u64)>, now: u64) {
+    while tasks.iter().any(|(_, task)| task.woken.0.load(SeqCst)) {
+        let mut done = Vec::new();
+        for (id, task) in tasks.iter_mut() {
+            if let Some(turn) = task.poll_if_woken() {
+                assert_eq!(turn, Ok(()), "whoever is let in line is served in time");
+                served.push((*id, now));
+                done.push(*id);
+            }
+        }
+        tasks.retain(|(id, _)| !done.contains(id));
+    }
+}
