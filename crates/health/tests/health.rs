@@ -605,7 +605,7 @@ async fn a_run_that_panics_when_it_is_cut_does_not_end_its_check() {
             let falls_apart = (first.fetch_add(1, SeqCst) == 0).then(|| FallsApart);
             async move {
                 if falls_apart.is_some() {
-                    std::future::pending::<()>().await;
+                    pending::<()>().await;
                 }
                 Observation::pass()
             }
