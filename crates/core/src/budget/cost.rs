@@ -110,6 +110,7 @@ impl Default for CostBudget {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 mod tests {
     use proptest::prelude::*;
 
