@@ -22,6 +22,10 @@
 //! twice does no harm ([`CallContext::idempotent`](seawall_core::CallContext::idempotent), or [`IfUnknown`]) or the other
 //! side has not acted on it, when attempts are left, when the next one would start before the deadline, and when the
 //! [`Budget`] pays. Otherwise the caller gets the last outcome unchanged, at once.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod advice;
 mod backoff;
 mod config;
