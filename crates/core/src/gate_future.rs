@@ -72,7 +72,7 @@ where
 
     /// Goes on as the gate of `shared` has decided: for services that ask it more than [`Gate::admit`] does, such as
     /// for a key.
-    #[inline]
+    #[inline(always)]
     pub fn decided(
         shared: &Shared<Gated<G, E>>,
         inner: &mut S,

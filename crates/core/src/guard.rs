@@ -3,7 +3,7 @@
     reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
 )]
 
-use std::fmt;
+use std::{fmt, mem::ManuallyDrop};
 
 use crate::{CarryRejection, Class, Classify, Clock, Environment, Gate, Observer, Outcome, Shared, Timestamp};
 
@@ -30,6 +30,7 @@ impl<G: Gate, E: Environment> Gated<G, E> {
         &self.env
     }
 
+    #[inline(always)]
     fn finish(&self, ticket: G::Ticket, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
         if G::RECORDS {
             self.gate.finish(ticket, outcome, now);
@@ -49,7 +50,8 @@ type Armed<G, E> = (Shared<Gated<G, E>>, <G as Gate>::Ticket);
 /// `std::thread::panicking()`, which is false where the panic is caught further out, and true for innocent calls that
 /// are dropped while another one unwinds.
 pub struct Guard<G: Gate, E: Environment> {
-    armed: Option<Armed<G, E>>,
+    // Nothing is left in it to drop once the guard's own drop has seen to it: said, so that it is not looked at again.
+    armed: ManuallyDrop<Option<Armed<G, E>>>,
     panicked: bool,
 }
 
@@ -79,13 +81,13 @@ impl<G: Gate, E: Environment> Guard<G, E> {
     #[inline(always)]
     pub(crate) fn new(gated: &Shared<Gated<G, E>>, ticket: G::Ticket) -> Self {
         let armed = if G::RECORDS || E::Observer::PER_CALL { Some((gated.clone(), ticket)) } else { None };
-        Self { armed, panicked: false }
+        Self { armed: ManuallyDrop::new(armed), panicked: false }
     }
 
     /// A guard over nothing.
     #[inline(always)]
     pub(crate) const fn disarmed() -> Self {
-        Self { armed: None, panicked: false }
+        Self { armed: ManuallyDrop::new(None), panicked: false }
     }
 
     /// Runs a piece of the call: a panic inside is recorded as one.
@@ -106,7 +108,7 @@ impl<G: Gate, E: Environment> Guard<G, E> {
     /// Tells the gate that the call has no answer yet.
     #[inline(always)]
     pub(crate) fn pending(&mut self) {
-        if let Some((gated, ticket)) = &mut self.armed {
+        if let Some((gated, ticket)) = &mut *self.armed {
             gated.gate.pending(ticket, || gated.env.clock().now());
         }
     }
@@ -119,7 +121,7 @@ impl<G: Gate, E: Environment> Guard<G, E> {
     /// The same guard in another place; this one is left with nothing to do.
     #[must_use = "the call ends when the guard is dropped"]
     pub fn take(&mut self) -> Self {
-        Self { armed: self.armed.take(), panicked: self.panicked }
+        Self { armed: ManuallyDrop::new(self.armed.take()), panicked: self.panicked }
     }
 
     /// Ends the call now.
@@ -165,7 +167,7 @@ impl<G: Gate, E: Environment> Guard<G, E> {
     where
         E: Classify<Res, Err>,
     {
-        let Some((gated, ticket)) = &self.armed else { return Outcome::Finished(Class::Ignored) };
+        let Some((gated, ticket)) = &*self.armed else { return Outcome::Finished(Class::Ignored) };
         let verdict = gated.env.classify(result);
         if let Some(wait) = verdict.retry_after {
             gated.gate.pushback(ticket, wait, || gated.env.clock().now());
@@ -177,9 +179,8 @@ impl<G: Gate, E: Environment> Guard<G, E> {
 impl<G: Gate, E: Environment> Drop for Guard<G, E> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Taken, so that the compiler knows that nothing is left to be dropped after this.
-        if let Some((gated, ticket)) = self.armed.take() {
-            abandon(gated, ticket, if self.panicked { Outcome::Panicked } else { Outcome::Cancelled });
+        if self.armed.is_some() {
+            abandon(self);
         }
     }
 }
@@ -187,9 +188,8 @@ impl<G: Gate, E: Environment> Drop for Guard<G, E> {
 /// Ends a call that was not settled. Out of line, so that the drop of one that was stays a single test.
 #[cold]
 #[inline(never)]
-fn abandon<G: Gate, E: Environment>(gated: Shared<Gated<G, E>>, ticket: G::Ticket, outcome: Outcome) {
-    gated.finish(ticket, outcome, || gated.env.clock().now());
-    drop(gated);
+fn abandon<G: Gate, E: Environment>(guard: &mut Guard<G, E>) {
+    guard.settle(if guard.panicked { Outcome::Panicked } else { Outcome::Cancelled });
 }
 
 impl<G: Gate, E: Environment> fmt::Debug for Guard<G, E> {

@@ -8,6 +8,8 @@ const NO_HINT: u64 = u64::MAX;
 /// The pattern that refused or cut a call.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
+// So wide that a rejection has no padding, which every layer would copy beside it.
+#[repr(u32)]
 pub enum Pattern {
     /// A circuit breaker.
     CircuitBreaker,
@@ -71,6 +73,8 @@ impl Pattern {
 /// Why a call was refused or cut.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
+// As wide as the pattern.
+#[repr(u32)]
 pub enum Reason {
     /// The circuit is open, or half-open with all its probes under way.
     CircuitOpen,

@@ -89,7 +89,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
     }
 
     /// The end of a call; what the word said before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end(&self, passage: &Passage, outcome: Outcome, now: Timestamp) -> Seen {
         let seen = self.word.leave();
         let sample = self.sample(now.nanos_since(passage.start), outcome);

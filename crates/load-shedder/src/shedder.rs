@@ -89,7 +89,7 @@ impl<A: LimitAlgorithm> Gate for LoadShedder<A> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(&self, passage: Passage, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
         self.limiter.end(&passage, outcome, now());
     }
