@@ -71,6 +71,12 @@ impl Budget {
         }
     }
 
+    /// Whether [`Budget::success`] does anything.
+    #[inline]
+    pub const fn counts_successes(&self) -> bool {
+        !matches!(self.kind, Kind::Window(_))
+    }
+
     /// A call succeeded with a further attempt, the last of which took `paid`.
     pub fn recovered(&self, paid: Paid, now: impl FnOnce() -> Timestamp) {
         match &self.kind {

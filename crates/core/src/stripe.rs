@@ -87,6 +87,12 @@ impl<T> Stripes<T> {
         &self.stripes[thread_stripe() & self.mask]
     }
 
+    /// The same, if the thread has one already: see [`assigned_stripe`].
+    #[inline]
+    pub fn assigned(&self) -> Option<&T> {
+        assigned_stripe().and_then(|index| self.stripes.get(index & self.mask)).map(|stripe| &**stripe)
+    }
+
     /// All stripes.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.stripes.iter().map(|stripe| &**stripe)

@@ -129,7 +129,7 @@ impl WindowBudget {
     /// A request begins.
     #[inline]
     pub fn deposit(&self, now: impl FnOnce() -> Timestamp) {
-        let stripe = self.deposits.mine();
+        let Some(stripe) = self.deposits.assigned() else { return self.deposit_stamped(now) };
         // Relaxed throughout the deposits: a word counts for itself and guards no other memory.
         let latest = stripe.latest.load(Relaxed);
         let word = slot_word(&stripe.ring, latest);
@@ -138,14 +138,14 @@ impl WindowBudget {
         if same_slot && word.compare_exchange(seen, seen.wrapping_add(1), Relaxed, Relaxed).is_ok() {
             return;
         }
-        self.deposit_stamped(stripe, now);
+        self.deposit_stamped(now);
     }
 
     /// Apart from the deposits that need no time, whose path stays free of calls.
     #[cold]
     #[inline(never)]
-    fn deposit_stamped(&self, stripe: &Deposits, now: impl FnOnce() -> Timestamp) {
-        self.deposit_at(stripe, now());
+    fn deposit_stamped(&self, now: impl FnOnce() -> Timestamp) {
+        self.deposit_at(self.deposits.mine(), now());
     }
 
     fn deposit_at(&self, stripe: &Deposits, now: Timestamp) {
