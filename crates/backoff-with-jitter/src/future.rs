@@ -1,5 +1,11 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::{
     fmt,
+    mem::ManuallyDrop,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -38,8 +44,36 @@ pin_project! {
         /// The first attempt is under way. It stands first: what it holds is given back first.
         First { #[pin] attempt: F, kept: Option<K>, account: Account, template: Watch<Template<S, E, P, W>> },
         /// It has failed. Everything is in one box, made now: a call that succeeds at first carries nothing of it.
-        Later { later: Pin<Box<Later<S, F, R, K, T, E, P, W>>> },
+        Later { later: Boxed<Later<S, F, R, K, T, E, P, W>> },
     }
+}
+
+/// A pinned box whose drop is out of line, so that the drop of a call that succeeded at first is short enough to be in line.
+struct Boxed<T>(ManuallyDrop<Option<Pin<Box<T>>>>);
+
+impl<T> Boxed<T> {
+    fn new(value: T) -> Self {
+        Self(ManuallyDrop::new(Some(Box::pin(value))))
+    }
+
+    fn as_mut(&mut self) -> Option<Pin<&mut T>> {
+        (*self.0).as_mut().map(Pin::as_mut)
+    }
+}
+
+impl<T> Drop for Boxed<T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(boxed) = self.0.take() {
+            drop_boxed(boxed);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn drop_boxed<T>(boxed: Pin<Box<T>>) {
+    drop(boxed);
 }
 
 pin_project! {
@@ -63,7 +97,7 @@ where
     P: Replay<Req>,
     E: Environment<Clock: Timer>,
 {
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn new(
         attempt: S::Future,
         kept: Option<P::Kept>,
@@ -83,7 +117,7 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let StageProjection::First { attempt, account, template, .. } = self.as_mut().project().stage.project() else {
             return self.poll_later(cx);
@@ -94,9 +128,7 @@ where
         let advice = template.when.advise(verdict, Ok(response));
         if advice == Advice::Stop {
             let outcome = Outcome::Finished(verdict.class);
-            if !account.is_empty() {
-                template.core.end_at_first(outcome, *account);
-            }
+            template.end_at_first(outcome, *account);
             template.report(outcome);
             return Poll::Ready(result);
         }
@@ -124,9 +156,7 @@ where
         };
         let (ended, outcome) = Ended::judge(&template.env, &template.when, &result);
         if ended.advice == Advice::Stop {
-            if !account.is_empty() {
-                template.core.end_at_first(outcome, *account);
-            }
+            template.end_at_first(outcome, *account);
             template.report(outcome);
             return Poll::Ready(result);
         }
@@ -167,10 +197,12 @@ where
         template.enter();
         drop(result);
         let (attempt, service, request) = (None, None, Some(request));
-        let later = Box::pin(Later { attempt, sleep, service, request, kept, course, template });
+        let later = Boxed::new(Later { attempt, sleep, service, request, kept, course, template });
         self.as_mut().project().stage.set(Stage::Later { later });
         if let StageProjection::Later { later } = self.as_mut().project().stage.project() {
-            later.as_mut().project().template.leave();
+            if let Some(later) = later.as_mut() {
+                later.project().template.leave();
+            }
         }
         self.poll_later(cx)
     }
@@ -180,6 +212,7 @@ where
     #[inline(never)]
     fn poll_later(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
         let StageProjection::Later { later } = self.project().stage.project() else { return Poll::Pending };
+        let Some(mut later) = later.as_mut() else { return Poll::Pending };
         loop {
             let this = later.as_mut().project();
             let result = match this.attempt.as_pin_mut() {
@@ -249,7 +282,9 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (attempts, waiting) = match &self.stage {
             Stage::First { .. } => (1, false),
-            Stage::Later { later } => (later.course.schedule.attempts(), later.attempt.is_none()),
+            Stage::Later { later } => {
+                later.0.as_ref().map_or((1, false), |later| (later.course.schedule.attempts(), later.attempt.is_none()))
+            }
         };
         f.debug_struct("RetryFuture").field("attempts", &attempts).field("waiting", &waiting).finish_non_exhaustive()
     }

@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::{
     fmt,
     task::{Context, Poll},
@@ -58,7 +63,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
         let account = self.template.begin();
         let (request, kept) = self.template.replay.keep(request);

@@ -1,3 +1,7 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
 #![expect(clippy::disallowed_types, reason = "the template is locked only when a retry happens")]
 
 use std::{
@@ -27,14 +31,17 @@ impl Account {
     pub(crate) const EMPTY: Self = Self { began: Timestamp::MAX };
     /// Nobody has read the clock.
     const UNSTAMPED: Self = Self { began: Timestamp::from_nanos(u64::MAX - 1) };
+    /// Nor here, but the budget hears of successes.
+    const COUNTED: Self = Self { began: Timestamp::from_nanos(u64::MAX - 2) };
 
-    #[inline]
-    pub(crate) fn is_empty(self) -> bool {
-        self == Self::EMPTY
+    /// Whether nobody hears of a success.
+    #[inline(always)]
+    fn is_silent(self) -> bool {
+        self.began >= Self::UNSTAMPED.began
     }
 
     fn began(self) -> Option<Timestamp> {
-        (self.began < Self::UNSTAMPED.began).then_some(self.began)
+        (self.began < Self::COUNTED.began).then_some(self.began)
     }
 }
 
@@ -80,7 +87,7 @@ impl<E: Environment> Core<E> {
         Self { config, env, tally: Tally::default(), usual }
     }
 
-    /// Whether a call that succeeds at first concerns nobody: no budget, no limit of time.
+    /// Whether the beginning of a call concerns nobody: no budget, no limit of time.
     const fn is_plain(&self) -> bool {
         self.config.budget().is_none() && self.config.max_elapsed().is_none()
     }
@@ -88,15 +95,21 @@ impl<E: Environment> Core<E> {
     /// A call begins, and pays in.
     #[inline(never)]
     pub(crate) fn begin(&self) -> Account {
-        let mut began = None;
-        let mut now = || *began.get_or_insert_with(|| self.env.clock().now());
-        if let Some(budget) = self.config.budget() {
-            budget.request(&mut now);
-        }
         if self.config.max_elapsed().is_some() {
-            now();
+            let began = self.env.clock().now();
+            if let Some(budget) = self.config.budget() {
+                budget.request(|| began);
+            }
+            return Account { began };
         }
-        began.map_or(Account::UNSTAMPED, |began| Account { began })
+        let Some(budget) = self.config.budget() else { return Account::UNSTAMPED };
+        let mut account = if budget.counts_successes() { Account::COUNTED } else { Account::UNSTAMPED };
+        // Most requests are counted without a reading of the clock.
+        budget.request(|| {
+            account.began = self.env.clock().now();
+            account.began
+        });
+        account
     }
 
     /// A call ends with its first attempt.
@@ -228,6 +241,14 @@ impl<S, E: Environment, P, W> Template<S, E, P, W> {
     #[inline]
     pub(crate) fn begin(&self) -> Account {
         if self.plain { Account::EMPTY } else { self.core.begin() }
+    }
+
+    /// A call ends with its first attempt.
+    #[inline(always)]
+    pub(crate) fn end_at_first(&self, outcome: Outcome, account: Account) {
+        if !account.is_silent() {
+            self.core.end_at_first(outcome, account);
+        }
     }
 
     /// Decides after an attempt that was worth another: its request, and the wait before it, if there is to be one.

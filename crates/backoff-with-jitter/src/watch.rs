@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::ops::Deref;
 
 use seawall_core::{Observer, Outcome, Shared};
@@ -25,14 +30,14 @@ enum State {
 }
 
 impl<T: Watched> Watch<T> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(shared: Shared<T>) -> Self {
         let state = if T::Observer::PER_CALL { State::Waiting } else { State::Reported };
         Self { shared, state }
     }
 
     /// From here on a drop is a panic.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter(&mut self) {
         if T::Observer::PER_CALL && self.state == State::Waiting {
             self.state = State::Running;
@@ -40,7 +45,7 @@ impl<T: Watched> Watch<T> {
     }
 
     /// The piece of the call that was entered is over.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn leave(&mut self) {
         if T::Observer::PER_CALL && self.state == State::Running {
             self.state = State::Waiting;
@@ -48,7 +53,7 @@ impl<T: Watched> Watch<T> {
     }
 
     /// Runs a piece of the call: a panic inside is reported as one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn around<R>(&mut self, piece: impl FnOnce() -> R) -> R {
         self.enter();
         let result = piece();
@@ -63,7 +68,7 @@ impl<T: Watched> Watch<T> {
     }
 
     /// The call ends.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn report(&mut self, outcome: Outcome) {
         if T::Observer::PER_CALL && self.state != State::Reported {
             self.state = State::Reported;
@@ -75,14 +80,14 @@ impl<T: Watched> Watch<T> {
 impl<T: Watched> Deref for Watch<T> {
     type Target = T;
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &T {
         &self.shared
     }
 }
 
 impl<T: Watched> Drop for Watch<T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.report(if self.state == State::Running { Outcome::Panicked } else { Outcome::Cancelled });
     }

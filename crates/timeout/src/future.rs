@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::{
     fmt,
     pin::Pin,
@@ -32,7 +37,7 @@ pin_project! {
 }
 
 impl<F, E: Environment<Clock: Timer>> TimeoutFuture<F, E> {
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn new(inner: F, allowance: Allowance, clock: E::Clock, watch: Watch<E>) -> Self {
         let Allowance { until, expired } = allowance;
         Self { inner: Some(inner), timer: None, until, expired, done: false, clock, watch }
@@ -45,6 +50,7 @@ impl<F, E: Environment<Clock: Timer>> TimeoutFuture<F, E> {
     }
 
     /// Makes the timer where there is none, and waits for it; then drops the call.
+    #[inline(never)]
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Rejection> {
         let mut this = self.project();
         if this.inner.is_some() {
@@ -78,7 +84,7 @@ where
 {
     type Output = Result<T, X>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut future = self;
         let this = future.as_mut().project();

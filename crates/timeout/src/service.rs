@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::{
     fmt,
     task::{Context, Poll},
@@ -66,7 +71,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let env = &self.core.env;
         let now = env.clock().now();

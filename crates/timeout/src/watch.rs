@@ -1,3 +1,8 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
+)]
+
 use std::{any::TypeId, time::Duration};
 
 use seawall_core::{
@@ -44,13 +49,24 @@ impl<E: Environment> Core<E> {
 
     /// Decides on a call that begins at `now` and may take `limit`, where its request says so; nothing: too little time is
     /// left.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn allow(
         &self,
         now: Timestamp,
         limit: Option<Duration>,
         deadline: Option<Timestamp>,
     ) -> Option<Allowance> {
+        match (limit, &self.adaptive, deadline) {
+            (None, None, None) => {
+                Some(self.config.allow_until(Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit))))
+            }
+            _ => self.weigh(now, limit, deadline),
+        }
+    }
+
+    /// The same for a call whose end depends on more than a fixed limit. Out of line: that is next to nothing.
+    #[inline(never)]
+    fn weigh(&self, now: Timestamp, limit: Option<Duration>, deadline: Option<Timestamp>) -> Option<Allowance> {
         let own = match (limit, &self.adaptive) {
             (None, None) => Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit)),
             (None, Some(adaptive)) => now.saturating_add(adaptive.limit(now)),
