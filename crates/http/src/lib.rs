@@ -36,6 +36,10 @@ mod grpc;
 mod grpc_status;
 mod method;
 mod problem;
+#[cfg(feature = "rate-limiter")]
+mod rate_limit;
+#[cfg(feature = "rate-limiter")]
+mod rate_limit_layer;
 mod rate_limit_reset;
 #[cfg(feature = "retry")]
 mod replay;
@@ -72,6 +76,10 @@ pub use grpc::{Grpc, format_grpc_timeout, parse_grpc_timeout, parse_pushback};
 pub use grpc_status::grpc_status;
 pub use method::{is_idempotent, is_safe};
 pub use problem::Problem;
+#[cfg(feature = "rate-limiter")]
+pub use rate_limit::{QuotaName, QuotaNameError, RateLimitFields, RemainingQuota, parse_rate_limit};
+#[cfg(feature = "rate-limiter")]
+pub use rate_limit_layer::{RateLimitHeaders, RateLimitHeadersFuture, RateLimitHeadersLayer};
 pub use rate_limit_reset::parse_rate_limit_reset;
 #[cfg(feature = "retry")]
 pub use replay::{HttpReplay, Recorded, ReplayBodies};
