@@ -4,7 +4,7 @@ mod banner;
 mod port;
 mod ready;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -34,6 +34,7 @@ const CONTROL_LIMIT: Duration = Duration::from_secs(2);
 /// [`ConfigError`] when it cannot run as asked; any other error when it does not come up.
 pub async fn run(options: RunOptions) -> anyhow::Result<()> {
     reach_servers(&options).await?;
+    prepare_folder(&options.instance.data)?;
     if let Some(path) = &options.ready_file {
         ready::prepare(path)?;
     }
@@ -60,6 +61,15 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
     }
     drop(port);
     outcome
+}
+
+/// Makes sure that files can be kept there, before processes try in vain.
+fn prepare_folder(path: &Path) -> Result<(), ConfigError> {
+    let probe = path.join(".writable");
+    std::fs::create_dir_all(path)
+        .and_then(|()| std::fs::write(&probe, ""))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|cause| ConfigError::Path { field: "data", path: path.to_owned(), cause })
 }
 
 async fn reach_servers(options: &RunOptions) -> Result<(), ConfigError> {

@@ -55,7 +55,25 @@ fn a_bad_flag_or_value_is_named() {
         (&["fly"], "four-plane: command is \"fly\"; allowed are run, load, chaos, score, verify, help"),
         (&["--load", "-5"], "four-plane: load is \"-5\"; allowed is 0 to 100000 requests per second"),
         (&["--state", "none"], "four-plane: state is \"none\"; allowed is auto or embedded"),
+        (
+            &["--listen"],
+            "four-plane: run: missing argument for option '--listen'; `four-plane help` lists what is allowed",
+        ),
+        (&["run", "extra"], "four-plane: run: unexpected argument \"extra\"; `four-plane help` lists what is allowed"),
         (&["load"], "four-plane: load: --url is missing; allowed is the edge, http://HOST:PORT"),
+        (&["load", "--url", "ftp://x"], "four-plane: --url is \"ftp://x\"; allowed is http://HOST:PORT"),
+        (&["load", "--url", "http://x", "--seconds", "0"], "four-plane: --seconds is \"0\"; allowed is 1 to 86400"),
+        (&["chaos"], "four-plane: chaos: --all is missing; allowed is either --all or --fault NAME"),
+        (&["score", "--bad"], "four-plane: score: unknown flag --bad; `four-plane help` lists what is allowed"),
+        (&["verify", "--bad"], "four-plane: verify: unknown flag --bad; `four-plane help` lists what is allowed"),
+        (
+            &["verify", "--output", "/nowhere/x"],
+            "four-plane: --output /nowhere/x: No such file or directory (os error 2)",
+        ),
+        (
+            &["instance", "--role", "cdn"],
+            "four-plane: --role is \"cdn\"; allowed is edge, gateway, catalog, recommendation or state",
+        ),
     ] {
         assert_eq!(mistake(arguments), expected);
     }
@@ -100,6 +118,20 @@ fn an_unreachable_url_is_named() {
     let text = mistake(&["load", "--url", &format!("http://{address}")]);
 
     assert!(text.starts_with(&format!("four-plane: --url: nothing answers at {address}")), "{text}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let text = mistake(&["--listen", "127.0.0.1:0", "--data", "/proc/nowhere"]);
+
+    assert_eq!(text, "four-plane: data /proc/nowhere: No such file or directory (os error 2)");
+}
+
+#[test]
+fn an_unknown_fault_is_named() {
+    let text = mistake(&["chaos", "--fault", "meteor"]);
+
+    assert!(text.starts_with("four-plane: --fault is \"meteor\"; allowed is instance-termination, "), "{text}");
 }
 
 #[test]
