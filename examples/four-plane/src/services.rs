@@ -16,6 +16,7 @@ pub mod problem;
 pub mod recommendation;
 pub mod serving;
 pub mod state;
+mod state_side;
 pub mod upstream;
 pub mod user;
 pub mod views;

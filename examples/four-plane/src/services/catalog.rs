@@ -16,12 +16,12 @@ use super::cached::{CacheAside, Origin};
 use super::database::Database;
 use super::guard::Refusal;
 use super::problem::Problem;
-use super::serving::{self, DEGRADED, Serving};
+use super::serving::{self, DEGRADED};
+use super::state_side::StateSide;
 use super::user;
 use super::views::ViewLog;
 use crate::data::{self, City};
 use crate::link::Instance;
-use crate::state::connect::{self, Dial};
 use crate::state::search::folded;
 use crate::state::views::ViewsImage;
 use crate::state::{Counted, Embedded, View, cache};
@@ -72,9 +72,10 @@ struct SearchQuery {
     limit: Option<usize>,
 }
 
+/// The query of a list.
 #[derive(Deserialize)]
-struct ListQuery {
-    limit: Option<usize>,
+pub(super) struct ListQuery {
+    pub(super) limit: Option<usize>,
 }
 
 /// Serves until drained.
@@ -82,17 +83,11 @@ struct ListQuery {
 /// # Errors
 /// When a listener cannot be bound.
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
-    let mut checks = serving::checks(&instance);
-    let dial = Dial::new(instance.topology.clone());
-    let database = Arc::new(Database::new(connect::database(&dial), &instance));
-    database.check(&mut checks)?;
-    let cache = CacheAside::new(connect::cache(&dial), &instance);
-    cache.check(&mut checks)?;
-    let serving = Serving::new(&instance, checks);
+    let StateSide { serving, database, cache } = StateSide::of(&instance)?;
     let (views, writing) = ViewLog::new(Arc::clone(&database));
     let writing = tokio::spawn(writing);
     LazyLock::force(&FALLBACK);
-    serving::serve(&instance, &serving, routes(Catalog { database, cache: Arc::new(cache), views })).await?;
+    serving::serve(&instance, &serving, routes(Catalog { database, cache, views })).await?;
     writing.await?;
     Ok(())
 }

@@ -13,15 +13,15 @@ use http::{HeaderValue, Request, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::cached::{CacheAside, Origin};
-use super::catalog::{Popular, checked, not_a_query};
+use super::catalog::{ListQuery, Popular, checked, not_a_query};
 use super::client::Client;
 use super::database::Database;
 use super::problem::Problem;
-use super::serving::{self, DEGRADED, Serving};
+use super::serving::{self, DEGRADED};
+use super::state_side::StateSide;
 use super::upstream::{Protection, RetryOn, Upstream};
 use super::user;
 use crate::link::{Instance, Role};
-use crate::state::connect::{self, Dial};
 use crate::state::{Counted, cache};
 
 /// What was made last for everybody, kept for when the database does not answer.
@@ -65,11 +65,6 @@ pub struct Recommended {
     pub items: Vec<Counted>,
 }
 
-#[derive(Deserialize)]
-struct ListQuery {
-    limit: Option<usize>,
-}
-
 impl Recommendation {
     /// From these parts.
     pub fn new(database: Arc<Database>, cache: Arc<CacheAside>, catalog: Upstream) -> Self {
@@ -82,15 +77,9 @@ impl Recommendation {
 /// # Errors
 /// When a listener cannot be bound.
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
-    let mut checks = serving::checks(&instance);
-    let dial = Dial::new(instance.topology.clone());
-    let database = Arc::new(Database::new(connect::database(&dial), &instance));
-    database.check(&mut checks)?;
-    let cache = CacheAside::new(connect::cache(&dial), &instance);
-    cache.check(&mut checks)?;
-    let serving = Serving::new(&instance, checks);
+    let StateSide { serving, database, cache } = StateSide::of(&instance)?;
     let catalog = Upstream::new(Client::default(), &instance, Role::Catalog, &TO_CATALOG)?;
-    serving::serve(&instance, &serving, routes(Recommendation::new(database, Arc::new(cache), catalog))).await
+    serving::serve(&instance, &serving, routes(Recommendation::new(database, cache, catalog))).await
 }
 
 /// The recommendation service's path.
