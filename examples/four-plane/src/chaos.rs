@@ -4,19 +4,20 @@ mod experiment;
 mod overload;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::config::{ConfigError, wrong};
+use crate::config::{ConfigError, RunOptions, wrong};
 use crate::say;
 
 /// What is done to the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Instances of a role are killed, one after another.
-    Kill(&'static str),
+    Kill(Kills),
     /// A fault on one target, of a kind and with a value, for some seconds.
     Fault { kind: &'static str, target: &'static str, value: u32, seconds: u32 },
     /// Five times the edge's declared capacity.
@@ -25,18 +26,38 @@ enum Kind {
     NotYet { missing: &'static str },
 }
 
+/// Kills under a steady load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kills {
+    role: &'static str,
+    /// How often.
+    count: u32,
+    /// Requests per second meanwhile.
+    rps: u32,
+    /// From one kill to the next; longer where the replacement takes longer.
+    every: Duration,
+}
+
+/// As short as three kills can show what happens.
+const fn few(role: &'static str) -> Kind {
+    Kind::Kill(Kills { role, count: 3, rps: 200, every: Duration::from_secs(2) })
+}
+
+/// Ten kills within more than 30,000 requests: enough to show that none is lost.
+const MANY: Kills = Kills { role: "catalog", count: 10, rps: 300, every: Duration::from_secs(10) };
+
 /// Every fault by name, the document's five experiments first.
 const FAULTS: [(&str, Kind); 12] = [
-    ("instance-termination", Kind::Kill("catalog")),
+    ("instance-termination", Kind::Kill(MANY)),
     ("network-latency", Kind::Fault { kind: "latency", target: "database", value: 500, seconds: 15 }),
     ("database-failure", Kind::NotYet { missing: "a replica to fail over to" }),
     ("cache-invalidation", Kind::NotYet { missing: "a fault that empties the cache" }),
     ("region-isolation", Kind::NotYet { missing: "a second region" }),
     ("overload", Kind::Overload),
-    ("gateway-termination", Kind::Kill("gateway")),
-    ("recommendation-termination", Kind::Kill("recommendation")),
-    ("edge-termination", Kind::Kill("edge")),
-    ("state-termination", Kind::Kill("state")),
+    ("gateway-termination", few("gateway")),
+    ("recommendation-termination", few("recommendation")),
+    ("edge-termination", few("edge")),
+    ("state-termination", few("state")),
     ("database-errors", Kind::Fault { kind: "error", target: "database", value: 1, seconds: 10 }),
     ("cache-errors", Kind::Fault { kind: "error", target: "cache", value: 1, seconds: 10 }),
 ];
@@ -98,23 +119,29 @@ pub fn faults() -> impl Iterator<Item = &'static str> {
     FAULTS.iter().map(|(name, _)| *name)
 }
 
+fn known(fault: &str) -> Result<(&'static str, Kind), ConfigError> {
+    FAULTS.into_iter().find(|(name, _)| *name == fault).ok_or_else(|| wrong("--fault", fault, NAMES))
+}
+
 /// Starts a stack, breaks it, and measures what it does. A fault that cannot be measured gives a row that says so.
+///
+/// Each edge declares `edge_capacity` requests per second in the experiment that exceeds it: with less than the machine
+/// can do, it is the declared capacity that is exceeded and not the machine's.
 ///
 /// # Errors
 /// [`ConfigError::Value`] for an unknown fault.
-pub async fn measure(binary: &Path, fault: &str) -> Result<Row, ConfigError> {
-    let known = FAULTS.into_iter().find(|(name, _)| *name == fault);
-    let (name, kind) = known.ok_or_else(|| wrong("--fault", fault, NAMES))?;
+pub async fn measure(binary: &Path, fault: &str, edge_capacity: f64) -> Result<Row, ConfigError> {
+    let (name, kind) = known(fault)?;
     let measured = match kind {
         Kind::NotYet { missing } => {
             return Ok(Row::without_figures(name, "not-yet", format!("there is not yet {missing}")));
         }
-        Kind::Kill(role) => experiment::kills(binary, name, role).await,
+        Kind::Kill(kills) => experiment::kills(binary, name, kills).await,
         Kind::Fault { kind, target, value, seconds } => {
             let fault = json!({"kind": kind, "target": target, "value": value, "seconds": seconds});
             experiment::fault(binary, name, &fault, seconds).await
         }
-        Kind::Overload => overload::measure(binary, name).await,
+        Kind::Overload => overload::measure(binary, name, edge_capacity).await,
     };
     Ok(measured.unwrap_or_else(|error| Row::without_figures(name, "failed", format!("{error:#}"))))
 }
@@ -126,12 +153,15 @@ pub async fn measure(binary: &Path, fault: &str) -> Result<Row, ConfigError> {
 pub async fn run(fault: Option<&str>, json: bool) -> anyhow::Result<()> {
     let binary = std::env::current_exe().context("cannot find the program itself")?;
     let names: Vec<&str> = fault.map_or_else(|| faults().collect(), |fault| vec![fault]);
+    for name in &names {
+        known(name)?;
+    }
     if !json {
         say::out(HEADER);
     }
     let mut failed = Vec::new();
     for name in names {
-        let row = measure(&binary, name).await?;
+        let row = measure(&binary, name, RunOptions::default().capacity.edge).await?;
         say::out(if json { serde_json::to_string(&row)? } else { line(&row) });
         if row.verdict == "failed" {
             failed.push(name);
@@ -167,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_fault_that_cannot_be_measured_has_no_figures() {
-        let row = measure(Path::new("/nowhere"), "region-isolation").await.unwrap();
+        let row = measure(Path::new("/nowhere"), "region-isolation", 1.0).await.unwrap();
 
         assert_eq!((row.verdict, row.detected_s, row.requests, row.lost), ("not-yet", None, None, None));
         assert!(line(&row).ends_with("there is not yet a second region"), "{}", line(&row));
@@ -175,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stack_that_does_not_come_up_is_a_failed_measurement() {
-        let row = measure(Path::new("/nowhere"), "overload").await.unwrap();
+        let row = measure(Path::new("/nowhere"), "overload", 1.0).await.unwrap();
 
         assert_eq!((row.verdict, row.errors), ("failed", None));
         assert_eq!(row.reason.as_deref(), Some("cannot start /nowhere: No such file or directory (os error 2)"));
@@ -183,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_fault_is_named_with_those_that_exist() {
-        let error = measure(Path::new("/nowhere"), "meteor").await.unwrap_err();
+        let error = measure(Path::new("/nowhere"), "meteor", 1.0).await.unwrap_err();
 
         let text = error.to_string();
         assert!(text.starts_with("--fault is \"meteor\"; allowed is instance-termination, "), "{text}");

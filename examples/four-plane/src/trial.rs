@@ -59,7 +59,23 @@ impl Stack {
     /// # Errors
     /// When it does not start, or is not ready in time; the text holds what it said.
     pub async fn start(binary: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_in(Folder::new()?, binary, arguments).await
+    }
+
+    /// The same with a configuration file that says `config`.
+    ///
+    /// # Errors
+    /// As [`Stack::start`].
+    pub async fn configured(binary: &Path, config: &Value, arguments: &[&str]) -> anyhow::Result<Self> {
         let folder = Folder::new()?;
+        let file = folder.0.join("config.json");
+        std::fs::write(&file, config.to_string())?;
+        let file = file.to_string_lossy().into_owned();
+        let arguments: Vec<_> = ["--config", &file].into_iter().chain(arguments.iter().copied()).collect();
+        Self::start_in(folder, binary, &arguments).await
+    }
+
+    async fn start_in(folder: Folder, binary: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let (ready_file, log) = (folder.0.join("ready.json"), folder.0.join("stderr.log"));
         let mut command = Command::new(binary);
         command.args(["run", "--listen", "127.0.0.1:0", "--state", "embedded"]);

@@ -289,3 +289,42 @@ async fn the_load_command_reports_what_became_of_its_requests() {
     assert!(report["p50_ms"].as_f64() <= report["p99_ms"].as_f64(), "{report}");
     stack.stop().await.unwrap();
 }
+
+/// A process and all below it.
+#[cfg(feature = "servers")]
+fn family(pid: u32) -> Vec<u32> {
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in brackets may hold anything; behind it come the state and the parent.
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let all = std::fs::read_dir("/proc").expect("Linux has it").flatten();
+    let all: Vec<u32> = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = family.get(next).copied() {
+        family.extend(all.iter().filter(|child| parent(**child) == Some(pid)));
+        next = next.saturating_add(1);
+    }
+    family
+}
+
+#[cfg(feature = "servers")]
+#[tokio::test(flavor = "multi_thread")]
+async fn no_server_is_left_behind_however_the_parent_ends() {
+    for signal in ["KILL", "INT"] {
+        let mut stack = start(&["--state", "auto", "--load", "20"]).await;
+        let family = family(stack.pid());
+        let named = |name: &str| {
+            let command = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            family.iter().any(|pid| command(pid).starts_with(name))
+        };
+        assert!(named("postgres") && named("redis-server"), "PostgreSQL and Redis are not among {family:?}");
+
+        stack.signal(signal).await.unwrap();
+        stack.ended(SOON).await.unwrap();
+
+        let left = || family.iter().filter(|pid| runs(**pid)).collect::<Vec<_>>();
+        assert!(all_gone(&family).await, "{signal} left {:?}", left());
+    }
+}

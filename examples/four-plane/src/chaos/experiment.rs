@@ -7,13 +7,16 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::Row;
+use super::{Kills, Row};
 use crate::clock;
 use crate::load::{self, LoadOptions, LoadReport};
 use crate::trial::{Stack, instance, items, services};
 
-/// Requests per second meanwhile, well within every capacity.
-const RPS: f64 = 200.0;
+/// Requests per second beside an injected fault, well within every capacity.
+const RPS: u32 = 200;
+/// Requests per second that each edge declares where instances are killed: enough that a busy machine's hiccup is not
+/// overload, and what fails is the kill's doing.
+const EDGE_CAPACITY: f64 = 500.0;
 /// Load before the fault, so that caches and windows are filled.
 const WARM_UP: Duration = Duration::from_secs(6);
 /// Load after the recovery, which has to stay clean.
@@ -22,31 +25,21 @@ const COOL_DOWN: Duration = Duration::from_secs(3);
 const LIMIT: Duration = Duration::from_mins(2);
 /// Without a bad answer for this long, the stack has recovered.
 const CLEAN: Duration = Duration::from_secs(2);
-/// How often an instance is killed.
-const KILLS: u32 = 3;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Kills instances of a role under load, the next one when the last has been replaced.
-pub(super) async fn kills(binary: &Path, name: &'static str, role: &str) -> anyhow::Result<Row> {
-    let stack = Stack::start(binary, &["--load", "0"]).await?;
+pub(super) async fn kills(binary: &Path, name: &'static str, kills: Kills) -> anyhow::Result<Row> {
+    let capacity = json!({"capacity": {"edge": EDGE_CAPACITY}});
+    let stack = Stack::configured(binary, &capacity, &["--load", "0"]).await?;
     let (mut detected, mut recovered) = (Duration::ZERO, Duration::ZERO);
-    let (report, outcome) = under_load(&stack, async {
-        for _ in 0..KILLS {
-            let before = stack.status().await?;
-            let answer = stack.control(http::Method::POST, "/control/faults", &kill(role)).await?;
-            let killed = answer.json();
-            let name = killed.get("target").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let pid = instance(&before, &name)["pid"].clone();
-            ensure!(pid.is_u64(), "the kill was refused: {killed}");
+    let (report, outcome) = under_load(&stack, kills.rps, async {
+        for _ in 0..kills.count {
             let begin = clock::since_start();
-            let gone = |status: &Value| instance(status, &name)["pid"] != pid;
-            stack.until("the kill is noticed", LIMIT, gone).await?;
-            detected = detected.max(clock::since_start().saturating_sub(begin));
-            let back = |status: &Value| gone(status) && instance(status, &name)["health"] == "pass";
-            stack.until("the instance is replaced", LIMIT, back).await?;
-            recovered = recovered.max(clock::since_start().saturating_sub(begin));
-            tokio::time::sleep(CLEAN).await;
+            let (gone, back) = kill(&stack, kills.role).await?;
+            (detected, recovered) = (detected.max(gone), recovered.max(back));
+            let next = begin.saturating_add(kills.every).saturating_sub(clock::since_start());
+            tokio::time::sleep(next.max(CLEAN)).await;
         }
         Ok(())
     })
@@ -59,32 +52,56 @@ pub(super) async fn kills(binary: &Path, name: &'static str, role: &str) -> anyh
         (retried > 0.0, "retry on another instance"),
         (report.totals.degraded > 0, "fallbacks"),
     ];
-    let figures = json!({"kills": KILLS, "retries": retried, "p99_ms": report.totals.p99_ms});
+    let figures = json!({
+        "kills": kills.count,
+        "retries": retried,
+        "p99_ms": report.totals.p99_ms,
+        "statuses": report.statuses,
+    });
     Ok(row(name, Some(detected), Some(recovered), &report, &seen, figures))
 }
 
-fn kill(role: &str) -> String {
-    json!({"kind": "kill", "target": role}).to_string()
+/// Kills the longest running instance of a role, and returns the time until that was seen and until it was replaced.
+async fn kill(stack: &Stack, role: &str) -> anyhow::Result<(Duration, Duration)> {
+    let before = stack.status().await?;
+    let kill = json!({"kind": "kill", "target": role}).to_string();
+    let begin = clock::since_start();
+    let killed = stack.control(http::Method::POST, "/control/faults", &kill).await?.json();
+    let name = killed.get("target").and_then(Value::as_str).unwrap_or_default();
+    let pid = instance(&before, name)["pid"].clone();
+    ensure!(pid.is_u64(), "the kill was refused: {killed}");
+    let gone = |status: &Value| instance(status, name)["pid"] != pid;
+    let back = |status: &Value| gone(status) && instance(status, name)["health"] == "pass";
+    stack.until("the kill is noticed", LIMIT, gone).await?;
+    let detected = clock::since_start().saturating_sub(begin);
+    stack.until("the instance is replaced", LIMIT, back).await?;
+    Ok((detected, clock::since_start().saturating_sub(begin)))
 }
 
 /// Injects a fault under load, and waits until every answer is as asked again.
 pub(super) async fn fault(binary: &Path, name: &'static str, fault: &Value, seconds: u32) -> anyhow::Result<Row> {
     let stack = Stack::start(binary, &["--load", "20"]).await?;
     let (mut detected, mut recovered) = (None, None);
-    let mut breakers_opened = false;
-    let (report, outcome) = under_load(&stack, async {
+    let (mut opened, mut closed) = (None, None);
+    let (report, outcome) = under_load(&stack, RPS, async {
         let begin = clock::since_start();
         let before = bad_answers(&stack.status().await?);
         stack.inject(fault).await?;
         let end = begin.saturating_add(Duration::from_secs(seconds.into()));
         while clock::since_start() < end {
             let status = stack.status().await?;
-            breakers_opened |= breaker_is_open(&status);
-            if detected.is_none() && (breaker_is_open(&status) || bad_answers(&status) > before) {
-                detected = Some(clock::since_start().saturating_sub(begin));
+            let passed = clock::since_start().saturating_sub(begin);
+            if breaker_is_open(&status) {
+                opened.get_or_insert(passed);
+            }
+            if opened.is_some() || bad_answers(&status) > before {
+                detected.get_or_insert(passed);
             }
             tokio::time::sleep(LOOK).await;
         }
+        let all_closed = |status: &Value| !breaker_is_open(status);
+        stack.until("every breaker is closed", LIMIT, all_closed).await?;
+        closed = Some(clock::since_start().saturating_sub(end));
         recovered = Some(recovery(&stack, end).await?);
         Ok(())
     })
@@ -93,12 +110,17 @@ pub(super) async fn fault(binary: &Path, name: &'static str, fault: &Value, seco
     let retried = retries(&stack.status().await?);
     stack.stop().await?;
     let seen = [
-        (breakers_opened, "circuit breakers"),
+        (opened.is_some(), "circuit breakers"),
         (retried > 0.0, "retries"),
         (report.totals.degraded > 0, "fallbacks"),
         (report.totals.shed > 0, "shedding"),
     ];
-    let figures = json!({"breakers_opened": breakers_opened, "retries": retried, "p99_ms": report.totals.p99_ms});
+    let figures = json!({
+        "breaker_opened_after_s": opened.map(rounded),
+        "breakers_closed_after_s": opened.and(closed).map(rounded),
+        "retries": retried,
+        "p99_ms": report.totals.p99_ms,
+    });
     Ok(row(name, detected, recovered, &report, &seen, figures))
 }
 
@@ -144,9 +166,11 @@ fn breaker_is_open(status: &Value) -> bool {
 /// Runs an experiment between a warm-up and a cool-down, with a load of this process's own.
 async fn under_load<T>(
     stack: &Stack,
+    rps: u32,
     experiment: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<(LoadReport, anyhow::Result<T>)> {
-    let options = LoadOptions { rps: RPS, seconds: 600, seed: 7, ..LoadOptions::new(stack.ready().edge.clone()) };
+    let options =
+        LoadOptions { rps: rps.into(), seconds: 600, seed: 7, ..LoadOptions::new(stack.ready().edge.clone()) };
     let (stop, stopped) = oneshot::channel::<()>();
     let load = load::run(&options, async {
         let _dropped = stopped.await;
@@ -162,6 +186,11 @@ async fn under_load<T>(
     Ok((report?, outcome))
 }
 
+/// Seconds, to the millisecond.
+fn rounded(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 /// A measured row; `seen` is what was seen to help.
 pub(super) fn row(
     fault: &'static str,
@@ -171,13 +200,12 @@ pub(super) fn row(
     seen: &[(bool, &str)],
     figures: Value,
 ) -> Row {
-    let seconds = |duration: Duration| (duration.as_secs_f64() * 1000.0).round() / 1000.0;
     let lost = report.unanswered();
     let remedies: Vec<_> = seen.iter().filter(|(seen, _)| *seen).map(|(_, remedy)| *remedy).collect();
     Row {
         fault,
-        detected_s: detected.map(seconds),
-        recovered_s: recovered.map(seconds),
+        detected_s: detected.map(rounded),
+        recovered_s: recovered.map(rounded),
         requests: Some(report.totals.sent),
         errors: Some(report.totals.failed.saturating_sub(lost)),
         degraded: Some(report.totals.degraded),

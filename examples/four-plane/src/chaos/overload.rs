@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::Row;
 use super::experiment::row;
 use crate::clock;
-use crate::config::RunOptions;
 use crate::link::Role;
 use crate::load::{self, LoadOptions};
 use crate::supervisor::Plan;
@@ -17,8 +16,8 @@ use crate::trial::{Stack, service};
 
 /// Of the declared capacity of all edge processes.
 const MULTIPLE: f64 = 5.0;
-/// Requests per second that load nothing, to compare with.
-const UNLOADED_RPS: f64 = 50.0;
+/// Of the declared capacity: a load that loads nothing, to compare with.
+const UNLOADED: f64 = 0.1;
 /// How long each load lasts.
 const SECONDS: u32 = 10;
 /// The longest that is waited for a recovery.
@@ -26,11 +25,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// This many answers in a row as asked are a recovery.
 const STREAK: u32 = 20;
 
-pub(super) async fn measure(binary: &Path, name: &'static str) -> anyhow::Result<Row> {
-    let stack = Stack::start(binary, &["--load", "0"]).await?;
-    let capacity = RunOptions::default().capacity.edge * f64::from(Plan::count(Role::Edge));
+pub(super) async fn measure(binary: &Path, name: &'static str, each: f64) -> anyhow::Result<Row> {
+    let stack = Stack::configured(binary, &json!({"capacity": {"edge": each}}), &["--load", "0"]).await?;
+    let capacity = each * f64::from(Plan::count(Role::Edge));
     let url = stack.ready().edge.clone();
-    let unloaded = LoadOptions { rps: UNLOADED_RPS, seconds: SECONDS, ..LoadOptions::new(url.clone()) };
+    let unloaded = LoadOptions { rps: capacity * UNLOADED, seconds: SECONDS, ..LoadOptions::new(url.clone()) };
     let unloaded = load::run(&unloaded, std::future::pending()).await?;
 
     let begin = clock::since_start();
@@ -51,6 +50,7 @@ pub(super) async fn measure(binary: &Path, name: &'static str) -> anyhow::Result
         "offered_rps": capacity * MULTIPLE,
         "goodput_rps": goodput.round(),
         "goodput_of_capacity": (goodput / capacity * 100.0).round() / 100.0,
+        "p50_ms": burst.totals.p50_ms,
         "p99_ms": burst.totals.p99_ms,
         "unloaded_p99_ms": unloaded.totals.p99_ms,
         "statuses": burst.statuses,
