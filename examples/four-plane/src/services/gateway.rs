@@ -25,7 +25,7 @@ const MAX_BODY: usize = 1 << 20;
 
 /// Per service: 5 s in all. An attempt may take three times the 99th percentile, but no less than a service needs to find
 /// out that its database does not answer, and no more than leaves time for another.
-const TO_SERVICE: Protection = Protection {
+pub(crate) const TO_SERVICE: Protection = Protection {
     total: Duration::from_secs(5),
     attempt: Some((Duration::from_millis(400), Duration::from_secs(2))),
     retry: RetryOn::NoneOrFailure,

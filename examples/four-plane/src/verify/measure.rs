@@ -7,13 +7,18 @@ mod breaker_cost;
 mod bulkhead;
 mod calm;
 mod fallback;
+mod full;
+mod gateway_call;
 mod hang;
+mod health_checks;
 mod kills;
+mod moderate;
 mod overload;
 mod pool;
 mod quantile;
 mod slow_database;
 mod traffic;
+mod turns;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -33,6 +38,7 @@ const LOAD: u32 = 250;
 /// time left has not observed anything.
 const PATTERNS: Duration = Duration::from_secs(20);
 const CALM: Duration = Duration::from_secs(15);
+const MODERATE: Duration = Duration::from_mins(1);
 const KILLS: Duration = Duration::from_secs(45);
 const SLOW_DATABASE: Duration = Duration::from_secs(30);
 const FALLBACK: Duration = Duration::from_secs(50);
@@ -49,8 +55,16 @@ pub async fn all() -> anyhow::Result<Findings> {
     judge(&mut findings, bulkhead::CLAIMS, &within("filling bulkheads", PATTERNS, bulkhead::observe()).await);
     judge(&mut findings, pool::CLAIMS, &within("hanging up on a pool", PATTERNS, pool::observe()).await);
     judge(&mut findings, breaker_cost::CLAIMS, &within("timing a breaker", PATTERNS, breaker_cost::observe()).await);
+    let checked = within("running health checks", PATTERNS, health_checks::observe()).await;
+    judge(&mut findings, health_checks::CLAIMS, &checked);
+    let called = within("calling what does not answer", PATTERNS, gateway_call::observe()).await;
+    judge(&mut findings, gateway_call::CLAIMS, &called);
+    judge(&mut findings, turns::CLAIMS, &Ok(turns::observe()));
+    let program = std::env::current_exe()?;
+    let moderate = within("watching a stack under a moderate load", MODERATE, moderate::observe(&program)).await;
+    judge(&mut findings, moderate::CLAIMS, &moderate);
     say("starting a stack");
-    let stack = Stack::start(&std::env::current_exe()?, LOAD).await?;
+    let stack = Stack::start(&program, LOAD).await?;
     over_stack(&stack, &mut findings).await?;
     say("stopping it");
     stack.stop().await?;
@@ -115,6 +129,10 @@ mod tests {
             ids(bulkhead::CLAIMS),
             ids(pool::CLAIMS),
             ids(breaker_cost::CLAIMS),
+            ids(health_checks::CLAIMS),
+            ids(gateway_call::CLAIMS),
+            ids(turns::CLAIMS),
+            ids(moderate::CLAIMS),
             ids(calm::CLAIMS),
             ids(kills::CLAIMS),
             ids(slow_database::CLAIMS),

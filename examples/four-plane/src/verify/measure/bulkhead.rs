@@ -6,6 +6,7 @@ use seawall::bulkhead::{BulkheadConfig, BulkheadLayer};
 
 use super::{
     Claims,
+    full::fill,
     quantile::{microseconds, quantile},
 };
 use crate::verify::{report::Finding, web::Stopwatch};
@@ -44,7 +45,8 @@ pub(super) async fn observe() -> anyhow::Result<Bulkheads> {
     let full = BulkheadLayer::new(BulkheadConfig::new(PLACES)?);
     let neighbour = BulkheadLayer::new(BulkheadConfig::new(NEIGHBOUR_PLACES)?);
     let mut seen = Bulkheads::default();
-    let held = fill(&full, &mut seen.admitted[0]).await;
+    let endless = std::future::pending::<anyhow::Result<()>>;
+    let held = fill(|| full.run(endless())).await;
     for _ in 0..CALLS {
         let watch = Stopwatch::start();
         if full.run(async { anyhow::Ok(()) }).await.is_err() {
@@ -54,23 +56,9 @@ pub(super) async fn observe() -> anyhow::Result<Bulkheads> {
             seen.neighbour_served = seen.neighbour_served.saturating_add(1);
         }
     }
+    seen.admitted = [held.len(), fill(|| neighbour.run(endless())).await.len()];
     drop(held);
-    drop(fill(&neighbour, &mut seen.admitted[1]).await);
     Ok(seen)
-}
-
-/// Starts calls that never end until one is refused; they end when they are dropped.
-async fn fill(layer: &BulkheadLayer, admitted: &mut usize) -> Vec<impl Future> {
-    let mut held = Vec::new();
-    loop {
-        let mut call = Box::pin(layer.run(std::future::pending::<anyhow::Result<()>>()));
-        let refused = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx).is_ready())).await;
-        if refused {
-            return held;
-        }
-        held.push(call);
-        *admitted = admitted.saturating_add(1);
-    }
 }
 
 fn isolates(seen: &Bulkheads) -> Finding {

@@ -37,10 +37,11 @@ pub(super) const CLAIMS: Claims<Calm> = &[
     ("figure.failure-first.api-gateway", figure::gateway),
     ("figure.failure-first.recommendation-service", figure::recommendation),
     ("figure.failure-first.catalog-service", figure::catalog),
+    ("figure.failure-first.catalog-service.cache-hit", figure::cache_hit),
     ("figure.failure-first.plane.state", figure::state_plane),
     ("figure.failure-first.redis-cache", figure::redis),
+    ("figure.failure-first.redis-cache.ttl", figure::redis_ttl),
     ("figure.failure-first.primary-db", figure::database),
-    ("figure.failure-first.primary-db.p99", figure::database_p99),
     ("figure.failure-first.plane.control", figure::control_plane),
     ("figure.failure-first.arrow.lb-api", figure::balancer_to_gateway),
     ("figure.failure-first.arrow.api-ms1", figure::gateway_to_recommendation),
@@ -49,6 +50,9 @@ pub(super) const CLAIMS: Claims<Calm> = &[
     ("figure.failure-first.arrow.ms1-db", figure::recommendation_to_database),
     ("figure.failure-first.arrow.mon-api", figure::gateway_is_scraped),
     ("figure.failure-first.arrow.mon-ms1", figure::recommendation_is_scraped),
+    ("figure.stateless.plane.edge", figure::load_balancer),
+    ("figure.stateless.plane.service", stateless::at_least_three),
+    ("figure.stateless.plane.state", figure::state_plane),
     ("figure.stateless.application-load-balancer", figure::load_balancer),
     ("figure.stateless.application-load-balancer.session-affinity", stateless::no_affinity),
     ("figure.stateless.application-load-balancer.health-check", stateless::health_path),
@@ -56,14 +60,24 @@ pub(super) const CLAIMS: Claims<Calm> = &[
     ("figure.stateless.service-instance-2", stateless::instance_2),
     ("figure.stateless.service-instance-3", stateless::instance_3),
     ("figure.stateless.auto-scaling-group.min", stateless::at_least_three),
-    ("figure.stateless.database.p99", figure::database_p99),
+    ("figure.stateless.database", figure::database),
     ("figure.stateless.arrow.alb-svc1", stateless::instance_1_answers),
     ("figure.stateless.arrow.alb-svc2", stateless::instance_2_answers),
     ("figure.stateless.arrow.alb-svc3", stateless::instance_3_answers),
+    ("figure.stateless.arrow.svc1-db", stateless::instance_1_asks_the_database),
+    ("figure.stateless.arrow.svc2-db", stateless::instance_2_asks_the_database),
+    ("figure.stateless.arrow.svc3-db", stateless::instance_3_asks_the_database),
+    ("stateless-benefits.load-balancing", stateless::any_instance),
     ("stateless-benefits.load-balancing.stateless", stateless::any_instance),
+    ("golden-signals.latency", stateless::latency_is_shown),
     ("golden-signals.latency.metric", stateless::latency_is_shown),
+    ("golden-signals.traffic", stateless::traffic_is_shown),
     ("golden-signals.traffic.metric", stateless::traffic_is_shown),
+    ("golden-signals.errors", stateless::errors_are_shown),
     ("golden-signals.errors.metric", stateless::errors_are_shown),
+    ("golden-signals.saturation", stateless::saturation_is_shown),
+    ("golden-signals.saturation.metric", stateless::saturation_is_shown),
+    ("cache-strategies.cache-aside", stateless::cache_aside),
 ];
 
 /// What was seen.
@@ -74,24 +88,29 @@ pub(super) struct Calm {
     health: Vec<(String, Option<StatusCode>)>,
     /// Each process with whether its metrics can be read as Prometheus text.
     scraped: Vec<(String, bool)>,
+    /// Each process with its calls to the database.
+    database_calls: BTreeMap<String, f64>,
     style: String,
     items: Vec<Answer>,
+    /// Answers to one question, asked again and again.
+    repeated: Vec<Answer>,
     /// Of one item: the bodies that each instance answered.
     same_item: BTreeMap<String, BTreeSet<Bytes>>,
 }
 
-/// Watches the stack for about fifteen seconds.
+/// Watches the stack for about ten seconds.
 pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Calm> {
-    tokio::time::sleep(SETTLE).await;
     let mut calm = Calm::default();
+    tokio::time::sleep(SETTLE).await;
     let traffic = Traffic::start(stack, EVERY, uncached_item);
     tokio::time::sleep(WATCH).await;
     calm.items = answers(traffic).await?;
     let traffic = Traffic::start(stack, EVERY, |_| uncached_item(0));
     tokio::time::sleep(WATCH).await;
-    for answer in answers(traffic).await? {
+    calm.repeated = answers(traffic).await?;
+    for answer in &calm.repeated {
         let instance = answer.header("x-served-by").unwrap_or_default().to_owned();
-        calm.same_item.entry(instance).or_default().insert(answer.body);
+        calm.same_item.entry(instance).or_default().insert(answer.body.clone());
     }
     for process in stack.ready().processes.iter().filter(|process| !process.url.is_empty()) {
         let name = process.instance.clone();
@@ -99,6 +118,9 @@ pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Calm> {
         let health = stack.web.get(&format!("{base}/health")).await.ok();
         calm.health.push((name.clone(), health.map(|answer| answer.status)));
         let metrics = stack.web.get(&format!("{base}/metrics")).await.ok();
+        if let Some(metrics) = &metrics {
+            calm.database_calls.insert(name.clone(), database_calls(&String::from_utf8_lossy(&metrics.body)));
+        }
         calm.scraped.push((name, metrics.as_ref().is_some_and(is_prometheus_text)));
     }
     let style = stack.web.get(&format!("{}/page.css", stack.ready().page.trim_end_matches('/'))).await?;
@@ -109,6 +131,16 @@ pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Calm> {
 
 async fn answers(traffic: Traffic) -> anyhow::Result<Vec<Answer>> {
     Ok(traffic.stop().await?.into_iter().filter_map(|sample| sample.answer).collect())
+}
+
+/// The calls to the database that a process has counted.
+fn database_calls(metrics: &str) -> f64 {
+    let counted = metrics.lines().filter(|line| {
+        line.starts_with("four_plane_upstream_requests_total{")
+            && line.contains("upstream=\"database\"")
+            && line.contains("outcome=\"ok\"")
+    });
+    counted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 /// Text of the exposition format with at least one sample: a type line and a line that ends in a number.
@@ -210,6 +242,32 @@ mod tests {
         assert_eq!(stateless::health_path(&calm(Some(StatusCode::OK))).verdict, Verdict::Met);
         assert_eq!(stateless::health_path(&calm(Some(StatusCode::SERVICE_UNAVAILABLE))).verdict, Verdict::NotMet);
         assert_eq!(stateless::health_path(&calm(None)).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn only_good_calls_to_the_database_are_counted() {
+        let sample = |upstream: &str, outcome: &str| {
+            format!("four_plane_upstream_requests_total{{upstream=\"{upstream}\",outcome=\"{outcome}\"}} 4\n")
+        };
+
+        let text = [sample("database", "ok"), sample("database", "error"), sample("cache", "ok")].concat();
+
+        assert!((database_calls(&text) - 4.0).abs() < f64::EPSILON);
+        assert!(database_calls("").abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn ages_that_stand_still_show_no_time_to_live() {
+        let hit = |age: &'static str| Answer::scripted(StatusCode::OK, &[("x-cache", "hit"), ("age", age)], 1);
+        let calm = |ages: [&'static str; 3]| {
+            let mut calm = Calm { repeated: ages.map(hit).into(), ..Calm::default() };
+            calm.status.state.cache = "redis".into();
+            calm
+        };
+
+        assert_eq!(figure::redis_ttl(&calm(["0", "1", "3"])).verdict, Verdict::Met);
+        assert_eq!(figure::redis_ttl(&calm(["0", "0", "0"])).verdict, Verdict::NotMet);
+        assert_eq!(figure::redis_ttl(&calm(["240", "241", "243"])).verdict, Verdict::NotMet);
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(super) const CLAIMS: Claims<Kills> = &[
     ("chaos.instance-termination.recovery-target", recovery),
     ("chaos.instance-termination.success-criteria", availability),
     ("chaos.instance-termination.business-impact", error_rate),
+    ("stateless-benefits.fault-tolerance", transparency),
     ("stateless-benefits.fault-tolerance.stateless", transparency),
 ];
 

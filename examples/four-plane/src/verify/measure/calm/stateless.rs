@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use http::StatusCode;
 
-use super::{Calm, Finding};
+use super::{Answer, Calm, Finding};
 
 /// As the document's scaling group has it.
 const MINIMUM: usize = 3;
@@ -93,6 +93,45 @@ pub(super) fn traffic_is_shown(calm: &Calm) -> Finding {
 pub(super) fn errors_are_shown(calm: &Calm) -> Finding {
     let ratio = calm.status.service("edge").and_then(|service| service.error_ratio);
     shown(ratio.map(|ratio| format!("edge errors {:.2}%", ratio * 100.0)))
+}
+
+/// What is under way of what may be.
+pub(super) fn saturation_is_shown(calm: &Calm) -> Finding {
+    let edge = calm.status.service("edge");
+    shown(edge.and_then(|edge| Some(format!("edge {:.0} of {:.0} requests under way", edge.in_flight?, edge.limit?))))
+}
+
+/// What the cache does not hold is made once and answered from it afterwards.
+pub(super) fn cache_aside(calm: &Calm) -> Finding {
+    let came =
+        |answers: &[Answer], how: &str| answers.iter().filter(|answer| answer.header("x-cache") == Some(how)).count();
+    let (missed, hit) = (came(&calm.items, "miss"), came(&calm.repeated, "hit"));
+    Finding::judged(
+        missed > 0 && hit > 0,
+        format!(
+            "{missed} of {} new items made anew, {hit} of {} repeated ones from the cache",
+            calm.items.len(),
+            calm.repeated.len()
+        ),
+        "x-cache of item requests at the edge",
+    )
+}
+
+pub(super) fn instance_1_asks_the_database(calm: &Calm) -> Finding {
+    asks_the_database(calm, "catalog/1")
+}
+
+pub(super) fn instance_2_asks_the_database(calm: &Calm) -> Finding {
+    asks_the_database(calm, "catalog/2")
+}
+
+pub(super) fn instance_3_asks_the_database(calm: &Calm) -> Finding {
+    asks_the_database(calm, "catalog/3")
+}
+
+fn asks_the_database(calm: &Calm, name: &str) -> Finding {
+    let calls = calm.database_calls.get(name).copied().unwrap_or_default();
+    Finding::judged(calls > 0.0, format!("{calls:.0} answered"), "four_plane_upstream_requests_total of the instance")
 }
 
 fn shown(figure: Option<String>) -> Finding {
