@@ -13,7 +13,11 @@ use std::{
 use seawall_core::{
     Admission, CallContext, Env, Error, Gate, GateLayer, NoWait, Outcome, Pattern, Reason, Rejection, Timestamp,
 };
-use seawall_testkit::{Probe, Recorder, Script, TestEnv, contract, hold};
+use seawall_testkit::{
+    Probe, Recorder, Script, TestEnv,
+    contract::{self, Crowd},
+    hold,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt};
 
@@ -89,16 +93,17 @@ fn queueing(env: TestEnv) -> GateLayer<Queueing, TestEnv> {
     GateLayer::with_env(Queueing::new(), env)
 }
 
-#[test]
-fn every_call_ends_in_exactly_one_outcome() {
-    contract::every_call_ends_in_exactly_one_outcome(refusing);
-    contract::every_call_through_it_ends_once(queueing);
+#[tokio::test(start_paused = true)]
+async fn every_call_ends_in_exactly_one_outcome() {
+    contract::every_call_ends_in_exactly_one_outcome(refusing).await;
+    contract::every_call_ends_in_exactly_one_outcome(queueing).await;
+    contract::every_call_that_waited_ends_in_exactly_one_outcome(queueing, PLACES).await;
 }
 
-#[test]
-fn dropping_at_any_point_leaves_nothing_held() {
-    contract::dropping_at_any_point_leaves_nothing_held(refusing, |layer| layer.gate().taken.load(SeqCst));
-    contract::dropping_at_any_point_leaves_nothing_held(queueing, |layer| layer.gate().taken());
+#[tokio::test(start_paused = true)]
+async fn dropping_at_any_point_leaves_nothing_held() {
+    contract::dropping_at_any_point_leaves_nothing_held(refusing, |layer| layer.gate().taken.load(SeqCst)).await;
+    contract::dropping_at_any_point_leaves_nothing_held(queueing, |layer| layer.gate().taken()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +120,7 @@ async fn works_under_a_buffer() {
 
 #[tokio::test(start_paused = true)]
 async fn every_waiter_is_woken_and_none_spins() {
-    contract::every_waiter_is_woken_and_none_spins(queueing).await;
+    contract::every_waiter_is_woken_and_none_spins(queueing, Crowd::Waits).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,24 +4,29 @@
 //! runtime with paused time.
 #![expect(clippy::missing_panics_doc, reason = "panicking is how every one of them reports")]
 
+mod endings;
+
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
     task::{Context, Waker},
+    time::Duration,
 };
 
-use seawall_core::{Entropy, Env, Error, GateLayer, SeededEntropy, TokioClock, WrapError};
+pub use endings::{
+    a_call_that_waits_in_vain_is_booked_as_refused, every_call_ends_in_exactly_one_outcome,
+    every_call_that_waited_ends_in_exactly_one_outcome, every_call_through_it_ends_once,
+};
+use seawall_core::{Clock, Entropy, Env, Error, GateLayer, SeededEntropy, TokioClock, WrapError};
 use tower::{ServiceExt, buffer::Buffer, limit::ConcurrencyLimit};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Booked, Ledger, LedgerLayer, LedgerService, Polls, Probe, ProbeError, Recorder, Script, TestEnv};
+use crate::{Cut, Ledger, LedgerLayer, LedgerService, Polls, Probe, ProbeError, Recorder, Script, TestEnv};
 
 /// The innermost service as a layer sees it, with a ledger of the calls that reach it.
-pub type Leaf = LedgerService<WrapError<Probe>>;
+pub type Leaf = LedgerService<Cut<WrapError<Probe>>>;
 
 /// The same behind tower's limit of one.
-pub type NarrowLeaf = LedgerService<WrapError<ConcurrencyLimit<Probe>>>;
+pub type NarrowLeaf = LedgerService<Cut<WrapError<ConcurrencyLimit<Probe>>>>;
 
 /// A service made by a layer under test.
 pub trait Subject:
@@ -42,12 +47,16 @@ impl<S> Subject for S where
 struct Bench {
     probe: Probe,
     inside: LedgerLayer,
+    /// What the layer itself reports.
     recorder: Recorder,
+    /// What a ledger outside of it reports.
+    outside: Recorder,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { probe: Probe::new(), inside: ledger(), recorder: Recorder::default() }
+        let (recorder, outside) = (Recorder::default(), Recorder::default());
+        Self { probe: Probe::new(), inside: ledger(Recorder::default()), recorder, outside }
     }
 
     fn env(&self) -> TestEnv {
@@ -55,11 +64,11 @@ impl Bench {
     }
 
     fn leaf(&self) -> Leaf {
-        self.inside.layer(WrapError::new(self.probe.clone()))
+        self.inside.layer(Cut::new(WrapError::new(self.probe.clone())))
     }
 
     fn narrow_leaf(&self) -> NarrowLeaf {
-        self.inside.layer(WrapError::new(ConcurrencyLimit::new(self.probe.clone(), 1)))
+        self.inside.layer(Cut::new(WrapError::new(ConcurrencyLimit::new(self.probe.clone(), 1))))
     }
 
     /// Nothing is under way anywhere, and every attempt that reached the probe was booked.
@@ -69,81 +78,18 @@ impl Bench {
     }
 }
 
-fn ledger() -> LedgerLayer {
-    GateLayer::with_env(Ledger::default(), Env::new().with_clock(TokioClock).with_observer(Recorder::default()))
+/// What `future` gives. Paused time runs on only when nothing else can: what hangs ends here at once.
+async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    let done = tokio::time::timeout(Duration::from_secs(3600), future).await;
+    done.unwrap_or_else(|_| unreachable!("{what}: nothing can go on"))
 }
 
-/// How one call is made to end.
-#[derive(Copy, Clone, Debug)]
-struct Ending {
-    script: Script,
-    /// Drop the future after this many polls.
-    polls: usize,
-    expected: fn(&mut Booked),
-}
-
-const ENDINGS: [Ending; 7] = [
-    Ending { script: Script::Answer, polls: 9, expected: |booked| booked.returned = 1 },
-    Ending { script: Script::AnswerLater, polls: 9, expected: |booked| booked.returned = 1 },
-    Ending { script: Script::Fail, polls: 9, expected: |booked| booked.failed = 1 },
-    Ending { script: Script::Hang, polls: 1, expected: |booked| booked.dropped = 1 },
-    Ending { script: Script::Answer, polls: 0, expected: |booked| booked.dropped = 1 },
-    Ending { script: Script::PanicInCall, polls: 9, expected: |booked| booked.panicked = 1 },
-    Ending { script: Script::PanicInPoll, polls: 9, expected: |booked| booked.panicked = 1 },
-];
-
-/// Calls `service` and polls up to `polls` times; a panic stops there.
-fn drive<S: Subject>(service: &mut S, script: Script, polls: usize) {
-    let _ = catch_unwind(AssertUnwindSafe(|| {
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(service.poll_ready(&mut cx).is_ready(), "not ready with nothing under way");
-        let mut future = pin!(service.call(script));
-        for _ in 0..polls {
-            if future.as_mut().poll(&mut cx).is_ready() {
-                break;
-            }
-        }
-    }));
-}
-
-/// Returned, failed, dropped before and after its first poll, panicked in `call` and in `poll` (caught further out):
-/// each is booked exactly once, as what it was, by the layer itself and by whatever stands inside it.
-pub fn every_call_ends_in_exactly_one_outcome<L>(make: impl Fn(TestEnv) -> L)
-where
-    L: Layer<Leaf, Service: Subject>,
-{
-    for ending in ENDINGS {
-        let bench = Bench::new();
-        let mut service = make(bench.env()).layer(bench.leaf());
-
-        drive(&mut service, ending.script, ending.polls);
-
-        let mut expected = Booked::default();
-        (ending.expected)(&mut expected);
-        assert_eq!(bench.recorder.booked(), expected, "{ending:?}");
-        bench.assert_idle("after one call");
-    }
-}
-
-/// For layers that are no gates: a ledger outside books each call once, whatever the layer does with it inside.
-pub fn every_call_through_it_ends_once<L>(make: impl Fn(TestEnv) -> L)
-where
-    L: Layer<Leaf, Service: Subject>,
-{
-    for ending in ENDINGS {
-        let bench = Bench::new();
-        let outside = ledger();
-        let mut service = outside.layer(make(bench.env()).layer(bench.leaf()));
-
-        drive(&mut service, ending.script, ending.polls);
-
-        assert_eq!(outside.gate().open(), 0, "{ending:?} never ended");
-        bench.assert_idle("after one call");
-    }
+fn ledger(recorder: Recorder) -> LedgerLayer {
+    GateLayer::with_env(Ledger::default(), Env::new().with_clock(TokioClock).with_observer(recorder))
 }
 
 /// Dropping any future at any point, 100,000 times at random: nothing stays held, and nothing is refused for it.
-pub fn dropping_at_any_point_leaves_nothing_held<L>(make: impl Fn(TestEnv) -> L, held: impl Fn(&L) -> usize)
+pub async fn dropping_at_any_point_leaves_nothing_held<L>(make: impl Fn(TestEnv) -> L, held: impl Fn(&L) -> usize)
 where
     L: Layer<Leaf, Service: Subject>,
 {
@@ -175,8 +121,12 @@ where
         if under_way.len() >= AT_ONCE {
             drop(under_way.swap_remove((word >> 8) % AT_ONCE));
         }
+        if (word >> 12) % 4 == 0 {
+            tokio::task::yield_now().await;
+        }
     }
     under_way.clear();
+    tokio::task::yield_now().await;
 
     assert_eq!(held(&layer), 0, "the layer still holds places");
     bench.assert_idle("after random drops");
@@ -195,13 +145,16 @@ where
     let _ = readied.poll_ready(&mut cx);
     drop(readied);
 
+    let mut kept = Vec::new();
     for _ in 0..3 {
         let mut handle = service.clone();
-        let answer = handle.ready().await.map(|ready| ready.call(Script::AnswerLater));
-        assert!(answer.is_ok(), "not ready over a limit of one with nothing under way");
-        if let Ok(future) = answer {
-            assert_eq!(future.await, Ok("answered"));
+        let ready = soon("a handle gets ready over a limit of one", handle.ready()).await;
+        let future = ready.map(|ready| ready.call(Script::AnswerLater));
+        assert!(future.is_ok(), "not ready over a limit of one with nothing under way");
+        if let Ok(future) = future {
+            assert_eq!(soon("a call over a limit of one", future).await, Ok("answered"));
         }
+        kept.push(handle);
     }
     bench.assert_idle("after calls over a limit of one");
 }
@@ -215,7 +168,7 @@ where
     let service = Buffer::new(make(bench.env()).layer(bench.leaf()), 4);
 
     for _ in 0..8 {
-        let answer = service.clone().oneshot(Script::AnswerLater).await;
+        let answer = soon("a call under a buffer", service.clone().oneshot(Script::AnswerLater)).await;
         assert_eq!(answer.ok(), Some("answered"));
     }
     bench.assert_idle("after calls under a buffer");
@@ -240,14 +193,28 @@ pub async fn state_is_shared_by_clones_and_by_layer_calls<L, F>(
         ("a second service", layer.layer(bench.leaf())),
         ("a clone of the layer", layer.clone().layer(bench.leaf())),
     ] {
-        let answer = handle.oneshot(Script::Answer).await;
+        let answer = soon(who, handle.oneshot(Script::Answer)).await;
         assert!(matches!(answer, Err(Error::Rejected(_))), "{who} was not refused: {answer:?}");
     }
     drop(kept);
 }
 
-/// Fifty calls that hold, released one at a time: each is woken, and polled at most three times per event.
-pub async fn every_waiter_is_woken_and_none_spins<L>(make: impl Fn(TestEnv) -> L)
+/// What the layer under test does with fifty calls at once.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Crowd {
+    /// It lets all of them through.
+    Passes,
+    /// It refuses some of them.
+    IsRefused,
+    /// It lets some of them wait, and refuses none.
+    Waits,
+}
+
+/// Fifty calls that hold, released one at a time: each is woken, and polled at most three times per event. None is
+/// refused by a layer that lets them wait, and all of it takes no time: paused time runs on, to the end of somebody's
+/// wait, only when a wake-up was lost.
+pub async fn every_waiter_is_woken_and_none_spins<L>(make: impl Fn(TestEnv) -> L, crowd: Crowd)
 where
     L: Layer<Leaf, Service: Subject>,
 {
@@ -255,6 +222,7 @@ where
     const POLLS_PER_EVENT: usize = 3;
     let bench = Bench::new();
     let service = make(bench.env()).layer(bench.leaf());
+    let begin = TokioClock.now();
     let polls: Vec<_> = (0..WAITERS).map(|_| Polls::default()).collect();
     let tasks: Vec<_> =
         polls.iter().map(|polls| tokio::spawn(polls.count(service.clone().oneshot(Script::Hold)))).collect();
@@ -263,13 +231,21 @@ where
         tokio::task::yield_now().await;
         bench.probe.release(1);
     }
+    let mut refused = 0_usize;
     for task in tasks {
-        let answer = task.await;
-        assert!(matches!(&answer, Ok(Ok("answered") | Err(Error::Rejected(_)))), "a waiter was lost: {answer:?}");
+        match soon("a call that holds", task).await {
+            Ok(Ok(answer)) => assert_eq!(answer, "answered"),
+            Ok(Err(Error::Rejected(_))) => refused = refused.saturating_add(1),
+            lost => unreachable!("a waiter was lost: {lost:?}"),
+        }
     }
 
+    assert_eq!(TokioClock.now(), begin, "somebody slept until its time was up: a wake-up was lost");
+    assert_eq!(refused > 0, crowd == Crowd::IsRefused, "{refused} were refused");
+    assert_eq!(bench.probe.most_running() < WAITERS, crowd != Crowd::Passes, "{crowd:?}");
     // Two events concern a waiter that queues: its turn, and its answer. A waiter that does not, one.
+    let allowed = if crowd == Crowd::Waits { 2 * POLLS_PER_EVENT } else { POLLS_PER_EVENT };
     let most = polls.iter().map(Polls::get).max().unwrap_or(0);
-    assert!(most <= 2 * POLLS_PER_EVENT, "a waiter was polled {most} times");
+    assert!(most <= allowed, "a waiter was polled {most} times");
     bench.assert_idle("after all waiters were answered");
 }

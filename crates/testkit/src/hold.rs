@@ -21,6 +21,14 @@ impl<F> fmt::Debug for Held<F> {
     }
 }
 
+impl<F: Future> Held<F> {
+    /// Polls those that have not ended.
+    pub fn poll(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.calls.retain_mut(|call| call.as_mut().poll(&mut cx).is_pending());
+    }
+}
+
 /// Begins `count` calls of `script`, polls each once and keeps them.
 pub fn hold<S>(
     service: &S,

@@ -23,12 +23,14 @@ struct Readme;
 
 pub mod contract;
 mod count_polls;
+mod cut;
 mod hold;
 mod ledger;
 mod probe;
 mod recorder;
 
 pub use count_polls::{CountPolls, Polls};
+pub use cut::{Cut, CutFuture};
 pub use hold::{Held, hold};
 pub use ledger::{Ledger, LedgerLayer, LedgerService, TestEnv};
 pub use probe::{Probe, ProbeError, ProbeFuture, Script};

@@ -25,6 +25,8 @@ pub enum Script {
     Hold,
     /// Never answers.
     Hang,
+    /// Never answers either: [`Cut`](crate::Cut) cuts it when it is first polled.
+    TimeOut,
     /// Panics inside `call`.
     PanicInCall,
     /// Panics when it is first polled.
@@ -176,7 +178,7 @@ impl Future for ProbeFuture {
                 Poll::Pending
             }
             Script::Hold => self.held.as_mut().poll(cx).map(|()| Ok("answered")),
-            Script::Hang => Poll::Pending,
+            Script::Hang | Script::TimeOut => Poll::Pending,
             Script::PanicInCall | Script::PanicInPoll => panic!("the probe was told to panic in poll"),
         }
     }

@@ -1,52 +1,254 @@
-//! A layer under `axum::serve` keeps one state for all connections, and answers what it refuses.
+//! Under `axum::serve` every layer keeps one state for all connections, and what it refuses is answered.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, routing::get};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use seawall::{
-    bulkhead::{BulkheadConfig, BulkheadLayer},
-    core::WrapErrorLayer,
-    http::RespondLayer,
+    backoff_with_jitter::{Backoff, IfUnknown, Rebuild, RetryConfig, RetryLayer},
+    bulkhead::{Bulkhead, BulkheadConfig, BulkheadLayer, QueueingBulkheadConfig, QueueingBulkheadLayer},
+    circuit_breaker::{BreakerConfig, CircuitBreakerLayer, State},
+    core::{Entropy, Error, GateLayer, KeyedLayer, WrapErrorLayer},
+    fallback::{FallbackLayer, from_fn},
+    http::{DEGRADED_HEADER, MarkDegraded, RespondLayer, env},
+    load_shedder::{
+        LimitRange, LoadShedderConfig, LoadShedderLayer, QueueingLoadShedderLayer, QueueingShedderConfig, Throttle,
+        ThrottleConfig,
+    },
+    rate_limiter::{Quota, RateLimiterLayer},
+    timeout::{TimeoutConfig, TimeoutLayer},
 };
 use tokio::sync::Notify;
 
-#[tokio::test]
-async fn one_place_is_one_place_for_all_connections() {
-    let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let handler = {
-        let (entered, leave) = (Arc::clone(&entered), Arc::clone(&leave));
-        get(move || async move {
-            entered.notify_one();
-            leave.notified().await;
-            "done"
-        })
-    };
-    let protection = tower::ServiceBuilder::new()
-        .layer(RespondLayer::new())
-        .layer(BulkheadLayer::new(BulkheadConfig::new(1).unwrap()))
-        .layer(WrapErrorLayer::new());
-    let app = Router::new().route("/", handler).layer(protection);
+use crate::pool;
+
+/// A server whose handlers are behind a layer.
+struct Site {
+    address: String,
+    entered: Arc<Notify>,
+    leave: Arc<Notify>,
+}
+
+/// `/hold` tells that it was entered and waits to be let go, `/hangs` never answers, `/broken` fails, `/busy` says that it
+/// has too much to do; everything else says hello.
+fn handlers(entered: &Arc<Notify>, leave: &Arc<Notify>) -> Router {
+    let (entered, leave) = (Arc::clone(entered), Arc::clone(leave));
+    let hold = get(move || async move {
+        entered.notify_one();
+        leave.notified().await;
+        "held"
+    });
+    Router::new()
+        .route("/", get(|| async { "hello" }))
+        .route("/hold", hold)
+        .route("/hangs", get(std::future::pending::<()>))
+        .route("/broken", get(|| async { StatusCode::BAD_GATEWAY }))
+        .route("/busy", get(|| async { (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")]) }))
+}
+
+async fn serve(app: Router, entered: Arc<Notify>, leave: Arc<Notify>) -> Site {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let uri = format!("http://{}/", listener.local_addr().unwrap());
-    let server = tokio::spawn(async move { axum::serve(listener, app).await });
-    // Two clients share no connection.
-    let call = |uri: &str| {
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Site { address, entered, leave }
+}
+
+/// Serves behind `layer`, whose type no function can name the bounds of in fewer words.
+macro_rules! serve {
+    ($layer:expr) => {{
+        let (entered, leave) = (Arc::default(), Arc::default());
+        let protection =
+            tower::ServiceBuilder::new().layer(RespondLayer::new()).layer($layer).layer(WrapErrorLayer::new());
+        serve(handlers(&entered, &leave).layer(protection), entered, leave).await
+    }};
+}
+
+impl Site {
+    /// Asks over a connection of its own.
+    fn get(&self, path: &str) -> impl Future<Output = Response<()>> + Send + use<> {
         let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-        let request = Request::get(uri).body(Body::empty()).unwrap();
-        async move { client.request(request).await.unwrap() }
-    };
+        let request = Request::get(format!("{}{path}", self.address)).body(Body::empty()).unwrap();
+        async move { client.request(request).await.unwrap().map(drop) }
+    }
 
-    let first = tokio::spawn(call(&uri));
-    entered.notified().await;
-    let second = call(&uri).await;
-    leave.notify_one();
-    let first = first.await.unwrap();
+    async fn status(&self, path: &str) -> StatusCode {
+        self.get(path).await.status()
+    }
 
-    assert_eq!(first.status(), StatusCode::OK);
-    assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(second.headers()["retry-after"], "1");
-    assert_eq!(second.headers()["content-type"], "application/problem+json");
-    server.abort();
+    /// What a second connection hears while the first one's call is inside; afterwards the first one is answered.
+    async fn while_one_is_inside(&self) -> Response<()> {
+        let first = tokio::spawn(self.get("/hold"));
+        self.entered.notified().await;
+        let second = self.get("/").await;
+        self.leave.notify_one();
+        assert_eq!(first.await.unwrap().status(), StatusCode::OK);
+        assert_eq!(self.status("/").await, StatusCode::OK, "afterwards there is room again");
+        second
+    }
+}
+
+#[tokio::test]
+async fn one_place_of_a_bulkhead_is_one_place_for_all_connections() {
+    let site = serve!(BulkheadLayer::new(BulkheadConfig::new(1).unwrap()));
+
+    let refused = site.while_one_is_inside().await;
+
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+}
+
+#[tokio::test]
+async fn calls_of_different_connections_wait_in_one_line() {
+    let config = QueueingBulkheadConfig::new(BulkheadConfig::new(1).unwrap()).with_max_queued(1).unwrap();
+    let layer = QueueingBulkheadLayer::new(config.with_max_wait(Duration::from_secs(60)).unwrap());
+    let site = serve!(layer.clone());
+    let first = tokio::spawn(site.get("/hold"));
+    site.entered.notified().await;
+    let second = tokio::spawn(site.get("/"));
+    while layer.gate().queued() == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    assert_eq!(site.status("/").await, StatusCode::SERVICE_UNAVAILABLE, "the line is full");
+    site.leave.notify_one();
+
+    assert_eq!(first.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(second.await.unwrap().status(), StatusCode::OK);
+}
+
+fn limit_of_one() -> LoadShedderConfig {
+    LoadShedderConfig::default().with_range(LimitRange::new(1, 1, 1).unwrap())
+}
+
+#[tokio::test]
+async fn one_limit_of_a_load_shedder_is_for_all_connections() {
+    let site = serve!(LoadShedderLayer::new(limit_of_one()));
+
+    assert_eq!(site.while_one_is_inside().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn one_limit_of_a_queueing_load_shedder_is_for_all_connections() {
+    let site = serve!(QueueingLoadShedderLayer::new(QueueingShedderConfig::new(limit_of_one())));
+
+    assert_eq!(site.while_one_is_inside().await.status(), StatusCode::SERVICE_UNAVAILABLE, "after 20 ms in line");
+}
+
+/// The lowest word: every call that may be held back is.
+#[derive(Debug)]
+struct Lowest;
+
+impl Entropy for Lowest {
+    fn next_u64(&self) -> u64 {
+        0
+    }
+}
+
+#[tokio::test]
+async fn a_throttle_holds_all_connections_back_from_a_service_that_is_busy() {
+    let throttle = Throttle::with_entropy(ThrottleConfig::default(), Lowest);
+    let site = serve!(GateLayer::<Throttle<Lowest>, _>::with_env(throttle, env()));
+    assert_eq!(site.status("/").await, StatusCode::OK);
+
+    for _ in 0..10 {
+        assert_eq!(site.status("/busy").await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    let refused = site.get("/").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+}
+
+#[tokio::test]
+async fn one_quota_of_a_rate_limiter_is_for_all_connections() {
+    let site = serve!(RateLimiterLayer::new(Quota::per_minute(1).unwrap().with_burst(2).unwrap()));
+
+    let statuses = [site.status("/").await, site.status("/").await, site.status("/").await];
+
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::OK, StatusCode::TOO_MANY_REQUESTS]);
+}
+
+#[tokio::test]
+async fn failures_on_different_connections_open_one_circuit() {
+    let layer = CircuitBreakerLayer::with_env(BreakerConfig::default(), env());
+    let site = serve!(layer.clone());
+
+    for _ in 0..20 {
+        assert_eq!(site.status("/broken").await, StatusCode::BAD_GATEWAY);
+    }
+
+    assert_eq!(layer.gate().state(), State::Open);
+    assert_eq!(site.status("/").await, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_is_answered_by_the_timeout() {
+    let site = serve!(TimeoutLayer::new(TimeoutConfig::attempt(Duration::from_millis(20)).unwrap()));
+
+    assert_eq!(site.status("/hangs").await, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(site.status("/").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn retries_on_different_connections_are_counted_together() {
+    let config = RetryConfig::new(IfUnknown::OnlyUnsent).with_backoff(Backoff::constant(Duration::ZERO));
+    let again = |uri: &Uri, _| Request::get(uri.clone()).body(Body::empty()).ok();
+    let replay = Rebuild::new(|request: &Request<Body>| Some(request.uri().clone()), again);
+    let layer = RetryLayer::with_env(config, env()).with_replay(replay);
+    let site = serve!(layer.clone());
+
+    assert_eq!(site.status("/broken").await, StatusCode::BAD_GATEWAY);
+    assert_eq!(site.status("/broken").await, StatusCode::BAD_GATEWAY);
+
+    assert_eq!(layer.figures().retries, 4);
+}
+
+#[tokio::test]
+async fn a_fallback_answers_on_all_connections() {
+    let popular = from_fn(|(): &(), _: Result<&Response<Body>, &Error<Infallible>>| async {
+        Ok::<_, Infallible>(Response::new(Body::from("popular")))
+    });
+    let layer = FallbackLayer::with_env(popular, env()).with_extract(|_: &Request<Body>| ()).with_mark(MarkDegraded);
+    let site = serve!(layer);
+
+    for _ in 0..2 {
+        let answer = site.get("/broken").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()[DEGRADED_HEADER], "function");
+    }
+}
+
+#[tokio::test]
+async fn one_connection_of_a_pool_is_one_for_all_connections_of_the_server() {
+    let pool = pool::pool(1);
+    let site = serve!(pool::over::<Infallible>(&pool));
+    let first = tokio::spawn(site.get("/hold"));
+    site.entered.notified().await;
+    let second = tokio::spawn(site.get("/"));
+    while pool.status().waiters == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    site.leave.notify_one();
+
+    assert_eq!(first.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(second.await.unwrap().status(), StatusCode::OK);
+    assert_eq!((pool.status().totals.created, pool.status().totals.handed_out), (1, 2));
+}
+
+#[tokio::test]
+async fn each_key_has_one_gate_for_all_connections() {
+    let by_path: fn(&Request<Body>) -> &str = |request| request.uri().path();
+    let one_place = BulkheadConfig::new(1).unwrap();
+    let site = serve!(KeyedLayer::<str, _, Bulkhead>::new(10, one_place, by_path).unwrap());
+    let first = tokio::spawn(site.get("/hold"));
+    site.entered.notified().await;
+
+    let (same, other) = (site.status("/hold").await, site.status("/").await);
+    site.leave.notify_one();
+
+    assert_eq!((same, other), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK));
+    assert_eq!(first.await.unwrap().status(), StatusCode::OK);
 }

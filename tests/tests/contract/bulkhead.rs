@@ -4,16 +4,21 @@ use seawall::{
     bulkhead::{Bulkhead, BulkheadConfig, BulkheadLayer, QueueingBulkhead, QueueingBulkheadConfig},
     core::{GateLayer, TokioClock},
 };
-use seawall_testkit::{Script, TestEnv, contract, hold};
+use seawall_testkit::{
+    Script, TestEnv,
+    contract::{self, Crowd},
+    hold,
+};
 
 const PLACES: usize = 4;
+const QUEUED: usize = 100;
 
 fn refusing(env: TestEnv) -> BulkheadLayer<TestEnv> {
     BulkheadLayer::with_env(BulkheadConfig::new(PLACES).unwrap(), env)
 }
 
 fn queueing(env: TestEnv) -> GateLayer<QueueingBulkhead<TokioClock>, TestEnv> {
-    let config = QueueingBulkheadConfig::new(BulkheadConfig::new(PLACES).unwrap());
+    let config = QueueingBulkheadConfig::new(BulkheadConfig::new(PLACES).unwrap()).with_max_queued(QUEUED).unwrap();
     GateLayer::with_env(QueueingBulkhead::new(config, TokioClock), env)
 }
 
@@ -23,16 +28,19 @@ fn held(layer: &GateLayer<Bulkhead, TestEnv>) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn every_call_ends_in_exactly_one_outcome() {
-    contract::every_call_ends_in_exactly_one_outcome(refusing);
-    contract::every_call_through_it_ends_once(queueing);
+    contract::every_call_ends_in_exactly_one_outcome(refusing).await;
+    contract::every_call_ends_in_exactly_one_outcome(queueing).await;
+    contract::every_call_that_waited_ends_in_exactly_one_outcome(queueing, PLACES).await;
+    contract::a_call_that_waits_in_vain_is_booked_as_refused(queueing, PLACES).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropping_at_any_point_leaves_nothing_held() {
-    contract::dropping_at_any_point_leaves_nothing_held(refusing, held);
+    contract::dropping_at_any_point_leaves_nothing_held(refusing, held).await;
     contract::dropping_at_any_point_leaves_nothing_held(queueing, |layer| {
         layer.gate().queued() + usize::try_from(layer.gate().in_flight()).unwrap()
-    });
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,9 +61,14 @@ async fn state_is_shared_by_clones_and_by_layer_calls() {
         hold(&service, Script::Hang, PLACES)
     })
     .await;
+    contract::state_is_shared_by_clones_and_by_layer_calls(queueing, async |service| {
+        hold(&service, Script::Hang, PLACES + QUEUED)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_waiter_is_woken_and_none_spins() {
-    contract::every_waiter_is_woken_and_none_spins(queueing).await;
+    contract::every_waiter_is_woken_and_none_spins(refusing, Crowd::IsRefused).await;
+    contract::every_waiter_is_woken_and_none_spins(queueing, Crowd::Waits).await;
 }

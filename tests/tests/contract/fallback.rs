@@ -4,7 +4,10 @@ use seawall::{
     core::Error,
     fallback::{Cause, FallbackError, FallbackLayer, Value},
 };
-use seawall_testkit::{Probe, ProbeError, Recorder, Script, TestEnv, contract};
+use seawall_testkit::{
+    Probe, ProbeError, Recorder, Script, TestEnv,
+    contract::{self, Crowd},
+};
 use tower::{Layer, ServiceExt, layer::util::Stack, util::MapErrLayer};
 
 type Failing = Error<ProbeError>;
@@ -33,18 +36,18 @@ fn on_errors(_: Cause, outcome: Result<&&'static str, &Failing>) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn every_call_ends_in_exactly_one_outcome_whoever_answers_it() {
-    contract::every_call_ends_in_exactly_one_outcome(suite!(never));
-    contract::every_call_ends_in_exactly_one_outcome(suite!(on_errors));
+    contract::every_call_ends_in_exactly_one_outcome(suite!(never)).await;
+    contract::every_call_ends_in_exactly_one_outcome(suite!(on_errors)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_call_through_it_ends_once() {
-    contract::every_call_through_it_ends_once(suite!(on_errors));
+    contract::every_call_through_it_ends_once(suite!(on_errors)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropping_at_any_point_leaves_nothing_held() {
-    contract::dropping_at_any_point_leaves_nothing_held(suite!(on_errors), |_| 0);
+    contract::dropping_at_any_point_leaves_nothing_held(suite!(on_errors), |_| 0).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,7 +62,7 @@ async fn works_under_a_buffer() {
 
 #[tokio::test(start_paused = true)]
 async fn every_waiter_is_woken_and_none_spins() {
-    contract::every_waiter_is_woken_and_none_spins(suite!(on_errors)).await;
+    contract::every_waiter_is_woken_and_none_spins(suite!(on_errors), Crowd::Passes).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,10 @@ use seawall::{
     core::Error,
     timeout::{TimeoutConfig, TimeoutLayer},
 };
-use seawall_testkit::{Probe, Recorder, Script, TestEnv, contract};
+use seawall_testkit::{
+    Probe, Recorder, Script, TestEnv,
+    contract::{self, Crowd},
+};
 use tower::ServiceExt;
 
 const LIMIT: Duration = Duration::from_secs(1);
@@ -17,12 +20,13 @@ fn attempt(env: TestEnv) -> TimeoutLayer<TestEnv> {
 
 #[tokio::test(start_paused = true)]
 async fn every_call_ends_once_whatever_it_does_inside() {
-    contract::every_call_through_it_ends_once(attempt);
+    contract::every_call_ends_in_exactly_one_outcome(attempt).await;
+    contract::every_call_through_it_ends_once(attempt).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropping_at_any_point_leaves_nothing_held() {
-    contract::dropping_at_any_point_leaves_nothing_held(attempt, |_| 0);
+    contract::dropping_at_any_point_leaves_nothing_held(attempt, |_| 0).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,7 +41,7 @@ async fn works_under_a_buffer() {
 
 #[tokio::test(start_paused = true)]
 async fn every_waiter_is_woken_and_none_spins() {
-    contract::every_waiter_is_woken_and_none_spins(attempt).await;
+    contract::every_waiter_is_woken_and_none_spins(attempt, Crowd::Passes).await;
 }
 
 #[tokio::test(start_paused = true)]
