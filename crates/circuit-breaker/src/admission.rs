@@ -18,13 +18,14 @@ impl Breaker {
     #[inline(never)]
     pub(crate) fn admit_unclosed(
         &self,
-        mut word: Word,
+        word: Word,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<BreakerTicket, Rejection> {
-        if word.state() == State::ForcedOpen {
-            return self.refuse(REJECTION);
-        }
-        let at = now();
+        if word.state() == State::ForcedOpen { self.refuse(REJECTION) } else { self.admit_at(word, now()) }
+    }
+
+    #[inline(never)]
+    fn admit_at(&self, mut word: Word, at: Timestamp) -> Result<BreakerTicket, Rejection> {
         loop {
             match word.state() {
                 State::Closed if word.is_ramping() && !self.is_up_the_ramp(word, at) => return self.refuse(REJECTION),
@@ -56,13 +57,18 @@ impl Breaker {
 
     /// Refuses, or lets through as if there were no breaker when this refusal is not to be enforced.
     fn refuse(&self, rejection: Rejection) -> Result<BreakerTicket, Rejection> {
-        let enforced = self.settings.enforce();
-        if enforced < 1.0 && !ramp::is_among(self.draw(), enforced) {
-            self.counters.spared.fetch_add(1, Relaxed);
+        if !self.settings.enforces_all() && self.is_spared() {
             return Ok(BreakerTicket { tag: Tag::UNTRACKED, start: Timestamp::MAX });
         }
         self.counters.rejections.mine().fetch_add(1, Relaxed);
         Err(rejection)
+    }
+
+    #[cold]
+    fn is_spared(&self) -> bool {
+        let spared = !ramp::is_among(self.draw(), self.settings.enforce());
+        self.counters.spared.fetch_add(u64::from(spared), Relaxed);
+        spared
     }
 
     /// Whether this call is among those that are admitted so long after closing. The first after the ramp ends it.

@@ -1,4 +1,4 @@
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use seawall_core::{
     Admission, CallContext, Class, Entropy, Gate, NoWait, Outcome, Rejection, Stripes, ThreadEntropy, Timestamp,
@@ -15,6 +15,7 @@ use crate::{
     config::{BreakerConfig, Window},
     ledger::{Counted, Ledger},
     lock::Lock,
+    peers::{Member, Peers},
     results::Results,
     settings::Settings,
     state::State,
@@ -46,7 +47,8 @@ pub(crate) const SUCCESS: Outcome = Outcome::Finished(Class::Success);
 pub struct Breaker {
     pub(crate) hot: CachePadded<Hot>,
     pub(crate) settings: Settings,
-    pub(crate) results: Results,
+    pub(crate) member: Arc<Member>,
+    pub(crate) peers: Option<Peers>,
     pub(crate) streak: Streak,
     pub(crate) counters: Counters,
     pub(crate) ledger: Lock<Ledger>,
@@ -94,6 +96,10 @@ impl From<BreakerConfig> for Breaker {
         let config = &config.valid;
         // The only random word from outside: where this breaker's own sequence starts.
         let seed = config.seed.unwrap_or_else(|| ThreadEntropy.next_u64());
+        let member = Arc::new(Member::new(Results::new(config), Word::NEW.tag()));
+        if let Some(peers) = &config.peers {
+            peers.join(&member);
+        }
         Self {
             hot: CachePadded::new(Hot {
                 word: AtomicU64::new(Word::NEW.bits()),
@@ -104,7 +110,8 @@ impl From<BreakerConfig> for Breaker {
                 draw: AtomicU64::new(seed),
             }),
             settings: Settings::new(config),
-            results: Results::new(config),
+            member,
+            peers: config.peers.clone(),
             streak: Streak::default(),
             counters: Counters::default(),
             ledger: Lock::new(Ledger::new(config, seed)),
@@ -166,7 +173,7 @@ impl Gate for Breaker {
         if !word.is_closed() {
             return false;
         }
-        let figures = self.results.figures(word.tag(), now());
+        let figures = self.member.window.figures(word.tag(), now());
         figures.failures == 0 && figures.slow == 0
     }
 }
@@ -348,6 +355,55 @@ mod loom_tests {
             there.join().unwrap();
 
             assert_eq!(breaker.try_admit(due).is_ok(), here.is_none());
+        });
+    }
+
+    /// Of a call that the ramp lets through.
+    fn ticket(breaker: &Breaker) -> BreakerTicket {
+        BreakerTicket { tag: breaker.word().tag(), start: START }
+    }
+
+    /// Closed again at the first nanosecond after its open time, at the foot of a ramp of one nanosecond.
+    fn on_a_ramp() -> (Breaker, Timestamp) {
+        let config =
+            BreakerConfig::builder().window(Window::Calls(2)).min_calls(2).open_for(Duration::ZERO).jitter(0.0);
+        let breaker: Breaker = config.probes(1).ramp(Duration::from_nanos(1)).seed(1).build().unwrap().into();
+        let due = open(&breaker);
+        end(&breaker, breaker.try_admit(due).unwrap(), SUCCEEDED);
+        assert!(breaker.word().is_ramping());
+        (breaker, due.saturating_add(Duration::from_nanos(1)))
+    }
+
+    #[test]
+    fn two_calls_that_come_at_the_end_of_a_ramp_both_pass_and_it_has_ended() {
+        model(|| {
+            let (breaker, top) = on_a_ramp();
+            let breaker = Arc::new(breaker);
+            let other = Arc::clone(&breaker);
+            let there = thread::spawn(move || other.try_admit(top).is_ok());
+
+            let here = breaker.try_admit(top).is_ok();
+
+            assert!(here && there.join().unwrap());
+            assert!(breaker.word().admits_all());
+        });
+    }
+
+    #[test]
+    fn the_end_of_a_ramp_never_undoes_an_opening() {
+        model(|| {
+            let (breaker, top) = on_a_ramp();
+            let tickets = [ticket(&breaker), ticket(&breaker)];
+            let breaker = Arc::new(breaker);
+            let other = Arc::clone(&breaker);
+            let there = thread::spawn(move || drop(other.try_admit(top)));
+
+            for ticket in tickets {
+                end(&breaker, ticket, FAILED);
+            }
+            there.join().unwrap();
+
+            assert_ne!(breaker.state(), State::Closed);
         });
     }
 

@@ -4,6 +4,7 @@ use crate::{
     change::Change,
     config::{BreakerConfig, CountAs, Window},
     error::BreakerConfigError,
+    peers::Peers,
     recovery::Recovery,
 };
 
@@ -53,6 +54,8 @@ pub struct BreakerConfigBuilder {
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub(crate) ramp: Duration,
     pub(crate) enforce: f64,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) peers: Option<Peers>,
     pub(crate) stripes: Option<usize>,
     pub(crate) seed: Option<u64>,
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -82,6 +85,7 @@ impl Default for BreakerConfigBuilder {
             pushback: None,
             ramp: Duration::ZERO,
             enforce: 1.0,
+            peers: None,
             stripes: None,
             seed: None,
             hook: None,
@@ -239,6 +243,13 @@ impl BreakerConfigBuilder {
         self
     }
 
+    /// Opens also when this one's success rate is an outlier among those of its peers: of all breakers that are given the
+    /// same [`Peers`], as those of a keyed layer are. Default: off.
+    pub fn peers(mut self, peers: Peers) -> Self {
+        self.peers = Some(peers);
+        self
+    }
+
     /// How many copies of its success counts a time window keeps, so that cores do not share a cache line. Default: one
     /// per core up to 64; 1 saves memory where there are thousands of breakers.
     pub const fn stripes(mut self, stripes: usize) -> Self {
@@ -315,7 +326,8 @@ impl BreakerConfigBuilder {
                 return Err(BreakerConfigError::NoTime { field });
             }
         }
-        if self.failure_ratio.is_none() && self.slow_after.is_none() && self.consecutive_failures.is_none() {
+        let no_ratio = self.failure_ratio.is_none() && self.slow_after.is_none();
+        if no_ratio && self.consecutive_failures.is_none() && self.peers.is_none() {
             return Err(BreakerConfigError::NoRule);
         }
         Ok(())
@@ -378,6 +390,7 @@ impl fmt::Debug for BreakerConfigBuilder {
             .field("pushback", &self.pushback)
             .field("ramp", &self.ramp)
             .field("enforce", &self.enforce)
+            .field("peers", &self.peers)
             .field("stripes", &self.stripes)
             .field("seed", &self.seed)
             .field("on_change", &self.hook.is_some())

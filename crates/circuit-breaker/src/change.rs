@@ -28,6 +28,13 @@ pub enum Cause {
         /// How many.
         failures: u32,
     },
+    /// The success rate is an outlier among those of its peers.
+    WorseThanPeers {
+        /// The share that succeeded.
+        measured: f64,
+        /// The share below which it opens: the mean of the peers, less so many standard deviations.
+        threshold: f64,
+    },
     /// Too few probes succeeded.
     ProbesFailed,
     /// Probes did not end in time.

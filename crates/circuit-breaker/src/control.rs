@@ -68,8 +68,8 @@ impl Breaker {
     }
 
     /// Changes all settings but the window's kind and size, while calls go on. The state, the window and what has grown
-    /// stay; an open time that has begun stays as long as it was. The seed, the stripes and the hook of `config` are not
-    /// looked at.
+    /// stay; an open time that has begun stays as long as it was. The seed, the stripes, the peers and the hook of
+    /// `config` are not looked at.
     ///
     /// # Errors
     /// [`BreakerConfigError::WindowChanged`] when the window differs.

@@ -240,6 +240,9 @@ mod tests {
     }
 
     proptest! {
+        // More than 10⁵ results in all.
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
         /// `None` empties both.
         #[test]
         fn holds_exactly_the_last_results(calls in 1_u32..40, results in proptest::collection::vec(result(), 1..400)) {

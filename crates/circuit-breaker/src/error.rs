@@ -76,8 +76,14 @@ pub enum BreakerConfigError {
         /// The first open time.
         open_for: Duration,
     },
+    /// A number of standard deviations that is none, or negative.
+    #[error("factor is {factor}; allowed is a number from 0 on")]
+    PeersFactor {
+        /// The value given.
+        factor: f64,
+    },
     /// A breaker that nothing could open.
-    #[error("no rule is set; allowed is at least one of failure_ratio, slow_after and consecutive_failures")]
+    #[error("no rule is set; allowed is at least one of failure_ratio, slow_after, consecutive_failures and peers")]
     NoRule,
     /// A change of the window, which holds the past that a running breaker must not lose.
     #[error("window is {given:?}; allowed while running is the present one, {present:?}")]

@@ -18,7 +18,7 @@ impl Breaker {
     /// where it is called from; so are its rare ends.
     #[inline(never)]
     pub(crate) fn count_fast(&self, tag: Tag, now: impl FnOnce() -> Timestamp) {
-        match &self.results {
+        match &self.member.window {
             Results::Time(window) => {
                 // Both are calls, so before anything that would have to be kept over them.
                 let stripe = thread_stripe();
@@ -93,10 +93,13 @@ impl Breaker {
 
     #[inline(never)]
     fn count_closed(&self, tag: Tag, mark: Mark, at: Timestamp) {
-        let minimum = self.results.minimum(self.settings.min_calls());
+        let minimum = self.member.window.minimum(self.settings.min_calls());
         let current = || self.word().tag() == tag;
-        if let Some(figures) = self.results.record(tag, mark, at, minimum, current) {
+        if let Some(figures) = self.member.window.record(tag, mark, at, minimum, current) {
             self.open_if_due(tag, &figures, minimum, at);
+            if let Some(cause) = self.peers.as_ref().and_then(|peers| peers.judge(&figures, at)) {
+                self.open(tag, cause, figures, at);
+            }
         }
         let limit = self.settings.consecutive_failures();
         if limit == 0 {
@@ -113,8 +116,8 @@ impl Breaker {
     #[cold]
     #[inline(never)]
     fn check_after_success(&self, tag: Tag, at: Timestamp) {
-        let minimum = self.results.minimum(self.settings.min_calls());
-        if let Some(figures) = self.results.check(tag, at, minimum) {
+        let minimum = self.member.window.minimum(self.settings.min_calls());
+        if let Some(figures) = self.member.window.check(tag, at, minimum) {
             self.open_if_due(tag, &figures, minimum, at);
         }
     }
@@ -145,7 +148,7 @@ impl Breaker {
             (State::HalfOpen, None) => self.change_round(word, Word::without_place),
             (State::Disabled, Some(mark)) => {
                 let tag = word.tag();
-                self.results.record(tag, mark, at, u64::MAX, || self.word().tag() == tag);
+                self.member.window.record(tag, mark, at, u64::MAX, || self.word().tag() == tag);
             }
             _ => {}
         }

@@ -210,6 +210,12 @@ impl Settings {
         self.ramp.load(Relaxed)
     }
 
+    /// Whether all refusals are carried out.
+    #[inline]
+    pub(crate) fn enforces_all(&self) -> bool {
+        self.enforce.load(Relaxed) == 1.0_f64.to_bits()
+    }
+
     /// The share of refusals that is carried out.
     pub(crate) fn enforce(&self) -> f64 {
         f64::from_bits(self.enforce.load(Relaxed))

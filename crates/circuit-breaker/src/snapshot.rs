@@ -53,7 +53,7 @@ impl Breaker {
         let until = self.hot.until.load(Relaxed);
         let open = word.state() == State::Open && until != u64::MAX && now.as_nanos() <= until;
         let figures = self.figures_of(word, now);
-        let judged = figures.calls >= self.results.minimum(self.settings.min_calls());
+        let judged = figures.calls >= self.member.window.minimum(self.settings.min_calls());
         Snapshot {
             state: word.state(),
             figures,

@@ -185,6 +185,9 @@ mod tests {
     }
 
     proptest! {
+        // More than 10⁵ results in all.
+        #![proptest_config(ProptestConfig::with_cases(3_000))]
+
         /// Whenever the oracle's figures could open a circuit that the figures before could not, the window gives them.
         #[test]
         fn gives_the_figures_of_the_oracle_whenever_they_could_open(

@@ -56,7 +56,7 @@ impl Breaker {
     pub(crate) fn count_failure_in_a_row(&self, tag: Tag, limit: u32, at: Timestamp) {
         let failures = self.streak.extend(tag.generation());
         if failures >= limit {
-            self.open(tag, Cause::ConsecutiveFailures { failures }, self.results.figures(tag, at), at);
+            self.open(tag, Cause::ConsecutiveFailures { failures }, self.member.window.figures(tag, at), at);
         }
     }
 
@@ -171,7 +171,7 @@ impl Breaker {
     pub(crate) fn figures_of(&self, word: Word, at: Timestamp) -> Figures {
         match word.state() {
             State::HalfOpen => word.figures(),
-            _ => self.results.figures(word.tag(), at),
+            _ => self.member.window.figures(word.tag(), at),
         }
     }
 
@@ -192,13 +192,15 @@ impl Breaker {
             self.hot.until.store(step.at.as_nanos().saturating_add(wait), Relaxed);
         }
         if counts(step.to) {
-            self.results.restart();
+            self.member.window.restart();
         }
         if step.cause == Cause::ProbesSucceeded && self.settings.ramp() != 0 {
             next = next.with_ramp();
         }
-        // Release: partner is `Breaker::word`; publishes the open time and the empty window.
-        self.hot.word.store(next.bits(), Release);
+        // Release: partner is `Breaker::word`; publishes the open time and the empty window. A swap, so that this and an
+        // exchange elsewhere come one after the other also in the eyes of the model checker.
+        self.hot.word.swap(next.bits(), Release);
+        self.member.moves_to(next.tag());
         let counted = self.counters.counted();
         let change = Change {
             from: word.state(),

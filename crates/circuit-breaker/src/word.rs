@@ -32,6 +32,18 @@ const UNTRACKED: u32 = 7;
 pub(crate) struct Tag(u32);
 
 impl Tag {
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) const fn state(self) -> State {
+        Word(self.0 as u64).state()
+    }
+
     /// Of a call that goes through although it should not have: no word ever has it.
     pub(crate) const UNTRACKED: Self = Self(UNTRACKED);
 

@@ -214,3 +214,14 @@ fn only_a_closed_breaker_with_nothing_bad_in_its_window_may_be_forgotten() {
     breaker.force_open(seconds(12));
     assert!(!breaker.is_idle(|| seconds(12)));
 }
+
+#[test]
+fn a_gauge_per_state_reads_one_for_the_present_state_and_zero_for_the_others() {
+    let breaker = breaker();
+    let gauges = |breaker: &Breaker| State::ALL.map(|state| u8::from(breaker.snapshot(seconds(1)).state == state));
+    assert_eq!(gauges(&breaker), [1, 0, 0, 0, 0, 0]);
+
+    breaker.force_open(seconds(1));
+
+    assert_eq!(gauges(&breaker), [0, 0, 0, 1, 0, 0]);
+}

@@ -67,7 +67,7 @@ fn what_cannot_be_is_refused_with_field_value_and_what_is_allowed() {
     }
     assert_eq!(
         refused(BreakerConfigBuilder::no_failure_ratio),
-        "no rule is set; allowed is at least one of failure_ratio, slow_after and consecutive_failures"
+        "no rule is set; allowed is at least one of failure_ratio, slow_after, consecutive_failures and peers"
     );
 }
 

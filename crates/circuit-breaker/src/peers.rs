@@ -1,0 +1,188 @@
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use seawall_core::{
+    Timestamp,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+};
+
+use crate::{
+    change::Cause, error::BreakerConfigError, figures::Figures, lock::Lock, results::Results, state::State, word::Tag,
+};
+
+/// Breakers that are compared with each other, one per endpoint: one opens when its endpoint succeeds so much less often
+/// than the others do that it is an outlier, long before half of its calls fail.
+///
+/// Given to the settings of a keyed layer, all breakers that it makes are peers. An endpoint's success rate is compared
+/// with the mean of those that have `min_calls` in their windows, less `factor` standard deviations; with fewer than
+/// `min_peers` of them nobody is an outlier. The mean is taken once a second at most, when a call fails. At a factor of
+/// f at most 1 of 1 + f² endpoints can be one: 21% at 1.9, so a bad day of all opens none.
+///
+/// ```
+/// use seawall_circuit_breaker::{BreakerConfig, KeyedCircuitBreakerLayer, Peers};
+///
+/// let config = BreakerConfig::builder().peers(Peers::default()).build()?;
+/// let layer = KeyedCircuitBreakerLayer::<str, _>::new(100, config, String::as_str)?;
+/// # let _ = layer;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Source
+/// The success rate rule of Envoy's outlier detection, in gRPC proposal A50; the bound is Cantelli's inequality.
+#[derive(Clone)]
+pub struct Peers {
+    factor: f64,
+    fewest: u32,
+    min_calls: u32,
+    group: Arc<Group>,
+}
+
+struct Group {
+    members: Lock<Vec<Weak<Member>>>,
+    /// From when on the members are looked at again.
+    next_look: AtomicU64,
+    /// The success rate below which one is an outlier; 0 when none is.
+    threshold: AtomicU64,
+}
+
+/// What peers see of a breaker.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) window: Results,
+    /// The tag of its state, a moment late.
+    tag: AtomicU32,
+}
+
+const LOOK_EVERY: u64 = 1_000_000_000;
+
+impl Member {
+    pub(crate) fn new(window: Results, tag: Tag) -> Self {
+        Self { window, tag: AtomicU32::new(tag.bits()) }
+    }
+
+    pub(crate) fn moves_to(&self, tag: Tag) {
+        self.tag.store(tag.bits(), Relaxed);
+    }
+
+    fn figures(&self, at: Timestamp) -> Figures {
+        let tag = Tag::from_bits(self.tag.load(Relaxed));
+        if tag.state() == State::Closed { self.window.figures(tag, at) } else { Figures::default() }
+    }
+}
+
+impl Peers {
+    /// Peers of which one is an outlier below `factor` standard deviations. 1.9 by default; 0 and more.
+    ///
+    /// # Errors
+    /// [`BreakerConfigError::PeersFactor`] when it is negative or not a number.
+    pub fn by_deviations(factor: f64) -> Result<Self, BreakerConfigError> {
+        // Also false for NaN.
+        if !(factor >= 0.0 && factor.is_finite()) {
+            return Err(BreakerConfigError::PeersFactor { factor });
+        }
+        let group =
+            Group { members: Lock::new(Vec::new()), next_look: AtomicU64::new(0), threshold: AtomicU64::new(0) };
+        Ok(Self { factor, fewest: 5, min_calls: 100, group: Arc::new(group) })
+    }
+
+    /// With fewer than so many that have enough calls nobody is an outlier. Default 5.
+    #[must_use]
+    pub const fn with_min_peers(mut self, peers: u32) -> Self {
+        self.fewest = peers;
+        self
+    }
+
+    /// Who has fewer calls in his window is neither compared nor an outlier. Default 100.
+    #[must_use]
+    pub const fn with_min_calls(mut self, calls: u32) -> Self {
+        self.min_calls = calls;
+        self
+    }
+
+    pub(crate) fn join(&self, member: &Arc<Member>) {
+        let mut members = self.group.members.get();
+        if members.len() == members.capacity() {
+            members.retain(|member| member.strong_count() > 0);
+        }
+        members.push(Arc::downgrade(member));
+    }
+
+    /// Whether these figures are those of an outlier.
+    #[cold]
+    pub(crate) fn judge(&self, figures: &Figures, at: Timestamp) -> Option<Cause> {
+        if figures.calls < u64::from(self.min_calls).max(1) {
+            return None;
+        }
+        self.look(at);
+        let threshold = f64::from_bits(self.group.threshold.load(Relaxed));
+        let measured = 1.0 - figures.failure_ratio()?;
+        (measured < threshold).then_some(Cause::WorseThanPeers { measured, threshold })
+    }
+
+    /// Takes the mean anew, if it is time. Who comes while another takes it goes by the last one.
+    fn look(&self, at: Timestamp) {
+        let due = self.group.next_look.load(Relaxed);
+        let next = at.as_nanos().saturating_add(LOOK_EVERY);
+        if at.as_nanos() < due || self.group.next_look.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
+            return;
+        }
+        let members: Vec<_> = self.group.members.get().iter().filter_map(Weak::upgrade).collect();
+        let rates: Vec<f64> = members
+            .iter()
+            .map(|member| member.figures(at))
+            .filter(|figures| figures.calls >= u64::from(self.min_calls))
+            .filter_map(|figures| figures.failure_ratio().map(|failing| 1.0 - failing))
+            .collect();
+        let threshold = threshold(&rates, self.fewest, self.factor).unwrap_or(0.0);
+        self.group.threshold.store(threshold.to_bits(), Relaxed);
+    }
+}
+
+/// The success rate below which one is an outlier.
+fn threshold(rates: &[f64], min_peers: u32, factor: f64) -> Option<f64> {
+    let count = u32::try_from(rates.len()).ok().filter(|count| *count >= min_peers.max(1)).map(f64::from)?;
+    let mean = rates.iter().sum::<f64>() / count;
+    let variance = rates.iter().map(|rate| (rate - mean) * (rate - mean)).sum::<f64>() / count;
+    Some(mean - factor * variance.sqrt())
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        let group =
+            Group { members: Lock::new(Vec::new()), next_look: AtomicU64::new(0), threshold: AtomicU64::new(0) };
+        Self { factor: 1.9, fewest: 5, min_calls: 100, group: Arc::new(group) }
+    }
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers")
+            .field("factor", &self.factor)
+            .field("min_peers", &self.fewest)
+            .field("min_calls", &self.min_calls)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threshold_is_the_mean_less_so_many_deviations() {
+        let mut rates = [1.0; 10];
+        rates[9] = 0.0;
+
+        let threshold = threshold(&rates, 5, 1.9).unwrap();
+
+        assert!((threshold - 0.33).abs() < 1e-9, "{threshold}");
+    }
+
+    #[test]
+    fn too_few_have_no_outlier() {
+        assert_eq!(threshold(&[1.0, 1.0, 1.0, 0.0], 5, 1.9), None);
+        assert_eq!(threshold(&[], 0, 1.9), None);
+    }
+}
