@@ -27,11 +27,16 @@ pub struct CallContext {
     pub idempotent: Option<bool>,
     /// How many places or tokens the call takes. Default 1.
     pub cost: u32,
+    /// On whose behalf the call is made, as any number that tells tenants apart: a hash of an API key. 0, the default,
+    /// for all of whom nothing is known: together they are one tenant.
+    pub tenant: u64,
+    /// Whether the call is let through whatever the load: health checks, administration. Default no.
+    pub exempt: bool,
 }
 
 impl Default for CallContext {
     fn default() -> Self {
-        Self { deadline: None, criticality: Criticality::Default, idempotent: None, cost: 1 }
+        Self { deadline: None, criticality: Criticality::Default, idempotent: None, cost: 1, tenant: 0, exempt: false }
     }
 }
 
@@ -71,6 +76,20 @@ impl CallContext {
     #[must_use]
     pub const fn with_cost(mut self, cost: u32) -> Self {
         self.cost = cost;
+        self
+    }
+
+    /// With a number that tells on whose behalf the call is made.
+    #[must_use]
+    pub const fn with_tenant(mut self, tenant: u64) -> Self {
+        self.tenant = tenant;
+        self
+    }
+
+    /// Let through whatever the load.
+    #[must_use]
+    pub const fn with_exempt(mut self, exempt: bool) -> Self {
+        self.exempt = exempt;
         self
     }
 }
