@@ -58,6 +58,25 @@ pub struct CoDel {
     drop_next: Timestamp,
     count: u32,
     last_count: u32,
+    after: After,
+}
+
+/// What the last verdict was, which the next one depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// Nothing was dropped.
+    Serving,
+    /// One was dropped, with which dropping begins.
+    FirstDrop,
+    /// One was dropped while dropping.
+    Drop,
+}
+
+/// What becomes of the head of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Serve,
+    Drop,
 }
 
 impl CoDel {
@@ -70,7 +89,11 @@ impl CoDel {
         if target.is_zero() || interval < target {
             return Err(LoadShedderError::Delay { target, interval });
         }
-        Ok(Self {
+        Ok(Self::of_constants(target, interval))
+    }
+
+    pub(crate) const fn of_constants(target: Duration, interval: Duration) -> Self {
+        Self {
             target,
             interval,
             quiet_backlog: 0,
@@ -79,7 +102,8 @@ impl CoDel {
             drop_next: Timestamp::ZERO,
             count: 0,
             last_count: 0,
-        })
+            after: After::Serving,
+        }
     }
 
     /// A queue that leaves at most so many behind its head is short enough whatever the wait. Default 0.
@@ -102,24 +126,52 @@ impl CoDel {
         mut next: impl FnMut() -> Option<Waited<T>>,
         mut drop: impl FnMut(T),
     ) -> Option<T> {
-        let mut head = self.look(now, next());
-        if self.dropping {
-            self.dropping = head.is_late();
-            while self.dropping && now >= self.drop_next {
-                head.drop_with(&mut drop);
-                self.count = self.count.saturating_add(1);
-                head = self.look(now, next());
-                self.dropping = head.is_late();
-                if self.dropping {
+        while let Some(head) = next() {
+            match self.judge(now, head.since, head.left_behind) {
+                Verdict::Serve => return Some(head.item),
+                Verdict::Drop => drop(head.item),
+            }
+        }
+        self.nobody_waits(now);
+        None
+    }
+
+    /// Judges the head of the queue. After a drop the next head is to be judged, or [`Self::nobody_waits`] told.
+    pub(crate) fn judge(&mut self, now: Timestamp, since: Timestamp, left_behind: usize) -> Verdict {
+        let late = self.is_late(now, since, left_behind);
+        match std::mem::replace(&mut self.after, After::Serving) {
+            After::FirstDrop => {
+                self.begin_dropping(now);
+                return Verdict::Serve;
+            }
+            After::Drop => {
+                self.dropping = late;
+                if late {
                     self.drop_next = self.drop_next.saturating_add(Self::control_law(self.interval, self.count));
                 }
             }
-        } else if head.is_late() {
-            head.drop_with(&mut drop);
-            head = self.look(now, next());
-            self.begin_dropping(now);
+            After::Serving if self.dropping => self.dropping = late,
+            After::Serving if late => {
+                self.after = After::FirstDrop;
+                return Verdict::Drop;
+            }
+            After::Serving => return Verdict::Serve,
         }
-        head.into_item()
+        if self.dropping && now >= self.drop_next {
+            self.count = self.count.saturating_add(1);
+            self.after = After::Drop;
+            return Verdict::Drop;
+        }
+        Verdict::Serve
+    }
+
+    /// There is no head to judge.
+    pub(crate) fn nobody_waits(&mut self, now: Timestamp) {
+        self.above_until = None;
+        match std::mem::replace(&mut self.after, After::Serving) {
+            After::FirstDrop => self.begin_dropping(now),
+            After::Drop | After::Serving => self.dropping = false,
+        }
     }
 
     fn begin_dropping(&mut self, now: Timestamp) {
@@ -131,49 +183,16 @@ impl CoDel {
         self.last_count = self.count;
     }
 
-    /// Judges the head of the queue.
-    fn look<T>(&mut self, now: Timestamp, head: Option<Waited<T>>) -> Head<T> {
-        let Some(head) = head else {
+    /// Whether waits have been above the target for longer than an interval.
+    fn is_late(&mut self, now: Timestamp, since: Timestamp, left_behind: usize) -> bool {
+        if now.since(since) < self.target || left_behind <= self.quiet_backlog {
             self.above_until = None;
-            return Head::Nobody;
-        };
-        if now.since(head.since) < self.target || head.left_behind <= self.quiet_backlog {
-            self.above_until = None;
-            return Head::InTime(head.item);
+            return false;
         }
-        match self.above_until {
-            Some(until) if now >= until => Head::Late(head.item),
-            Some(_) => Head::InTime(head.item),
-            None => {
-                self.above_until = Some(now.saturating_add(self.interval));
-                Head::InTime(head.item)
-            }
+        if let Some(until) = self.above_until {
+            return now >= until;
         }
-    }
-}
-
-/// The head of a queue, as judged.
-enum Head<T> {
-    Nobody,
-    InTime(T),
-    Late(T),
-}
-
-impl<T> Head<T> {
-    const fn is_late(&self) -> bool {
-        matches!(self, Self::Late(_))
-    }
-
-    fn into_item(self) -> Option<T> {
-        match self {
-            Self::Nobody => None,
-            Self::InTime(item) | Self::Late(item) => Some(item),
-        }
-    }
-
-    fn drop_with(self, drop: &mut impl FnMut(T)) {
-        if let Some(item) = self.into_item() {
-            drop(item);
-        }
+        self.above_until = Some(now.saturating_add(self.interval));
+        false
     }
 }

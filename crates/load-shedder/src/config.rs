@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{ControlledDelay, Knee, LimitRange, LoadShedderError};
+use crate::{CoDel, ControlledDelay, Knee, LimitRange, LoadShedderError, waiters::Discipline};
 
 /// `Retry-After` counts whole seconds, and an overload that lasts is seen and answered well within one.
 pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -65,6 +65,18 @@ impl Default for LoadShedderConfig {
     }
 }
 
+/// How long calls may wait before a [`QueueingLoadShedder`](crate::QueueingLoadShedder), and who of them comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QueueDiscipline {
+    /// [`ControlledDelay`]: the interval, and the target while the queue has not been empty for an interval; then the
+    /// newest comes first. The default.
+    ControlledDelay,
+    /// [`CoDel`](crate::CoDel): from the head, faster and faster, while the shortest wait within an interval stays above
+    /// the target; always the oldest first. For callers who wait long.
+    CoDel,
+}
+
 /// How a [`QueueingLoadShedder`](crate::QueueingLoadShedder) is built. The defaults need no tuning.
 ///
 /// ```
@@ -80,12 +92,19 @@ pub struct QueueingShedderConfig {
     target: Duration,
     interval: Duration,
     max_queued: usize,
+    discipline: QueueDiscipline,
 }
 
 impl QueueingShedderConfig {
     /// The given limit, before a queue of 1,000 calls that wait 20 ms, and 5 ms under overload.
     pub const fn new(shedder: LoadShedderConfig) -> Self {
-        Self { shedder, target: DEFAULT_TARGET, interval: DEFAULT_INTERVAL, max_queued: DEFAULT_MAX_QUEUED }
+        Self {
+            shedder,
+            target: DEFAULT_TARGET,
+            interval: DEFAULT_INTERVAL,
+            max_queued: DEFAULT_MAX_QUEUED,
+            discipline: QueueDiscipline::ControlledDelay,
+        }
     }
 
     /// How long calls wait under overload, and otherwise. Default 5 ms and 20 ms: with these, in simulation, the
@@ -98,6 +117,13 @@ impl QueueingShedderConfig {
         self.target = target;
         self.interval = interval;
         Ok(self)
+    }
+
+    /// Another discipline. Default: [`QueueDiscipline::ControlledDelay`].
+    #[must_use]
+    pub const fn with_discipline(mut self, discipline: QueueDiscipline) -> Self {
+        self.discipline = discipline;
+        self
     }
 
     /// How many calls may wait. Allowed: 1 to 1,000,000. Default 1,000.
@@ -127,8 +153,13 @@ impl QueueingShedderConfig {
         self.max_queued
     }
 
-    pub(crate) const fn delay(&self) -> ControlledDelay {
-        ControlledDelay::of_constants(self.target, self.interval)
+    pub(crate) const fn discipline(&self) -> Discipline {
+        match self.discipline {
+            QueueDiscipline::ControlledDelay => {
+                Discipline::ControlledDelay(ControlledDelay::of_constants(self.target, self.interval))
+            }
+            QueueDiscipline::CoDel => Discipline::CoDel(CoDel::of_constants(self.target, self.interval)),
+        }
     }
 }
 
@@ -188,7 +219,7 @@ mod tests {
         assert_eq!(
             format!("{:?}", QueueingShedderConfig::default()),
             "QueueingShedderConfig { shedder: LoadShedderConfig { range: LimitRange { min: 1, initial: 16, max: 10000 }, \
-             retry_after: 1s }, target: 5ms, interval: 20ms, max_queued: 1000 }"
+             retry_after: 1s }, target: 5ms, interval: 20ms, max_queued: 1000, discipline: ControlledDelay }"
         );
         assert_eq!(format!("{:?}", ThrottleConfig::default()), "ThrottleConfig { k: 2.0, span: 10s, padding: 8 }");
     }

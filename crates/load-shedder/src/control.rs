@@ -95,8 +95,9 @@ impl<A: LimitAlgorithm> Control<A> {
         if self.phase == Phase::Normal {
             if let Some(Probe { limit, calls }) = self.algorithm.probe() {
                 self.phase = Phase::Gathering { limit };
-                // 0 is the epoch of calls that belong to no probe.
-                self.epoch = self.epoch.wrapping_add(1).max(1);
+                // 0 is the epoch of calls that belong to no probe, the largest that of exempt ones.
+                self.epoch = self.epoch.saturating_add(1) % u32::MAX;
+                self.epoch = self.epoch.max(1);
                 self.cohort = Cohort { wanted: calls.max(1), ..Cohort::default() };
                 self.wait_from(now);
             }

@@ -46,6 +46,12 @@ impl ControlledDelay {
         Self { target, interval, last_empty: Timestamp::ZERO }
     }
 
+    /// The same, but overloaded only after so many intervals.
+    pub(crate) const fn with_longer_interval(mut self, times: u32) -> Self {
+        self.interval = self.interval.saturating_mul(times);
+        self
+    }
+
     /// The queue is empty at `now`: told before each call that joins an empty queue.
     pub fn was_empty(&mut self, now: Timestamp) {
         self.last_empty = self.last_empty.max(now);

@@ -52,6 +52,12 @@ pub enum LoadShedderError {
         /// The value given.
         queue_size: u32,
     },
+    /// A base latency that is never measured anew, or hardly ever.
+    #[error("probe_multiplier is {probe_multiplier}; allowed are 1 to 10000")]
+    ProbeMultiplier {
+        /// The value given.
+        probe_multiplier: u32,
+    },
     /// The advice on when to come back is too long to be one.
     #[error("retry_after is {retry_after:?}; allowed are 0s to 1h")]
     RetryAfter {
@@ -65,6 +71,22 @@ pub enum LoadShedderError {
         target: Duration,
         /// The interval given.
         interval: Duration,
+    },
+    /// The marks of a signal are out of order.
+    #[error("marks are {first}, {second}, {third}; allowed are 0 < first ≤ second ≤ third")]
+    Marks {
+        /// The first mark given.
+        first: f64,
+        /// The second mark given.
+        second: f64,
+        /// The third mark given.
+        third: f64,
+    },
+    /// The percentile is none.
+    #[error("percentile is {percentile}; allowed are 0 to 1")]
+    Percentile {
+        /// The value given.
+        percentile: f64,
     },
     /// The queue has no places, or too many.
     #[error("max_queued is {max_queued}; allowed are 1 to 1000000 (a LoadShedder has no queue)")]

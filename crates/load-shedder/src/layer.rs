@@ -1,4 +1,4 @@
-use seawall_core::{Env, GateLayer, GateService};
+use seawall_core::{Env, GateLayer, GateService, KeyedLayer};
 
 use crate::{LoadShedder, QueueingLoadShedder, Throttle};
 
@@ -28,3 +28,19 @@ pub type ThrottleLayer<E = Env> = GateLayer<Throttle, E>;
 
 /// A client behind a [`ThrottleLayer`].
 pub type ThrottleService<S, E = Env> = GateService<S, Throttle, E>;
+
+/// Puts one [`Throttle`] per key before a client: per endpoint, as one that refuses much says nothing of the others.
+///
+/// ```
+/// use seawall_load_shedder::{KeyedThrottleLayer, ThrottleConfig};
+///
+/// struct Request {
+///     endpoint: String,
+/// }
+/// fn endpoint(request: &Request) -> &str {
+///     &request.endpoint
+/// }
+/// let layer = KeyedThrottleLayer::<str, _>::new(1_000, ThrottleConfig::default(), endpoint);
+/// assert!(layer.is_ok());
+/// ```
+pub type KeyedThrottleLayer<Q, F, E = Env> = KeyedLayer<Q, F, Throttle, E>;

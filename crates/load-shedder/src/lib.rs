@@ -27,41 +27,54 @@
 //! - The limit is at least 1 and does not grow while the server is not asked for more.
 //! - All clones of a layer and all services that it makes share one limit.
 mod aimd;
+mod cgroup;
 mod codel;
 mod config;
 mod control;
 mod controlled_delay;
 mod error;
+mod fair_queue;
 mod fixed;
 mod gradient2;
+mod headroom;
 mod knee;
 mod layer;
 mod limit;
 mod limiter;
 mod line;
+mod pressure;
 mod queueing;
+mod refusals;
 mod shedder;
 mod tally;
 mod throttle;
+mod vegas;
 mod wait;
+mod waiters;
+mod watch;
 mod word;
 
 pub use aimd::{Aimd, AimdConfig};
+pub use cgroup::CgroupReader;
 pub use codel::{CoDel, Waited};
-pub use config::{LoadShedderConfig, QueueingShedderConfig};
+pub use config::{LoadShedderConfig, QueueDiscipline, QueueingShedderConfig};
 pub use controlled_delay::ControlledDelay;
 pub use error::LoadShedderError;
 pub use fixed::Fixed;
 pub use gradient2::{Gradient2, Gradient2Config};
 pub use knee::Knee;
 pub use layer::{
-    LoadShedderLayer, LoadShedderService, QueueingLoadShedderLayer, QueueingLoadShedderService, ThrottleLayer,
-    ThrottleService,
+    KeyedThrottleLayer, LoadShedderLayer, LoadShedderService, QueueingLoadShedderLayer, QueueingLoadShedderService,
+    ThrottleLayer, ThrottleService,
 };
 pub use limit::{LimitAlgorithm, LimitRange, Probe, Window, WindowSize};
 pub use limiter::Passage;
+pub use pressure::{Feeling, Marks, Pressure};
 pub use queueing::QueueingLoadShedder;
+pub use refusals::Enforcement;
 pub use seawall_core::{Error, Rejection, WrapErrorLayer};
 pub use shedder::LoadShedder;
 pub use throttle::{Throttle, ThrottleConfig};
+pub use vegas::{Vegas, VegasConfig};
 pub use wait::ShedderWait;
+pub use watch::LoopDelay;

@@ -162,3 +162,26 @@ pub trait LimitAlgorithm: Send + 'static {
         let _ = probe;
     }
 }
+
+/// An algorithm that is chosen while running.
+impl<T: LimitAlgorithm + ?Sized> LimitAlgorithm for Box<T> {
+    fn limit(&self) -> f64 {
+        T::limit(self)
+    }
+
+    fn window_size(&self) -> WindowSize {
+        T::window_size(self)
+    }
+
+    fn update(&mut self, window: &Window) {
+        T::update(self, window);
+    }
+
+    fn probe(&self) -> Option<Probe> {
+        T::probe(self)
+    }
+
+    fn probed(&mut self, probe: Option<&Window>) {
+        T::probed(self, probe);
+    }
+}

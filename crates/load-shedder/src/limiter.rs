@@ -49,7 +49,12 @@ pub struct Passage {
     start: Timestamp,
     /// The probe that it belongs to; 0 for none.
     epoch: u32,
+    /// How much of the limit it takes.
+    cost: u32,
 }
+
+/// The epoch of calls that are counted and teach nothing.
+const EXEMPT: u32 = u32::MAX;
 
 impl<A: LimitAlgorithm> Limiter<A> {
     pub(crate) fn new(algorithm: A) -> Self {
@@ -83,16 +88,35 @@ impl<A: LimitAlgorithm> Limiter<A> {
 
     /// The passage of a call that has just entered, when the word said `seen`.
     #[inline]
-    pub(crate) fn begin(&self, seen: Seen, start: Timestamp) -> Passage {
+    pub(crate) fn begin(&self, seen: Seen, cost: u32, start: Timestamp) -> Passage {
         let epoch = if seen.is_probing() { self.join(start) } else { 0 };
-        Passage { start, epoch }
+        Passage { start, epoch, cost }
+    }
+
+    /// The passage of a call that is let in whatever the load.
+    #[cold]
+    pub(crate) fn begin_exempt(&self, cost: u32, start: Timestamp) -> Passage {
+        self.word.enter_anyway(cost);
+        Passage { start, epoch: EXEMPT, cost }
+    }
+
+    /// The passage of a call that would be refused, were refusals in force.
+    #[cold]
+    pub(crate) fn begin_anyway(&self, cost: u32, start: Timestamp) -> Passage {
+        let seen = self.word.enter_anyway(cost);
+        self.begin(seen, cost, start)
+    }
+
+    /// The mean latency of the last window, in nanoseconds.
+    pub(crate) fn typical(&self) -> u64 {
+        self.marks.typical.load(Relaxed)
     }
 
     /// The end of a call; what the word said before.
     #[expect(clippy::inline_always, reason = "one path with the layers around it: 14 instructions less")]
     #[inline(always)]
     pub(crate) fn end(&self, passage: &Passage, outcome: Outcome, now: Timestamp) -> Seen {
-        let seen = self.word.leave();
+        let seen = self.word.leave(passage.cost);
         let sample = self.sample(now.nanos_since(passage.start), outcome);
         if passage.epoch != 0 {
             self.back_from_probe(passage.epoch, sample);
@@ -117,7 +141,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
 
     /// The end of a call that entered and never began; what the word said before.
     pub(crate) fn never_began(&self, passage: &Passage) -> Seen {
-        let seen = self.word.leave();
+        let seen = self.word.leave(passage.cost);
         if passage.epoch != 0 {
             self.back_from_probe(passage.epoch, None);
         }
@@ -203,6 +227,9 @@ impl<A: LimitAlgorithm> Limiter<A> {
 
     #[cold]
     fn back_from_probe(&self, epoch: u32, sample: Option<Sample>) {
+        if epoch == EXEMPT {
+            return;
+        }
         let mut control = self.control();
         if control.back(epoch, sample) {
             self.publish(&control);

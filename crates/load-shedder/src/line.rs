@@ -4,17 +4,21 @@ use std::{
     fmt,
     sync::PoisonError,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use seawall_core::{
-    CallContext, Clock, Criticality, Timestamp, WaitKey, WaitList,
+    CallContext, Clock, Criticality, Reason, Timestamp,
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use crate::{ControlledDelay, LimitAlgorithm, Passage, limiter::Limiter, word::Seen};
-
-/// As many as there are criticalities.
-const CLASSES: usize = 4;
+use crate::{
+    LimitAlgorithm, Passage,
+    limiter::Limiter,
+    shedder::share,
+    waiters::{Discipline, Next, Place, Turn, Waiter, Waiters},
+    word::Seen,
+};
 
 /// A limiter and those who wait for room.
 ///
@@ -26,99 +30,16 @@ pub(crate) struct Line<A> {
     waiters: Mutex<Waiters>,
 }
 
-#[derive(Debug)]
-struct Waiters {
-    /// By criticality, each in order of arrival.
-    classes: [WaitList<Waiter>; CLASSES],
-    delay: ControlledDelay,
-    max_queued: usize,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    since: Timestamp,
-    waker: Waker,
-    /// What became of it, once it is out of line.
-    turn: Option<Turn>,
-}
-
-#[derive(Debug)]
-enum Turn {
-    Served(Passage),
-    Refused,
-}
-
-/// One waiter's place: its criticality and its key there.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    class: usize,
-    key: WaitKey,
-}
-
 /// What a call that found no room at first is told.
 pub(crate) enum Joined {
     Served(Passage),
     Waiting { place: Place, until: Timestamp },
-    Refused,
-}
-
-impl Waiters {
-    fn len(&self) -> usize {
-        self.classes.iter().map(WaitList::len).sum()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.classes.iter().all(WaitList::is_empty)
-    }
-
-    fn get_mut(&mut self, place: Place) -> Option<&mut Waiter> {
-        self.classes.get_mut(place.class)?.get_mut(place.key)
-    }
-
-    fn remove(&mut self, place: Place) -> Option<Waiter> {
-        self.classes.get_mut(place.class)?.remove(place.key)
-    }
-
-    /// Takes a waiter out of line and tells it; its waker is for the caller to wake.
-    fn tell(&mut self, place: Place, turn: Turn) -> Option<Waker> {
-        let list = self.classes.get_mut(place.class)?;
-        list.unlink(place.key);
-        let waiter = list.get_mut(place.key)?;
-        waiter.turn = Some(turn);
-        Some(std::mem::replace(&mut waiter.waker, Waker::noop().clone()))
-    }
-
-    /// The oldest of a class, if it has waited too long.
-    fn expired(&self, now: Timestamp) -> Option<Place> {
-        let limit = self.delay.limit(now);
-        self.classes.iter().enumerate().find_map(|(class, list)| {
-            let key = list.front()?;
-            (now.since(list.get(key)?.since) > limit).then_some(Place { class, key })
-        })
-    }
-
-    /// Whose turn it is: of the most critical the oldest, or under overload the newest.
-    fn next(&self, now: Timestamp) -> Option<Place> {
-        let newest_first = self.delay.is_overloaded(now);
-        self.classes.iter().enumerate().rev().find_map(|(class, list)| {
-            let key = if newest_first { list.back() } else { list.front() }?;
-            Some(Place { class, key })
-        })
-    }
-
-    /// The oldest of the least critical, if `class` is as critical.
-    fn displaced_by(&self, class: usize) -> Option<Place> {
-        self.classes.iter().enumerate().take(class.saturating_add(1)).find_map(|(class, list)| {
-            let key = list.front()?;
-            Some(Place { class, key })
-        })
-    }
+    Refused(Reason),
 }
 
 impl<A: LimitAlgorithm> Line<A> {
-    pub(crate) fn new(algorithm: A, delay: ControlledDelay, max_queued: usize) -> Self {
-        let classes = [const { WaitList::new() }; CLASSES];
-        Self { limiter: Limiter::new(algorithm), waiters: Mutex::new(Waiters { classes, delay, max_queued }) }
+    pub(crate) fn new(algorithm: A, discipline: Discipline, max_queued: usize) -> Self {
+        Self { limiter: Limiter::new(algorithm), waiters: Mutex::new(Waiters::new(discipline, max_queued)) }
     }
 
     pub(crate) const fn limiter(&self) -> &Limiter<A> {
@@ -136,8 +57,8 @@ impl<A: LimitAlgorithm> Line<A> {
 
     /// The passage of a call that has just entered, when the word said `seen`.
     #[inline]
-    pub(crate) fn begin(&self, seen: Seen, now: Timestamp) -> Passage {
-        let passage = self.limiter.begin(seen, now);
+    pub(crate) fn begin(&self, seen: Seen, cost: u32, now: Timestamp) -> Passage {
+        let passage = self.limiter.begin(seen, cost, now);
         if seen.is_probing() {
             // It may have completed the probe: the limit is back, and those who wait have room.
             self.hand_off_if_somebody_waits(now);
@@ -145,37 +66,58 @@ impl<A: LimitAlgorithm> Line<A> {
         passage
     }
 
-    /// Enters or gets in line.
+    /// Enters, gets in line, or is refused.
     pub(crate) fn join(&self, context: &CallContext, now: Timestamp) -> Joined {
+        let class = context.criticality as usize;
+        let typical = Duration::from_nanos(self.limiter.typical());
+        if (context.criticality as u32) < self.limiter.word().seen().floor() {
+            return Joined::Refused(Reason::Overloaded);
+        }
+        if context.deadline.is_some_and(|deadline| deadline.since(now) < typical) {
+            return Joined::Refused(Reason::DeadlineTooClose);
+        }
         let mut displaced = Waker::noop().clone();
         let joined = {
             let mut waiters = self.lock();
-            if waiters.is_empty() {
-                waiters.delay.was_empty(now);
-                match self.limiter.word().enter_or_wait() {
-                    Ok(seen) => {
-                        drop(waiters);
-                        return Joined::Served(self.begin(seen, now));
-                    }
-                    Err(seen) => self.limiter.found_no_room(seen, || now),
-                }
+            if let Some(seen) = self.enter(&mut waiters, context, now) {
+                drop(waiters);
+                return Joined::Served(self.begin(seen, context.cost, now));
             }
-            let class = class_of(context.criticality);
-            if waiters.len() >= waiters.max_queued {
-                let Some(place) = waiters.displaced_by(class) else { return Joined::Refused };
+            if waiters.is_full() {
+                let Some(place) = waiters.displaced_by(class) else { return Joined::Refused(Reason::Overloaded) };
                 displaced = waiters.tell(place, Turn::Refused).unwrap_or(displaced);
             }
-            let until = now.saturating_add(waiters.delay.limit(now));
-            let waiter = Waiter { since: now, waker: Waker::noop().clone(), turn: None };
-            waiters.classes.get_mut(class).map_or(Joined::Refused, |list| {
-                let place = Place { class, key: list.push_back(waiter) };
-                Joined::Waiting { place, until }
-            })
+            let until = now.saturating_add(waiters.may_wait(class, context.tenant, typical, now));
+            let waiter = Waiter { since: now, cost: context.cost, waker: Waker::noop().clone(), turn: None };
+            Joined::Waiting { place: waiters.push(class, context.tenant, waiter), until }
         };
         displaced.wake();
         // Room that came with a probe given up, or a limit raised, in between.
         self.hand_off_if_somebody_waits(now);
         joined
+    }
+
+    /// Looks for room once more, under the lock; raises the flag if there is none.
+    fn enter(&self, waiters: &mut Waiters, context: &CallContext, now: Timestamp) -> Option<Seen> {
+        let word = self.limiter.word();
+        let class = context.criticality as usize;
+        waiters.note_empty(class, context.tenant, now);
+        if context.criticality == Criticality::Critical && waiters.nobody_as_critical(class) {
+            // The places that are kept for the critical are nobody else's turn.
+            if let Ok(seen) = word.enter(context.cost, |seen| share(Criticality::Critical, seen)) {
+                return Some(seen);
+            }
+        }
+        if !waiters.is_empty() {
+            return None;
+        }
+        match word.enter_or_wait(context.cost) {
+            Ok(seen) => Some(seen),
+            Err(seen) => {
+                self.limiter.found_no_room(seen, || now);
+                None
+            }
+        }
     }
 
     #[inline]
@@ -196,29 +138,22 @@ impl<A: LimitAlgorithm> Line<A> {
 
     /// Decides on one waiter; `None` when the others go on waiting or nobody is there.
     fn serve_one(&self, now: Timestamp) -> Option<Waker> {
+        let typical = Duration::from_nanos(self.limiter.typical());
         let mut waiters = self.lock();
-        let waker = if let Some(place) = waiters.expired(now) {
-            waiters.tell(place, Turn::Refused)
-        } else if let Some(place) = waiters.next(now) {
-            let seen = self.limiter.word().enter(|limit| limit).ok()?;
-            let passage = self.limiter.begin(seen, now);
-            waiters.tell(place, Turn::Served(passage))
-        } else {
-            None
+        let waker = match waiters.next(typical, now) {
+            None => None,
+            Some((place, Next::Refuse)) => waiters.tell(place, Turn::Refused),
+            Some((place, Next::Serve)) => {
+                let cost = waiters.cost_of(place);
+                let seen = self.limiter.word().enter(cost, Seen::limit).ok()?;
+                let passage = self.limiter.begin(seen, cost, now);
+                waiters.serve(place, passage)
+            }
         };
         if waiters.is_empty() {
             self.limiter.word().nobody_waits();
         }
         waker
-    }
-}
-
-const fn class_of(criticality: Criticality) -> usize {
-    match criticality {
-        Criticality::Sheddable => 0,
-        Criticality::Degraded => 1,
-        Criticality::Default => 2,
-        Criticality::Critical => 3,
     }
 }
 
@@ -297,7 +232,7 @@ mod loom_tests {
     use seawall_core::{Class, Outcome};
 
     use super::*;
-    use crate::Fixed;
+    use crate::{ControlledDelay, Fixed};
 
     /// Stands still.
     #[derive(Clone)]
@@ -320,12 +255,12 @@ mod loom_tests {
 
     fn line() -> Arc<Line<Fixed>> {
         let delay = ControlledDelay::new(Duration::from_millis(5), Duration::from_millis(20)).unwrap();
-        Arc::new(Line::new(Fixed::new(1).unwrap(), delay, 10))
+        Arc::new(Line::new(Fixed::new(1).unwrap(), Discipline::ControlledDelay(delay), 10))
     }
 
     fn inside(line: &Line<Fixed>) -> Passage {
-        let seen = line.limiter.word().enter_if_nobody_waits().unwrap();
-        line.begin(seen, Timestamp::ZERO)
+        let seen = line.limiter.word().enter_if_nobody_waits(1, 2).unwrap();
+        line.begin(seen, 1, Timestamp::ZERO)
     }
 
     fn end(line: &Line<Fixed>, passage: &Passage) {
@@ -337,7 +272,7 @@ mod loom_tests {
         match line.join(&CallContext::default(), Timestamp::ZERO) {
             Joined::Served(passage) => Ok(passage),
             Joined::Waiting { place, .. } => Err(InLine::new(Arc::clone(line), place, Still)),
-            Joined::Refused => panic!("there is room to wait"),
+            Joined::Refused(_) => panic!("there is room to wait"),
         }
     }
 
@@ -392,7 +327,7 @@ mod loom_tests {
             let (ending, late) = (Arc::clone(&line), Arc::clone(&line));
             let ends = thread::spawn(move || end(&ending, &passage));
             let comes = thread::spawn(move || {
-                assert!(late.limiter.word().enter_if_nobody_waits().is_err());
+                assert!(late.limiter.word().enter_if_nobody_waits(1, 2).is_err());
             });
             ends.join().unwrap();
             comes.join().unwrap();

@@ -1,23 +1,29 @@
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use seawall_core::{
-    Admission, CallContext, Gate, MonotonicClock, Outcome, Pattern, Reason, Rejection, Timer, Timestamp, sync::Arc,
+    Admission, CallContext, Criticality, Entropy, Gate, MonotonicClock, Outcome, Reason, ThreadEntropy, Timer,
+    Timestamp, sync::Arc,
 };
 
 use crate::{
-    Knee, LimitAlgorithm, Passage, QueueingShedderConfig, ShedderWait,
+    Enforcement, Knee, LimitAlgorithm, Passage, QueueingShedderConfig, ShedderWait,
     line::{InLine, Joined, Line},
+    refusals::Refusals,
 };
 
 /// A [`LoadShedder`](crate::LoadShedder) before which calls may queue for a moment: a burst is served, an overload is
 /// still shed within milliseconds.
 ///
-/// - A call that finds no room waits up to 20 ms; up to 5 ms once the queue has not been empty for 20 ms. It never waits
-///   past its deadline.
-/// - Room goes to the most critical call that waits; among equals to the oldest, or under overload to the newest, which
-///   still has time to be answered.
-/// - The queue is bounded: when it is full, the oldest of the least critical makes room for a call that is as critical.
+/// - A call that finds no room waits up to 20 ms; up to 5 ms once the queue of its criticality has not been empty for
+///   20 ms; a critical one up to twice the latency of a call. It never waits past its deadline, and is refused at once
+///   when less time is left than a call takes.
+/// - Room goes to the most critical call that waits; among equals to the tenant that has been given least; of its calls to
+///   the oldest, or under overload to the newest, which still has time to be answered. Critical calls may go a tenth above
+///   the limit.
+/// - The queue is bounded: when it is full, the oldest of the least critical makes room for a call that is as critical, of
+///   the tenant that waits most.
 /// - A waiter that leaves frees its place in constant time. While there is room nobody queues and no lock is taken.
+/// - A call takes as much of the limit as it costs; an exempt one goes in whatever the load.
 ///
 /// The wait sleeps on `T`, which must follow the clock of the layer's environment. The default needs the feature
 /// `tokio`.
@@ -35,10 +41,10 @@ use crate::{
 ///
 /// # Source
 /// Ben Maurer, "Fail at Scale", ACM Queue 13(8), 2015: controlled delay and adaptive LIFO.
-pub struct QueueingLoadShedder<A = Knee, T = MonotonicClock> {
+pub struct QueueingLoadShedder<A = Knee, T = MonotonicClock, R = ThreadEntropy> {
     line: Arc<Line<A>>,
     timer: T,
-    retry_after: Duration,
+    refusals: Refusals<R>,
 }
 
 impl<T: Timer> QueueingLoadShedder<Knee, T> {
@@ -51,8 +57,16 @@ impl<T: Timer> QueueingLoadShedder<Knee, T> {
 impl<A: LimitAlgorithm, T: Timer> QueueingLoadShedder<A, T> {
     /// A shedder whose limit follows another algorithm; the configuration's range is not used.
     pub fn with_algorithm(algorithm: A, config: QueueingShedderConfig, timer: T) -> Self {
-        let line = Line::new(algorithm, config.delay(), config.max_queued());
-        Self { line: Arc::new(line), timer, retry_after: config.retry_after() }
+        let line = Line::new(algorithm, config.discipline(), config.max_queued());
+        Self { line: Arc::new(line), timer, refusals: Refusals::new(config.retry_after(), ThreadEntropy) }
+    }
+}
+
+impl<A: LimitAlgorithm, T: Timer, R: Entropy> QueueingLoadShedder<A, T, R> {
+    /// With another source of the random words that spread [`Rejection::retry_after`](crate::Rejection::retry_after).
+    pub fn with_entropy<S: Entropy>(self, entropy: S) -> QueueingLoadShedder<A, T, S> {
+        let refusals = Refusals::new(self.refusals.retry_after(), entropy);
+        QueueingLoadShedder { line: self.line, timer: self.timer, refusals }
     }
 
     /// The limit in force; lowered for a moment while a probe runs.
@@ -60,7 +74,7 @@ impl<A: LimitAlgorithm, T: Timer> QueueingLoadShedder<A, T> {
         self.line.limiter().word().seen().limit()
     }
 
-    /// How many calls are under way.
+    /// How much is under way: the cost of all calls, 1 each by default.
     pub fn in_flight(&self) -> u32 {
         self.line.limiter().word().seen().in_flight()
     }
@@ -71,35 +85,53 @@ impl<A: LimitAlgorithm, T: Timer> QueueingLoadShedder<A, T> {
     }
 
     /// Looks at the algorithm.
-    pub fn inspect<R>(&self, look: impl FnOnce(&A) -> R) -> R {
+    pub fn inspect<V>(&self, look: impl FnOnce(&A) -> V) -> V {
         self.line.limiter().inspect(look)
     }
 
     /// Changes the algorithm's settings while calls are under way; the new limit is in force at once, also for those who
     /// wait.
-    pub fn adjust<R>(&self, change: impl FnOnce(&mut A) -> R) -> R {
+    pub fn adjust<V>(&self, change: impl FnOnce(&mut A) -> V) -> V {
         let result = self.line.limiter().adjust(change);
         self.line.hand_off(self.timer.now());
         result
     }
 
+    /// Whether it refuses and lets wait, or only counts what it would refuse or let wait. Default: it refuses.
+    pub fn enforce(&self, enforcement: Enforcement) {
+        self.refusals.set(enforcement);
+    }
+
+    /// How many calls it would have refused or let wait under [`Enforcement::Shadow`].
+    pub fn would_have_refused(&self) -> u64 {
+        self.refusals.would_have_refused()
+    }
+
+    /// Refuses all calls below a criticality, whatever the limit: for what the process feels otherwise, as
+    /// Pressure says. Those who wait go on waiting. Default: [`Criticality::Sheddable`], which
+    /// refuses none.
+    pub fn shed_below(&self, floor: Criticality) {
+        self.line.limiter().word().set_floor(floor as u32);
+    }
+
     #[cold]
     fn queue_up(&self, context: &CallContext, now: Timestamp) -> Admission<Passage, ShedderWait<A, T>> {
+        if context.exempt {
+            return Admission::Admitted(self.line.limiter().begin_exempt(context.cost, now));
+        }
+        if self.refusals.lets_through() {
+            return Admission::Admitted(self.line.limiter().begin_anyway(context.cost, now));
+        }
         match self.line.join(context, now) {
             Joined::Served(passage) => Admission::Admitted(passage),
-            Joined::Refused => Admission::Refused(refusal(self.retry_after)),
+            Joined::Refused(reason) => Admission::Refused(self.refusals.rejection(reason)),
             Joined::Waiting { place, until } => {
                 let in_line = InLine::new(Arc::clone(&self.line), place, self.timer.clone());
                 let until = until.min(context.deadline.unwrap_or(Timestamp::MAX));
-                Admission::Queued(ShedderWait::new(in_line, until, self.retry_after))
+                Admission::Queued(ShedderWait::new(in_line, until, self.refusals.rejection(Reason::Overloaded)))
             }
         }
     }
-}
-
-/// Why a call is refused, at once or after its wait.
-pub(crate) fn refusal(retry_after: Duration) -> Rejection {
-    Rejection::new(Pattern::LoadShedder, Reason::Overloaded).with_retry_after(retry_after)
 }
 
 impl<T: Timer + Default> From<QueueingShedderConfig> for QueueingLoadShedder<Knee, T> {
@@ -108,7 +140,7 @@ impl<T: Timer + Default> From<QueueingShedderConfig> for QueueingLoadShedder<Kne
     }
 }
 
-impl<A: LimitAlgorithm, T: Timer> Gate for QueueingLoadShedder<A, T> {
+impl<A: LimitAlgorithm, T: Timer, R: Entropy> Gate for QueueingLoadShedder<A, T, R> {
     type Ticket = Passage;
     type Wait = ShedderWait<A, T>;
 
@@ -118,10 +150,13 @@ impl<A: LimitAlgorithm, T: Timer> Gate for QueueingLoadShedder<A, T> {
         context: impl FnOnce() -> CallContext,
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<Passage, ShedderWait<A, T>> {
-        let now = now();
-        match self.line.limiter().word().enter_if_nobody_waits() {
-            Ok(seen) => Admission::Admitted(self.line.begin(seen, now)),
-            Err(_) => self.queue_up(&context(), now),
+        let (context, now) = (context(), now());
+        if context.deadline.is_some_and(|deadline| deadline <= now) {
+            return Admission::Refused(self.refusals.rejection(Reason::DeadlineTooClose));
+        }
+        match self.line.limiter().word().enter_if_nobody_waits(context.cost, context.criticality as u32) {
+            Ok(seen) => Admission::Admitted(self.line.begin(seen, context.cost, now)),
+            Err(_) => self.queue_up(&context, now),
         }
     }
 
@@ -138,8 +173,8 @@ impl<A: LimitAlgorithm, T: Timer> Gate for QueueingLoadShedder<A, T> {
     }
 }
 
-impl<A, T> fmt::Debug for QueueingLoadShedder<A, T> {
+impl<A, T, R> fmt::Debug for QueueingLoadShedder<A, T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueueingLoadShedder").field("retry_after", &self.retry_after).finish_non_exhaustive()
+        f.debug_struct("QueueingLoadShedder").finish_non_exhaustive()
     }
 }

@@ -1,9 +1,10 @@
-use std::time::Duration;
-
-use seawall_core::{Admission, CallContext, Criticality, Gate, NoWait, Outcome, Pattern, Reason, Rejection, Timestamp};
+use seawall_core::{
+    Admission, CallContext, Criticality, Entropy, Gate, NoWait, Outcome, Reason, Rejection, ThreadEntropy, Timestamp,
+};
 
 use crate::{
-    Knee, LimitAlgorithm, LoadShedderConfig, Passage, config::DEFAULT_RETRY_AFTER, limiter::Limiter, word::Seen,
+    Enforcement, Knee, LimitAlgorithm, LoadShedderConfig, Passage, config::DEFAULT_RETRY_AFTER, limiter::Limiter,
+    refusals::Refusals, word::Seen,
 };
 
 /// Admits calls while those under way are below a limit that follows the server, and refuses the rest at once.
@@ -11,33 +12,44 @@ use crate::{
 /// The count and the limit are one word, moved by compare-exchange, so the limit is exact. Latencies are summed in
 /// stripes and looked at once per window; a call takes no lock, unless it is one of the few that a probe follows.
 ///
-/// | criticality | is refused when so many are under way |
+/// | criticality | is refused when so much is under way |
 /// |---|---|
 /// | sheddable | ⅘ of the limit |
 /// | degraded | ⁹⁄₁₀ of the limit |
 /// | default | the limit |
 /// | critical | 1⅒ of the limit, at least one more than the limit |
 ///
+/// A call takes as much of the limit as it costs; one that costs more than the limit goes when it is alone. One whose
+/// deadline has passed is refused. An exempt one goes in whatever the load, is counted and teaches nothing.
+///
 /// A call that succeeded is a latency sample; one that failed is, if it took longer than the mean, since errors are often
 /// quick; one that timed out or was dropped is a sample of at least the mean and its age; one that a layer further in
 /// refused, or to which the other side said that it has too much to do, is none.
 #[derive(Debug)]
-pub struct LoadShedder<A = Knee> {
+pub struct LoadShedder<A = Knee, R = ThreadEntropy> {
     limiter: Limiter<A>,
-    retry_after: Duration,
+    refusals: Refusals<R>,
 }
 
 impl LoadShedder {
     /// A shedder with a [`Knee`] limit.
     pub fn new(config: LoadShedderConfig) -> Self {
-        Self { limiter: Limiter::new(Knee::new(config.range())), retry_after: config.retry_after() }
+        let refusals = Refusals::new(config.retry_after(), ThreadEntropy);
+        Self { limiter: Limiter::new(Knee::new(config.range())), refusals }
     }
 }
 
 impl<A: LimitAlgorithm> LoadShedder<A> {
     /// A shedder whose limit follows another algorithm.
     pub fn with_algorithm(algorithm: A) -> Self {
-        Self { limiter: Limiter::new(algorithm), retry_after: DEFAULT_RETRY_AFTER }
+        Self { limiter: Limiter::new(algorithm), refusals: Refusals::new(DEFAULT_RETRY_AFTER, ThreadEntropy) }
+    }
+}
+
+impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
+    /// With another source of the random words that spread [`Rejection::retry_after`].
+    pub fn with_entropy<S: Entropy>(self, entropy: S) -> LoadShedder<A, S> {
+        LoadShedder { refusals: Refusals::new(self.refusals.retry_after(), entropy), limiter: self.limiter }
     }
 
     /// The limit in force; lowered for a moment while a probe runs.
@@ -45,28 +57,57 @@ impl<A: LimitAlgorithm> LoadShedder<A> {
         self.limiter.word().seen().limit()
     }
 
-    /// How many calls are under way.
+    /// How much is under way: the cost of all calls, 1 each by default.
     pub fn in_flight(&self) -> u32 {
         self.limiter.word().seen().in_flight()
     }
 
     /// Looks at the algorithm.
-    pub fn inspect<R>(&self, look: impl FnOnce(&A) -> R) -> R {
+    pub fn inspect<T>(&self, look: impl FnOnce(&A) -> T) -> T {
         self.limiter.inspect(look)
     }
 
     /// Changes the algorithm's settings while calls are under way; the new limit is in force at once.
-    pub fn adjust<R>(&self, change: impl FnOnce(&mut A) -> R) -> R {
+    pub fn adjust<T>(&self, change: impl FnOnce(&mut A) -> T) -> T {
         self.limiter.adjust(change)
     }
 
+    /// Whether it refuses, or only counts what it would refuse. Default: it refuses.
+    pub fn enforce(&self, enforcement: Enforcement) {
+        self.refusals.set(enforcement);
+    }
+
+    /// How many calls it would have refused under [`Enforcement::Shadow`].
+    pub fn would_have_refused(&self) -> u64 {
+        self.refusals.would_have_refused()
+    }
+
+    /// Refuses all calls below a criticality, whatever the limit: for what the process feels otherwise, as
+    /// Pressure says. Default: [`Criticality::Sheddable`], which refuses none.
+    pub fn shed_below(&self, floor: Criticality) {
+        self.limiter.word().set_floor(floor as u32);
+    }
+
     #[cold]
-    fn refuse(&self, seen: Seen, now: impl FnOnce() -> Timestamp) -> Rejection {
+    fn refuse(&self, seen: Seen, context: &CallContext, now: impl FnOnce() -> Timestamp) -> Admission<Passage> {
+        if context.exempt {
+            return Admission::Admitted(self.limiter.begin_exempt(context.cost, now()));
+        }
         if seen.in_flight() < seen.limit() {
             self.limiter.note_pressed(seen);
         }
+        if self.refusals.lets_through() {
+            return Admission::Admitted(self.limiter.begin_anyway(context.cost, now()));
+        }
         self.limiter.found_no_room(seen, now);
-        Rejection::new(Pattern::LoadShedder, Reason::Overloaded).with_retry_after(self.retry_after)
+        Admission::Refused(self.refusals.rejection(Reason::Overloaded))
+    }
+
+    /// A call that was let in has no time left: it goes out again.
+    #[cold]
+    fn too_late(&self, passage: &Passage) -> Admission<Passage> {
+        self.limiter.never_began(passage);
+        Admission::Refused(Rejection::new(seawall_core::Pattern::LoadShedder, Reason::DeadlineTooClose))
     }
 }
 
@@ -76,16 +117,23 @@ impl From<LoadShedderConfig> for LoadShedder {
     }
 }
 
-impl<A: LimitAlgorithm> Gate for LoadShedder<A> {
+impl<A: LimitAlgorithm, R: Entropy> Gate for LoadShedder<A, R> {
     type Ticket = Passage;
     type Wait = NoWait;
 
     #[inline]
     fn admit(&self, context: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<Passage> {
-        let criticality = context().criticality;
-        match self.limiter.word().enter(|limit| share(criticality, limit)) {
-            Ok(seen) => Admission::Admitted(self.limiter.begin(seen, now())),
-            Err(seen) => Admission::Refused(self.refuse(seen, now)),
+        let context = context();
+        match self.limiter.word().enter(context.cost, |seen| share(context.criticality, seen)) {
+            Ok(seen) => {
+                let now = now();
+                let passage = self.limiter.begin(seen, context.cost, now);
+                if context.deadline.is_some_and(|deadline| deadline <= now) {
+                    return self.too_late(&passage);
+                }
+                Admission::Admitted(passage)
+            }
+            Err(seen) => self.refuse(seen, &context, now),
         }
     }
 
@@ -101,9 +149,13 @@ impl<A: LimitAlgorithm> Gate for LoadShedder<A> {
     }
 }
 
-/// How much of the limit calls of a criticality may fill.
+/// How much of the limit calls of a criticality may fill; nothing when such calls are shed.
 #[inline]
-const fn share(criticality: Criticality, limit: u32) -> u32 {
+pub(crate) const fn share(criticality: Criticality, seen: Seen) -> u32 {
+    let limit = seen.limit();
+    if (criticality as u32) < seen.floor() {
+        return 0;
+    }
     let tenth = limit / 10;
     match criticality {
         Criticality::Default => limit,

@@ -111,6 +111,9 @@ impl Default for ThrottleConfig {
 /// was answered, be it with an error; not what the other side refused as too much ([`Class::Overload`]) and not what
 /// timed out. It holds no call and queues none.
 ///
+/// Where a refusal says when to come back, and nothing was accepted within the span, nothing is sent until then: while
+/// some calls are accepted, the wish of those that were not is met by sending fewer.
+///
 /// ```
 /// use seawall_load_shedder::{ThrottleConfig, ThrottleLayer};
 ///
@@ -121,12 +124,18 @@ pub struct Throttle<R = ThreadEntropy> {
     config: ThrottleConfig,
     /// Nanoseconds per slot.
     step: u64,
-    /// The step of time that is being counted.
-    current: CachePadded<AtomicU64>,
+    /// The step of time that is being counted, and until when nothing is sent, in nanoseconds; 0 when it is.
+    pace: CachePadded<Pace>,
     /// Requests in the high half, accepts in the low one; the sum of the slots.
     total: CachePadded<AtomicU64>,
     slots: Box<[AtomicU64]>,
     entropy: R,
+}
+
+#[derive(Debug)]
+struct Pace {
+    current: AtomicU64,
+    silent_until: AtomicU64,
 }
 
 impl<R: Entropy> Throttle<R> {
@@ -135,7 +144,7 @@ impl<R: Entropy> Throttle<R> {
         Self {
             config,
             step: u64::try_from(config.span.as_nanos()).unwrap_or(u64::MAX).div_ceil(SLOTS).max(1),
-            current: CachePadded::new(AtomicU64::new(0)),
+            pace: CachePadded::new(Pace { current: AtomicU64::new(0), silent_until: AtomicU64::new(0) }),
             total: CachePadded::new(AtomicU64::new(0)),
             slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
             entropy,
@@ -159,7 +168,7 @@ impl<R: Entropy> Throttle<R> {
     /// Forgets what is older than the span.
     #[cold]
     fn forget(&self, seen: u64, step: u64) {
-        if self.current.compare_exchange(seen, step, Relaxed, Relaxed).is_err() {
+        if self.pace.current.compare_exchange(seen, step, Relaxed, Relaxed).is_err() {
             return;
         }
         let passed = step.saturating_sub(seen).min(SLOTS);
@@ -182,14 +191,20 @@ impl<R: Entropy> Gate for Throttle<R> {
     type Wait = NoWait;
 
     fn admit(&self, _: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<()> {
-        let step = now().as_nanos().checked_div(self.step).unwrap_or(0);
-        let seen = self.current.load(Relaxed);
+        let now = now().as_nanos();
+        let step = now.checked_div(self.step).unwrap_or(0);
+        let seen = self.pace.current.load(Relaxed);
         if step > seen {
             self.forget(seen, step);
         }
         let probability = self.reject_probability();
         // What is held back counts as a request: otherwise the throttle would forget why.
         self.count(REQUEST, step.max(seen));
+        let silent_until = self.pace.silent_until.load(Relaxed);
+        if now < silent_until {
+            let wait = Duration::from_nanos(silent_until.saturating_sub(now));
+            return Admission::Refused(Rejection::new(Pattern::Throttle, Reason::Throttled).with_retry_after(wait));
+        }
         if probability > 0.0 && unit_interval(self.entropy.next_u64()) < probability {
             return Admission::Refused(Rejection::new(Pattern::Throttle, Reason::Throttled));
         }
@@ -199,7 +214,18 @@ impl<R: Entropy> Gate for Throttle<R> {
     fn finish(&self, (): (), outcome: Outcome, _: impl FnOnce() -> Timestamp) {
         let refused = matches!(outcome, Outcome::Finished(Class::Overload) | Outcome::TimedOut);
         if !refused {
-            self.count(1, self.current.load(Relaxed));
+            self.count(1, self.pace.current.load(Relaxed));
+            if self.pace.silent_until.load(Relaxed) != 0 {
+                self.pace.silent_until.store(0, Relaxed);
+            }
+        }
+    }
+
+    fn pushback(&self, (): &(), wait: Duration, now: impl FnOnce() -> Timestamp) {
+        let (_, accepts) = halves(self.total.load(Relaxed));
+        if accepts == 0 {
+            let until = now().saturating_add(wait.min(self.config.span));
+            self.pace.silent_until.fetch_max(until.as_nanos(), Relaxed);
         }
     }
 

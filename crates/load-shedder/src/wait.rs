@@ -2,13 +2,12 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 use seawall_core::{Rejection, Timer, Timestamp};
 
-use crate::{LimitAlgorithm, Passage, line::InLine, queueing::refusal};
+use crate::{LimitAlgorithm, Passage, line::InLine};
 
 pin_project! {
     /// A call that waits before a [`QueueingLoadShedder`](crate::QueueingLoadShedder): ready with its passage, or with
@@ -17,15 +16,15 @@ pin_project! {
     pub struct ShedderWait<A: LimitAlgorithm, T: Timer> {
         in_line: InLine<A, T>,
         until: Timestamp,
-        retry_after: Duration,
+        rejection: Rejection,
         #[pin]
         sleep: Option<T::Sleep>,
     }
 }
 
 impl<A: LimitAlgorithm, T: Timer> ShedderWait<A, T> {
-    pub(crate) const fn new(in_line: InLine<A, T>, until: Timestamp, retry_after: Duration) -> Self {
-        Self { in_line, until, retry_after, sleep: None }
+    pub(crate) const fn new(in_line: InLine<A, T>, until: Timestamp, rejection: Rejection) -> Self {
+        Self { in_line, until, rejection, sleep: None }
     }
 }
 
@@ -35,14 +34,17 @@ impl<A: LimitAlgorithm, T: Timer> Future for ShedderWait<A, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Poll::Ready(turn) = this.in_line.poll_turn(cx) {
-            return Poll::Ready(turn.ok_or_else(|| refusal(*this.retry_after)));
+            return Poll::Ready(turn.ok_or(*this.rejection));
+        }
+        if *this.until == Timestamp::MAX {
+            return Poll::Pending;
         }
         if this.sleep.is_none() {
             this.sleep.set(Some(this.in_line.clock().sleep_until(*this.until)));
         }
         let Some(sleep) = this.sleep.as_mut().as_pin_mut() else { return Poll::Pending };
         ready!(sleep.poll(cx));
-        Poll::Ready(this.in_line.leave().ok_or_else(|| refusal(*this.retry_after)))
+        Poll::Ready(this.in_line.leave().ok_or(*this.rejection))
     }
 }
 

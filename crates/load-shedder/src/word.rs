@@ -6,14 +6,17 @@ use seawall_core::sync::{
 const LIMIT_SHIFT: u32 = 20;
 const PROBING: u64 = 1 << 36;
 const WAITING: u64 = 1 << 37;
-const ENDED_SHIFT: u32 = 38;
+const FLOOR_SHIFT: u32 = 38;
+const FLOOR: u64 = 3 << FLOOR_SHIFT;
+const ENDED_SHIFT: u32 = 40;
 const IN_FLIGHT: u64 = (1 << LIMIT_SHIFT) - 1;
 const LIMIT: u64 = 0xFFFF << LIMIT_SHIFT;
 /// The count of ended calls has what is left of the word.
 const ENDED_BITS: u32 = u64::BITS - ENDED_SHIFT;
 
-/// The calls under way (20 bits), the limit (16), whether a probe gathers its calls (1), whether calls wait (1), and
-/// how many have ended, modulo 2²⁶: all that a call needs to know, moved in one step.
+/// The cost of the calls under way (20 bits), the limit (16), whether a probe gathers its calls (1), whether calls wait
+/// (1), the least criticality that is let in (2), and how many have ended, modulo 2²⁴: all that a call needs to know,
+/// moved in one step.
 ///
 /// Every access is relaxed: the word counts, it guards no other memory.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ pub(crate) struct Word {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen(u64);
 
-/// A count of ended calls, modulo 2²⁶.
+/// A count of ended calls, modulo 2²⁴.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended(u32);
 
@@ -50,8 +53,21 @@ impl Seen {
         self.0 & WAITING != 0
     }
 
-    const fn has_room(self) -> bool {
-        self.in_flight() < self.limit()
+    /// The least criticality that is let in, as a number.
+    #[inline]
+    pub(crate) const fn floor(self) -> u32 {
+        ((self.0 & FLOOR) >> FLOOR_SHIFT) as u32
+    }
+
+    /// Whether a call of this cost fits below `share`. One that is too dear for any share goes when it is alone.
+    #[inline]
+    const fn fits(self, cost: u32, share: u32) -> bool {
+        let in_flight = self.in_flight();
+        in_flight.saturating_add(cost) <= share || (in_flight == 0 && share > 0)
+    }
+
+    const fn has_room(self, cost: u32) -> bool {
+        self.fits(cost, self.limit())
     }
 
     #[inline]
@@ -80,7 +96,7 @@ impl Ended {
         Self(self.0.wrapping_add(calls) & Self::MASK)
     }
 
-    /// Whether `self` is `mark` or up to 2²⁵ calls later.
+    /// Whether `self` is `mark` or up to 2²³ calls later.
     #[inline]
     pub(crate) const fn has_reached(self, mark: Self) -> bool {
         self.0.wrapping_sub(mark.0) & Self::MASK < Self::HORIZON
@@ -92,44 +108,44 @@ impl Word {
         Self { word: CachePadded::new(AtomicU64::new(u64::from(limit) << LIMIT_SHIFT)) }
     }
 
-    /// One more under way, if fewer are than `share` of the limit; what the word said before.
+    /// A call of this cost is under way, if it fits below the share that `share` makes of what the word says; what the
+    /// word said before.
     #[inline]
-    pub(crate) fn enter(&self, share: impl Fn(u32) -> u32) -> Result<Seen, Seen> {
+    pub(crate) fn enter(&self, cost: u32, share: impl Fn(Seen) -> u32) -> Result<Seen, Seen> {
         let mut seen = self.word.load(Relaxed);
         loop {
-            if Seen(seen).in_flight() >= share(Seen(seen).limit()) {
+            if !Seen(seen).fits(cost, share(Seen(seen))) {
                 return Err(Seen(seen));
             }
-            match self.word.compare_exchange_weak(seen, seen.wrapping_add(1), Relaxed, Relaxed) {
+            match self.word.compare_exchange_weak(seen, seen.wrapping_add(cost.into()), Relaxed, Relaxed) {
                 Ok(_) => return Ok(Seen(seen)),
                 Err(newer) => seen = newer,
             }
         }
     }
 
-    /// One more under way, if there is room and nobody waits for it.
+    /// A call of this cost and criticality is under way, if there is room, nobody waits for it and such calls are let in.
     #[inline]
-    pub(crate) fn enter_if_nobody_waits(&self) -> Result<Seen, Seen> {
-        let mut seen = self.word.load(Relaxed);
-        loop {
-            if !Seen(seen).has_room() || Seen(seen).is_waiting() {
-                return Err(Seen(seen));
-            }
-            match self.word.compare_exchange_weak(seen, seen.wrapping_add(1), Relaxed, Relaxed) {
-                Ok(_) => return Ok(Seen(seen)),
-                Err(newer) => seen = newer,
-            }
-        }
+    pub(crate) fn enter_if_nobody_waits(&self, cost: u32, class: u32) -> Result<Seen, Seen> {
+        self.enter(cost, |seen| if seen.is_waiting() || class < seen.floor() { 0 } else { seen.limit() })
     }
 
-    /// One more under way, or else the flag that somebody waits, in one step: a place that comes free is seen here, or
-    /// its giver sees the flag.
-    pub(crate) fn enter_or_wait(&self) -> Result<Seen, Seen> {
-        let step = |seen| Some(if Seen(seen).has_room() { seen.wrapping_add(1) } else { seen | WAITING });
+    /// A call of this cost is under way, or else the flag that somebody waits is up, in one step: a place that comes free
+    /// is seen here, or its giver sees the flag.
+    pub(crate) fn enter_or_wait(&self, cost: u32) -> Result<Seen, Seen> {
+        let step = |seen| {
+            let room = Seen(seen).has_room(cost);
+            Some(if room { seen.wrapping_add(cost.into()) } else { seen | WAITING })
+        };
         match self.word.fetch_update(Relaxed, Relaxed, step) {
-            Ok(seen) if Seen(seen).has_room() => Ok(Seen(seen)),
+            Ok(seen) if Seen(seen).has_room(cost) => Ok(Seen(seen)),
             Ok(seen) | Err(seen) => Err(Seen(seen)),
         }
+    }
+
+    /// A call of this cost is under way whatever the limit; what the word said before.
+    pub(crate) fn enter_anyway(&self, cost: u32) -> Seen {
+        Seen(self.word.fetch_add(cost.into(), Relaxed))
     }
 
     /// Nobody waits any more.
@@ -137,11 +153,17 @@ impl Word {
         self.word.fetch_and(!WAITING, Relaxed);
     }
 
-    /// One less under way, one more ended; what the word said before.
+    /// A call of this cost is under way no more, one more has ended; what the word said before.
     #[inline]
-    pub(crate) fn leave(&self) -> Seen {
+    pub(crate) fn leave(&self, cost: u32) -> Seen {
         // The count of ended calls is at the top, so that its carry falls off the word.
-        Seen(self.word.fetch_add((1 << ENDED_SHIFT) - 1, Relaxed))
+        Seen(self.word.fetch_add((1_u64 << ENDED_SHIFT).wrapping_sub(cost.into()), Relaxed))
+    }
+
+    /// The least criticality that is let in from here on.
+    pub(crate) fn set_floor(&self, floor: u32) {
+        let fields = u64::from(floor) << FLOOR_SHIFT & FLOOR;
+        let _ = self.word.fetch_update(Relaxed, Relaxed, |seen| Some(seen & !FLOOR | fields));
     }
 
     /// Another limit, and whether a probe gathers its calls.
@@ -164,14 +186,29 @@ mod tests {
         let word = Word::new(65_535);
         word.word.fetch_or(u64::from(Ended::MASK) << ENDED_SHIFT, Relaxed);
 
-        assert!(word.enter(|limit| limit).is_ok());
+        assert!(word.enter(7, Seen::limit).is_ok());
         word.set(1, true);
-        let before = word.leave();
+        word.set_floor(3);
+        let before = word.leave(7);
 
-        assert_eq!((before.in_flight(), before.limit(), before.is_probing()), (1, 1, true));
+        assert_eq!((before.in_flight(), before.limit(), before.is_probing(), before.floor()), (7, 1, true, 3));
         assert_eq!(before.ended().to_bits(), Ended::MASK);
         let after = word.seen();
         assert_eq!((after.in_flight(), after.limit(), after.ended().to_bits()), (0, 1, 0));
+    }
+
+    #[test]
+    fn a_call_that_is_dearer_than_the_limit_goes_alone() {
+        let word = Word::new(10);
+
+        assert!(word.enter(4, Seen::limit).is_ok());
+        assert!(word.enter(7, Seen::limit).is_err());
+        assert!(word.enter(6, Seen::limit).is_ok());
+        word.leave(4);
+        word.leave(6);
+        assert!(word.enter(11, Seen::limit).is_ok());
+        assert!(word.enter(1, Seen::limit).is_err());
+        assert_eq!(word.seen().in_flight(), 11);
     }
 
     #[test]
@@ -199,9 +236,9 @@ mod loom_tests {
                 .map(|_| {
                     let word = Arc::clone(&word);
                     thread::spawn(move || {
-                        let entered = word.enter(|limit| limit).is_ok();
+                        let entered = word.enter(1, Seen::limit).is_ok();
                         if entered {
-                            assert_eq!(word.leave().in_flight(), 1);
+                            assert_eq!(word.leave(1).in_flight(), 1);
                         }
                         entered
                     })
@@ -217,11 +254,11 @@ mod loom_tests {
     fn a_new_limit_keeps_the_calls_that_come_and_go_meanwhile() {
         loom::model(|| {
             let word = Arc::new(Word::new(2));
-            word.enter(|limit| limit).unwrap();
+            word.enter(1, Seen::limit).unwrap();
             let other = Arc::clone(&word);
-            let goes = thread::spawn(move || other.leave().in_flight());
+            let goes = thread::spawn(move || other.leave(1).in_flight());
             word.set(1, true);
-            let entered = word.enter(|limit| limit);
+            let entered = word.enter(1, Seen::limit);
             let before = goes.join().unwrap();
             let seen = word.seen();
             assert_eq!((seen.limit(), seen.is_probing(), seen.ended().to_bits()), (1, true, 1));

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use seawall_core::{Admission, CallContext, Class, Clock, Criticality, Gate, Outcome, Timestamp, VirtualClock};
 use seawall_load_shedder::{
     Aimd, AimdConfig, Fixed, Gradient2, Gradient2Config, Knee, LimitAlgorithm, LimitRange, LoadShedder,
-    LoadShedderConfig, Passage, QueueingLoadShedder, QueueingShedderConfig, ShedderWait, Window,
+    LoadShedderConfig, Passage, QueueingLoadShedder, QueueingShedderConfig, ShedderWait, Vegas, VegasConfig, Window,
+    WindowSize,
 };
 
 fn window() -> impl Strategy<Value = Window> {
@@ -95,24 +96,43 @@ struct Truth {
     inside: usize,
     /// Id, criticality, arrival and the end of the wait; in order of arrival.
     queue: Vec<(usize, usize, u64, u64)>,
-    last_empty: u64,
+    /// By criticality.
+    last_empty: [u64; 4],
     /// Served or refused, not told yet.
     decided: Vec<(usize, bool)>,
 }
 
 impl Truth {
-    fn limit_at(&self, now: u64) -> u64 {
-        if now - self.last_empty > WAIT { SHORT_WAIT } else { WAIT }
+    fn is_overloaded(&self, class: usize, now: u64) -> bool {
+        now - self.last_empty[class] > Self::interval(class)
+    }
+
+    fn limit_at(&self, class: usize, now: u64) -> u64 {
+        if self.is_overloaded(class, now) { SHORT_WAIT } else { Self::interval(class) }
+    }
+
+    /// The critical wait longer.
+    const fn interval(class: usize) -> u64 {
+        if class == 3 { 25 * WAIT } else { WAIT }
+    }
+
+    fn has_waiting(&self, class: usize) -> bool {
+        self.queue.iter().any(|(_, other, ..)| *other == class)
     }
 
     /// In, waiting or refused.
     fn arrive(&mut self, id: usize, class: usize, now: u64) -> &'static str {
-        if self.queue.is_empty() {
-            if self.inside < self.limit {
+        if self.queue.is_empty() && self.inside < self.limit {
+            self.inside += 1;
+            return "in";
+        }
+        if !self.has_waiting(class) {
+            self.last_empty[class] = now;
+            let reserved = self.limit + (self.limit / 10).max(1);
+            if class == 3 && self.inside < reserved {
                 self.inside += 1;
                 return "in";
             }
-            self.last_empty = now;
         }
         if self.queue.len() == MAX_QUEUED {
             let least = self.queue.iter().map(|(_, class, ..)| *class).min().expect("the queue is full");
@@ -123,25 +143,24 @@ impl Truth {
             let (displaced, ..) = self.queue.remove(index);
             self.decided.push((displaced, false));
         }
-        self.queue.push((id, class, now, now + self.limit_at(now)));
+        self.queue.push((id, class, now, now + self.limit_at(class, now)));
         "waits"
     }
 
-    /// Refuses those who are late, then serves as many as there is room for.
+    /// Of the most critical, refuses those who are late, then serves as many as there is room for.
     fn serve(&mut self, now: u64) {
-        while !self.queue.is_empty() {
-            let limit = self.limit_at(now);
-            if let Some(index) = self.queue.iter().position(|(_, _, since, _)| now - since > limit) {
-                let (late, ..) = self.queue.remove(index);
+        while let Some(most) = self.queue.iter().map(|(_, class, ..)| *class).max() {
+            let mut of_class = self.queue.iter().enumerate().filter(|(_, (_, class, ..))| *class == most);
+            let (oldest, (_, _, since, _)) = of_class.clone().next().expect("just found");
+            if now - since > self.limit_at(most, now) {
+                let (late, ..) = self.queue.remove(oldest);
                 self.decided.push((late, false));
                 continue;
             }
             if self.inside >= self.limit {
                 return;
             }
-            let most = self.queue.iter().map(|(_, class, ..)| *class).max().expect("not empty");
-            let mut of_class = self.queue.iter().enumerate().filter(|(_, (_, class, ..))| *class == most);
-            let newest_first = now - self.last_empty > WAIT;
+            let newest_first = self.is_overloaded(most, now);
             let (index, _) = if newest_first { of_class.next_back() } else { of_class.next() }.expect("just found");
             let (served, ..) = self.queue.remove(index);
             self.inside += 1;
@@ -181,7 +200,22 @@ impl Truth {
     }
 }
 
-type Waiting = (usize, Pin<Box<ShedderWait<Fixed, VirtualClock>>>);
+/// A fixed limit that never looks at latencies: nothing is "usual", so that waits depend on nothing else than the queue.
+struct Steady(Fixed);
+
+impl LimitAlgorithm for Steady {
+    fn limit(&self) -> f64 {
+        self.0.limit()
+    }
+
+    fn window_size(&self) -> WindowSize {
+        WindowSize { full: 1_000_000, enough: 1_000_000, at_most: Duration::MAX }
+    }
+
+    fn update(&mut self, _: &Window) {}
+}
+
+type Waiting = (usize, Pin<Box<ShedderWait<Steady, VirtualClock>>>);
 
 proptest! {
     #[test]
@@ -190,6 +224,7 @@ proptest! {
 
         stays_in_range(Knee::new(range), &windows)?;
         stays_in_range(Aimd::new(AimdConfig::default().with_range(range)), &windows)?;
+        stays_in_range(Vegas::new(VegasConfig::default().with_range(range)), &windows)?;
         stays_in_range(Gradient2::new(Gradient2Config::default().with_range(range)), &windows)?;
     }
 
@@ -232,8 +267,8 @@ proptest! {
         let clock = VirtualClock::starting_at(Timestamp::ZERO.saturating_add(ms(1_000)));
         let now = || u64::try_from(clock.now().since(Timestamp::ZERO).as_millis()).unwrap();
         let config = QueueingShedderConfig::default().with_max_queued(MAX_QUEUED).unwrap();
-        let gate = QueueingLoadShedder::with_algorithm(Fixed::new(2).unwrap(), config, clock.clone());
-        let mut truth = Truth { limit: 2, inside: 0, queue: Vec::new(), last_empty: 0, decided: Vec::new() };
+        let gate = QueueingLoadShedder::with_algorithm(Steady(Fixed::new(2).unwrap()), config, clock.clone());
+        let mut truth = Truth { limit: 2, inside: 0, queue: Vec::new(), last_empty: [0; 4], decided: Vec::new() };
         let mut inside: Vec<Passage> = Vec::new();
         let mut waiting: Vec<Waiting> = Vec::new();
 
@@ -258,7 +293,7 @@ proptest! {
                     truth.leave(id, now());
                 }
                 Step::Resize { limit } => {
-                    gate.adjust(|fixed| fixed.set(limit)).unwrap();
+                    gate.adjust(|steady| steady.0.set(limit)).unwrap();
                     truth.limit = usize::try_from(limit).unwrap();
                     truth.serve(now());
                 }

@@ -35,7 +35,9 @@ async fn a_call_above_the_limit_is_refused_at_once_and_told_when_to_come_back() 
     let refused = service.ready().await.unwrap().call(()).await.unwrap_err();
 
     let rejection = refused.rejection().unwrap();
-    assert_eq!((rejection.reason(), rejection.retry_after()), (Reason::Overloaded, Some(Duration::from_secs(1))));
+    let wait = rejection.retry_after().unwrap().as_secs_f64();
+    assert_eq!(rejection.reason(), Reason::Overloaded);
+    assert!((0.5..1.5).contains(&wait), "spread around a second: {wait}");
 }
 
 #[tokio::test]

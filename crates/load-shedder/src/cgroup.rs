@@ -1,0 +1,215 @@
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use seawall_core::Timestamp;
+
+use crate::Feeling;
+
+/// Reads what the control group of this process uses of what it may use: memory and processor time (versions 1 and 2),
+/// and stalls where the kernel counts them (PSI). What the group does not limit, or the kernel does not say, is not known.
+///
+/// The reading is a few small files of `/sys`, which never wait; once a second is often enough.
+///
+/// ```
+/// use seawall_load_shedder::CgroupReader;
+/// use seawall_core::{Clock, MonotonicClock};
+///
+/// let mut reader = CgroupReader::new();
+/// let feeling = reader.read(MonotonicClock.now());
+/// assert!(feeling.cpu.is_none(), "processor time is a difference of two readings");
+/// ```
+///
+/// # Source
+/// Linux, Documentation/admin-guide/cgroup-v2.rst: `memory.current`, `memory.max`, `memory.stat`, `cpu.stat`, `cpu.max`,
+/// `*.pressure`; cgroup-v1: `memory.usage_in_bytes`, `memory.limit_in_bytes`, `cpuacct.usage`, `cpu.cfs_quota_us`.
+#[derive(Debug)]
+pub struct CgroupReader {
+    root: PathBuf,
+    /// When processor time was read last, and how much had been used by then.
+    last_cpu: Option<(Timestamp, Duration)>,
+}
+
+impl Default for CgroupReader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CgroupReader {
+    /// Reads below `/sys/fs/cgroup`, as a container sees its own group.
+    pub fn new() -> Self {
+        Self::below("/sys/fs/cgroup")
+    }
+
+    /// Reads below another folder: that of a group, where the process sees all of them.
+    pub fn below(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), last_cpu: None }
+    }
+
+    /// What is known at `now`. Processor time is that since the last reading.
+    pub fn read(&mut self, now: Timestamp) -> Feeling {
+        Feeling { memory: self.memory(), cpu: self.cpu(now), stalled: self.stalled(), loop_delay: None }
+    }
+
+    fn text(&self, file: impl AsRef<Path>) -> io::Result<String> {
+        fs::read_to_string(self.root.join(file))
+    }
+
+    fn number(&self, file: &str) -> Option<f64> {
+        parse_number(&self.text(file).ok()?)
+    }
+
+    fn memory(&self) -> Option<f64> {
+        let inactive = |file: &str, name: &str| parse_field(&self.text(file).ok()?, name);
+        if let Some(used) = self.number("memory.current") {
+            let idle = inactive("memory.stat", "inactive_file").unwrap_or(0.0);
+            return part(used - idle, self.number("memory.max")?);
+        }
+        let used = self.number("memory/memory.usage_in_bytes")?;
+        let idle = inactive("memory/memory.stat", "total_inactive_file").unwrap_or(0.0);
+        part(used - idle, self.number("memory/memory.limit_in_bytes")?)
+    }
+
+    fn cpu(&mut self, now: Timestamp) -> Option<f64> {
+        let (used, processors) = self.cpu_version_2().or_else(|| self.cpu_version_1())?;
+        let (then, before) = self.last_cpu.replace((now, used))?;
+        part(used.saturating_sub(before).as_secs_f64(), now.since(then).as_secs_f64() * processors)
+    }
+
+    /// The processor time used so far, and how many processors may be used at once.
+    fn cpu_version_2(&self) -> Option<(Duration, f64)> {
+        let used = parse_field(&self.text("cpu.stat").ok()?, "usage_usec")?;
+        let (quota, period) = parse_quota(&self.text("cpu.max").ok()?)?;
+        Some((micros(used), quota / period))
+    }
+
+    fn cpu_version_1(&self) -> Option<(Duration, f64)> {
+        let used = self.number("cpuacct/cpuacct.usage")? / 1_000.0;
+        let quota = self.number("cpu/cpu.cfs_quota_us").filter(|quota| *quota > 0.0)?;
+        Some((micros(used), quota / self.number("cpu/cpu.cfs_period_us")?))
+    }
+
+    fn stalled(&self) -> Option<f64> {
+        let of = |file| parse_pressure(&self.text(file).ok()?);
+        match (of("memory.pressure"), of("cpu.pressure")) {
+            (Some(memory), Some(cpu)) => Some(memory.max(cpu)),
+            (memory, cpu) => memory.or(cpu),
+        }
+    }
+}
+
+fn micros(micros: f64) -> Duration {
+    Duration::try_from_secs_f64(micros / 1e6).unwrap_or_default()
+}
+
+/// `used / limit`, if there is a limit. Version 1 says "none" with a number near 2⁶³.
+fn part(used: f64, limit: f64) -> Option<f64> {
+    (limit > 0.0 && limit < 9e18).then(|| (used / limit).max(0.0))
+}
+
+/// A number, or `max` for no limit.
+fn parse_number(text: &str) -> Option<f64> {
+    match text.trim() {
+        "max" => Some(f64::INFINITY),
+        number => number.parse().ok(),
+    }
+}
+
+/// The number after `name` on a line of its own.
+fn parse_field(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// `quota period`, in microseconds; none without a quota.
+fn parse_quota(text: &str) -> Option<(f64, f64)> {
+    let (quota, period) = text.trim().split_once(' ')?;
+    let (quota, period) = (quota.parse().ok()?, period.parse().ok()?);
+    (quota > 0.0 && period > 0.0).then_some((quota, period))
+}
+
+/// `some avg10=1.23 …`, as a part of one.
+fn parse_pressure(text: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.starts_with("some "))?;
+    let percent: f64 = line.split_whitespace().find_map(|word| word.strip_prefix("avg10="))?.parse().ok()?;
+    Some(percent / 100.0)
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("seawall-cgroup-{name}-{}", std::process::id()));
+        for (file, text) in files {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().expect("it is below the root")).expect("a folder for temporary files");
+            fs::write(path, text).expect("the folder was just made");
+        }
+        root
+    }
+
+    fn close(found: Option<f64>, expected: f64) -> bool {
+        found.is_some_and(|found| (found - expected).abs() < 1e-9)
+    }
+
+    #[test]
+    fn a_group_of_version_2_is_read() {
+        let root = folder(
+            "v2",
+            &[
+                ("memory.current", "900\n"),
+                ("memory.max", "1000\n"),
+                ("memory.stat", "anon 1\ninactive_file 100\n"),
+                ("cpu.stat", "usage_usec 1000000\nuser_usec 1\n"),
+                ("cpu.max", "200000 100000\n"),
+                ("memory.pressure", "some avg10=12.50 avg60=1.00 avg300=0.10 total=1\nfull avg10=0.00\n"),
+                ("cpu.pressure", "some avg10=3.00 avg60=1.00 avg300=0.10 total=1\n"),
+            ],
+        );
+        let mut reader = CgroupReader::below(&root);
+        let start = Timestamp::from_nanos(1_000_000_000);
+
+        let first = reader.read(start);
+        fs::write(root.join("cpu.stat"), "usage_usec 4000000\n").unwrap();
+        let second = reader.read(start.saturating_add(Duration::from_secs(2)));
+        fs::remove_dir_all(&root).unwrap();
+
+        assert!(close(first.memory, 0.8) && close(first.stalled, 0.125), "{first:?}");
+        assert_eq!(first.cpu, None);
+        assert!(close(second.cpu, 0.75), "three seconds of four: {second:?}");
+    }
+
+    #[test]
+    fn a_group_of_version_1_is_read_and_no_limit_is_not_one() {
+        let root = folder(
+            "v1",
+            &[
+                ("memory/memory.usage_in_bytes", "600"),
+                ("memory/memory.limit_in_bytes", "1000"),
+                ("memory/memory.stat", "total_inactive_file 100"),
+                ("cpuacct/cpuacct.usage", "1000000000"),
+                ("cpu/cpu.cfs_quota_us", "-1"),
+            ],
+        );
+
+        let known = CgroupReader::below(&root).read(Timestamp::ZERO);
+        fs::write(root.join("memory/memory.limit_in_bytes"), "9223372036854771712").unwrap();
+        let unlimited = CgroupReader::below(&root).read(Timestamp::ZERO);
+        fs::remove_dir_all(&root).unwrap();
+
+        assert!(close(known.memory, 0.5), "{known:?}");
+        assert_eq!((known.cpu, known.stalled, unlimited.memory), (None, None, None));
+    }
+
+    #[test]
+    fn what_is_missing_or_nonsense_is_not_known() {
+        assert_eq!(CgroupReader::below("/nowhere").read(Timestamp::MAX), Feeling::default());
+        for text in ["", "max", "some", "some avg10=", "-1 0", "a b", "1"] {
+            assert_eq!((parse_quota(text), parse_pressure(text)), (None, None), "{text}");
+        }
+        assert_eq!(part(1.0, f64::INFINITY), None);
+    }
+}

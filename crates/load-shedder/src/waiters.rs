@@ -1,0 +1,184 @@
+use std::{task::Waker, time::Duration};
+
+use seawall_core::{Criticality, Timestamp};
+
+use crate::{
+    CoDel, ControlledDelay, Passage,
+    codel::Verdict,
+    fair_queue::{self, FairKey, FairQueue},
+};
+
+/// As many as there are criticalities.
+const CLASSES: usize = 4;
+
+/// The critical are under overload when their queue has not been empty for so many intervals: they are served before all
+/// others, so nobody but they themselves can hold them up for longer than the server stands still.
+const CRITICAL_INTERVALS: u32 = 25;
+/// Whoever is not under overload may wait for a place as long as it takes to come free: so many times the latency of a
+/// call, where that is more than the interval.
+const PATIENCE: u32 = 2;
+
+/// How long those who wait may wait, and who of them comes first.
+#[derive(Debug, Clone)]
+pub(crate) enum Discipline {
+    ControlledDelay(ControlledDelay),
+    CoDel(CoDel),
+}
+
+/// Those who wait before a limiter: by criticality, then by tenant.
+#[derive(Debug)]
+pub(crate) struct Waiters {
+    classes: [FairQueue<Waiter>; CLASSES],
+    codel: Option<CoDel>,
+    max_queued: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) since: Timestamp,
+    pub(crate) cost: u32,
+    pub(crate) waker: Waker,
+    /// What became of it, once it is out of line.
+    pub(crate) turn: Option<Turn>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Turn {
+    Served(Passage),
+    Refused,
+}
+
+/// What is to happen to the waiter whose turn it is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Serve,
+    Refuse,
+}
+
+/// One waiter's place: its criticality and its key there.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    class: usize,
+    key: FairKey,
+}
+
+impl Waiters {
+    pub(crate) fn new(discipline: Discipline, max_queued: usize) -> Self {
+        let (delay, codel) = match discipline {
+            Discipline::ControlledDelay(delay) => (Some(delay), None),
+            Discipline::CoDel(codel) => (None, Some(codel)),
+        };
+        let critical = delay.map(|delay| delay.with_longer_interval(CRITICAL_INTERVALS));
+        let classes = std::array::from_fn(|class| {
+            FairQueue::new(if class == Criticality::Critical as usize { critical } else { delay })
+        });
+        Self { classes, codel, max_queued }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.classes.iter().map(FairQueue::len).sum()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.classes.iter().all(FairQueue::is_empty)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= self.max_queued
+    }
+
+    /// Whether nobody of `class` or above waits.
+    pub(crate) fn nobody_as_critical(&self, class: usize) -> bool {
+        self.classes.iter().skip(class).all(FairQueue::is_empty)
+    }
+
+    /// Told before somebody joins: its line may be empty at `now`.
+    pub(crate) fn note_empty(&mut self, class: usize, tenant: u64, now: Timestamp) {
+        if let Some(class) = self.classes.get_mut(class) {
+            class.note_empty(tenant, now);
+        }
+    }
+
+    /// How long a call may wait that joins at `now`, when calls take `typical`.
+    pub(crate) fn may_wait(&mut self, class: usize, tenant: u64, typical: Duration, now: Timestamp) -> Duration {
+        let delay = self.classes.get_mut(class).and_then(|class| class.delay_of(tenant));
+        longest_wait(delay, class, typical, now)
+    }
+
+    pub(crate) fn push(&mut self, class: usize, tenant: u64, waiter: Waiter) -> Place {
+        let class = class.min(CLASSES.saturating_sub(1));
+        Place { class, key: self.classes[class].push(tenant, waiter) }
+    }
+
+    pub(crate) fn get_mut(&mut self, place: Place) -> Option<&mut Waiter> {
+        self.classes.get_mut(place.class)?.get_mut(place.key)
+    }
+
+    pub(crate) fn remove(&mut self, place: Place) -> Option<Waiter> {
+        self.classes.get_mut(place.class)?.remove(place.key)
+    }
+
+    pub(crate) fn cost_of(&self, place: Place) -> u32 {
+        let waiter = self.classes.get(place.class).and_then(|class| class.get(place.key));
+        waiter.map_or(1, |waiter| waiter.cost)
+    }
+
+    /// Takes a waiter out of line and tells it; its waker is for the caller to wake.
+    pub(crate) fn tell(&mut self, place: Place, turn: Turn) -> Option<Waker> {
+        let class = self.classes.get_mut(place.class)?;
+        class.unlink(place.key);
+        let waiter = class.get_mut(place.key)?;
+        waiter.turn = Some(turn);
+        Some(std::mem::replace(&mut waiter.waker, Waker::noop().clone()))
+    }
+
+    /// The same for one that is let in, which its tenant is charged with.
+    pub(crate) fn serve(&mut self, place: Place, passage: Passage) -> Option<Waker> {
+        let cost = self.cost_of(place);
+        if let Some(class) = self.classes.get_mut(place.class) {
+            class.charge(place.key, cost);
+        }
+        self.tell(place, Turn::Served(passage))
+    }
+
+    /// Whose turn it is: of the most critical the tenant that was given least, and of it the oldest, or under overload the
+    /// newest. Or, first, that tenant's oldest, if it has waited too long.
+    pub(crate) fn next(&mut self, typical: Duration, now: Timestamp) -> Option<(Place, Next)> {
+        let waiting = self.classes.iter().enumerate().rev().find_map(|(index, class)| Some((index, class.next(now)?)));
+        let Some((class, fair_queue::Turn { oldest, served })) = waiting else {
+            if let Some(codel) = &mut self.codel {
+                codel.nobody_waits(now);
+            }
+            return None;
+        };
+        let queue = self.classes.get(class)?;
+        let (since, delay) = (queue.get(oldest)?.since, queue.delay_at(oldest));
+        let left_behind = self.len().saturating_sub(1);
+        let late = match &mut self.codel {
+            Some(codel) => codel.judge(now, since, left_behind) == Verdict::Drop,
+            None => now.since(since) > longest_wait(delay, class, typical, now),
+        };
+        Some(if late {
+            (Place { class, key: oldest }, Next::Refuse)
+        } else {
+            (Place { class, key: served }, Next::Serve)
+        })
+    }
+
+    /// The oldest of the least critical, of the tenant that waits most, if `class` is as critical.
+    pub(crate) fn displaced_by(&self, class: usize) -> Option<Place> {
+        self.classes
+            .iter()
+            .enumerate()
+            .take(class.saturating_add(1))
+            .find_map(|(class, list)| Some(Place { class, key: list.oldest_of_the_longest()? }))
+    }
+}
+
+/// How long somebody may wait, when calls take `typical`. The critical do not wait less than for a place.
+fn longest_wait(delay: Option<ControlledDelay>, class: usize, typical: Duration, now: Timestamp) -> Duration {
+    let Some(delay) = delay else { return Duration::MAX };
+    let patient = class == Criticality::Critical as usize || !delay.is_overloaded(now);
+    let at_least = if patient { typical.saturating_mul(PATIENCE) } else { Duration::ZERO };
+    delay.limit(now).max(at_least)
+}
