@@ -1,0 +1,262 @@
+//! The claims that simulation can show, each beside what was measured.
+use serde::Serialize;
+
+use crate::{
+    Kind, Protection, Scenario, World,
+    experiments::{
+        self, BEFORE, Case, Goodput, LOADS, Overload, Recovery, Retries, breakers, critical, fair, goodput, recovery,
+        throttled,
+    },
+    kinds,
+};
+
+/// One claim.
+#[derive(Clone, Debug, Serialize)]
+pub struct Bar {
+    /// A name that stays.
+    pub id: &'static str,
+    /// What is claimed.
+    pub what: &'static str,
+    /// The bound, as it reads: `≥ 0.9`.
+    pub bar: String,
+    /// What was measured; nothing when it never came about.
+    pub measured: Option<f64>,
+    /// Whether it is met.
+    pub met: bool,
+    /// The seeds.
+    pub seeds: String,
+}
+
+/// How much is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Size {
+    /// Every kind, load and seed: some twenty minutes.
+    Full,
+    /// Every kind, one seed, bars that such a run can hold to: two minutes.
+    Small,
+}
+
+/// Nothing was tuned on these.
+const FIRST_SEED: u64 = 401;
+/// What the default server is.
+const DEFAULT: Protection = Protection::KneeQueue;
+
+struct Run {
+    size: Size,
+    seeds: Vec<u64>,
+    bars: Vec<Bar>,
+}
+
+impl Run {
+    fn named(&self) -> String {
+        match (self.seeds.first(), self.seeds.last()) {
+            (Some(first), Some(last)) if first != last => format!("{first}-{last}"),
+            (Some(only), _) => only.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    fn push(&mut self, id: &'static str, what: &'static str, (bar, met): (String, bool), measured: f64) {
+        let measured = measured.is_finite().then_some((measured * 1e4).round() / 1e4);
+        self.bars.push(Bar { id, what, bar, measured, met, seeds: self.named() });
+    }
+
+    fn at_least(&mut self, id: &'static str, what: &'static str, bar: f64, measured: f64) {
+        self.push(id, what, (format!("≥ {bar}"), measured >= bar), measured);
+    }
+
+    fn at_most(&mut self, id: &'static str, what: &'static str, bar: f64, measured: f64) {
+        self.push(id, what, (format!("≤ {bar}"), measured <= bar), measured);
+    }
+
+    /// The bar itself, or the one that fewer runs can hold to.
+    fn bar(&self, full: f64, small: f64) -> f64 {
+        if self.size == Size::Full { full } else { small }
+    }
+}
+
+/// Runs everything.
+pub fn bars(size: Size) -> Vec<Bar> {
+    let count = if size == Size::Full { 20 } else { 1 };
+    let mut run = Run { size, seeds: (FIRST_SEED..).take(count).collect(), bars: Vec::new() };
+    goodput_bars(&mut run);
+    if size == Size::Full {
+        // Five seeds of minutes each say as much as twenty.
+        run.seeds.truncate(5);
+    }
+    recovery_bars(&mut run);
+    client_bars(&mut run);
+    sharing_bars(&mut run);
+    throttle_bars(&mut run);
+    determinism(&mut run);
+    run.bars
+}
+
+/// By kind and load, the mean over the seeds.
+pub(crate) fn means(rows: &[Goodput], kinds: &[Kind], loads: &[f64], which: usize) -> Vec<(String, f64, f64, f64)> {
+    let mut cells = Vec::new();
+    for kind in kinds {
+        for load in loads {
+            let same = |row: &&Goodput| row.case.kind.name == kind.name && (row.case.load - load).abs() < 1e-9;
+            let found: Vec<_> = rows.iter().filter(same).filter_map(|row| row.measured.get(which)).collect();
+            let mean = |value: fn(&experiments::Measured) -> f64| {
+                found.iter().map(|measured| value(measured)).sum::<f64>() / found.len().max(1) as f64
+            };
+            cells.push((kind.name.to_owned(), *load, mean(|m| m.goodput), mean(|m| m.p99)));
+        }
+    }
+    cells
+}
+
+/// The value below which this part of `values` lies.
+pub(crate) fn quantile(values: impl IntoIterator<Item = f64>, part: f64) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let index = (part * values.len().saturating_sub(1) as f64).round() as usize;
+    values.get(index).copied().unwrap_or(f64::NAN)
+}
+
+fn goodput_bars(run: &mut Run) {
+    let (kinds, loads) = (kinds(), LOADS);
+    let rows = goodput(&Case::all(&kinds, &loads, &run.seeds), &[DEFAULT]);
+    let cells = means(&rows, &kinds, &loads, 0);
+    let goodputs: Vec<f64> = cells.iter().map(|(_, _, goodput, _)| *goodput).collect();
+    let at_two: Vec<f64> = cells.iter().filter(|(_, load, ..)| *load < 2.5 && *load > 1.5).map(|cell| cell.3).collect();
+    let mean = goodputs.iter().sum::<f64>() / goodputs.len() as f64;
+    let (worst, p10, average) = (run.bar(0.9, 0.82), run.bar(0.97, 0.95), run.bar(0.985, 0.97));
+    run.at_least(
+        "goodput-worst",
+        "goodput over the best fixed limit, 24 kinds at 1.2 to 10 times the capacity: worst kind and load",
+        worst,
+        quantile(goodputs.iter().copied(), 0.0),
+    );
+    run.at_least("goodput-p10", "the same, 10th percentile", p10, quantile(goodputs.iter().copied(), 0.1));
+    run.at_least("goodput-mean", "the same, mean", average, mean);
+    let (median, worst) = (run.bar(1.25, 1.35), run.bar(4.0, 5.5));
+    run.at_most(
+        "latency-median",
+        "p99 of what is let in over the unloaded p99, at twice the capacity: median kind",
+        median,
+        quantile(at_two.iter().copied(), 0.5),
+    );
+    run.at_most("latency-worst", "the same, worst kind", worst, quantile(at_two.iter().copied(), 1.0));
+}
+
+fn slowest(results: &[Recovery]) -> f64 {
+    results.iter().map(|result| result.seconds).fold(0.0, f64::max)
+}
+
+fn recovery_bars(run: &mut Run) {
+    let results = recovery(&[DEFAULT], &[Retries::Naive, Retries::Budget], &run.seeds);
+    run.at_most(
+        "recovery-server",
+        "seconds until 95% are answered again after 30 s at three times the capacity, default server, retries naive or \
+         from the budget: slowest",
+        1.0,
+        slowest(&results),
+    );
+    let late = recovery(&[Protection::DropLate], &[Retries::Budget], &run.seeds);
+    run.at_most(
+        "recovery-clients",
+        "the same without a limit, deadlines carried and calls with less than the usual time left not begun, retries from \
+         the budget: slowest",
+        4.0,
+        slowest(&late),
+    );
+    let never = recovery(&[Protection::None], &[Retries::Naive], &run.seeds);
+    let recovered = never.iter().filter(|result| result.seconds <= 10.0).count() as f64 / never.len().max(1) as f64;
+    run.at_most(
+        "recovery-none",
+        "part of the unprotected servers that recover within 10 s, naive retries",
+        0.1,
+        recovered,
+    );
+    let attempts = |retries| {
+        let of = results.iter().filter(move |result| result.case.retries == retries);
+        of.map(|result| result.attempts).fold(0.0, f64::max)
+    };
+    run.at_most(
+        "retry-budget",
+        "attempts per call with the budget, overload included: most",
+        1.1,
+        attempts(Retries::Budget),
+    );
+    run.at_least("retry-naive", "attempts per call without a budget: most", 1.5, attempts(Retries::Naive));
+}
+
+fn client_bars(run: &mut Run) {
+    let results = breakers(&run.seeds);
+    let (fine, harmful): (Vec<_>, Vec<_>) =
+        results.into_iter().partition(|result| result.case.breaker == Some(crate::Rejections::AreNoFailures));
+    run.at_most(
+        "breaker-default",
+        "seconds to recover with breakers that take rejections for no failures: slowest",
+        1.0,
+        slowest(&fine),
+    );
+    let slowest_harmful = slowest(&harmful).min(60.0);
+    run.at_least(
+        "breaker-rejections-as-failures",
+        "seconds to recover with breakers that take rejections for failures: slowest (why the default does not)",
+        2.0,
+        slowest_harmful,
+    );
+}
+
+fn sharing_bars(run: &mut Run) {
+    let kinds = kinds();
+    let lost = critical(&kinds, DEFAULT, &run.seeds);
+    let of_all = lost.iter().map(|result| result.counts[3]);
+    let (begun, answered) = of_all.fold((0, 0), |sum, count| (sum.0 + count.begun, sum.1 + count.answered));
+    run.at_most(
+        "critical-lost",
+        "part of the critical calls lost at three times the capacity while others are served, all kinds together",
+        0.001,
+        1.0 - answered as f64 / begun.max(1) as f64,
+    );
+    let names = ["workers-exponential", "processor-sharing", "thousand-workers", "lock-convoy", "pipeline"];
+    let some: Vec<Kind> = kinds.into_iter().filter(|kind| names.contains(&kind.name)).collect();
+    let results = fair(&some, DEFAULT, &[0.8, 1.2], &run.seeds);
+    run.at_most(
+        "fair-share",
+        "share that the nine of ten tenants lack when the tenth calls a hundred times as often: worst of five kinds",
+        0.05,
+        results.iter().map(|result| result.mean_error).fold(0.0, f64::max),
+    );
+}
+
+fn throttle_bars(run: &mut Run) {
+    let results = throttled(&[10.0], &[0.0, 2.0, 1.5], &run.seeds);
+    let of = |kind: &str, k: f64| {
+        let found = results.iter().filter(|result| result.kind == kind && (result.k - k).abs() < 0.01);
+        found.map(|result| result.goodput).fold(f64::INFINITY, f64::min)
+    };
+    let (workers, sharing) = ("workers-exponential", "processor-sharing");
+    run.at_most(
+        "throttle-none",
+        "goodput at ten times the capacity, a rejection costs 5%, no throttle",
+        0.6,
+        of(workers, 0.0),
+    );
+    run.at_least("throttle-2-workers", "the same with a throttle, K = 2, fixed workers", 0.94, of(workers, 2.0));
+    run.at_least("throttle-2-sharing", "the same, processor sharing", 0.92, of(sharing, 2.0));
+    run.at_least("throttle-1.5-workers", "K = 1.5, fixed workers", 0.96, of(workers, 1.5));
+    run.at_least("throttle-1.5-sharing", "K = 1.5, processor sharing", 0.93, of(sharing, 1.5));
+}
+
+/// Three different worlds, each twice.
+fn determinism(run: &mut Run) {
+    let seed = run.seeds.first().copied().unwrap_or(FIRST_SEED);
+    let mut scenarios: Vec<Scenario> =
+        kinds().iter().map(|kind| Scenario::steady(kind, DEFAULT, 2.0, seed)).step_by(5).collect();
+    if let Some(kind) = experiments::overloaded_kinds().into_iter().next() {
+        let (protection, retries) = (DEFAULT, Retries::Budget);
+        let mut overload = Overload { kind, protection, base: 0.7, retries, breaker: None, seed }.scenario();
+        overload.length = BEFORE * 2;
+        scenarios.push(overload);
+    }
+    let same = crate::each(&scenarios, |scenario| World::run(scenario).trace == World::run(scenario).trace);
+    let part = same.iter().filter(|same| **same).count() as f64 / same.len().max(1) as f64;
+    run.at_least("determinism", "part of the worlds whose trace is the same to the byte when run again", 1.0, part);
+}

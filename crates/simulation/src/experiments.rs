@@ -1,0 +1,10 @@
+//! The experiments behind the bars.
+mod goodput;
+mod recovery;
+mod sharing;
+mod throttle;
+
+pub use goodput::{Case, Goodput, LOADS, Measured, goodput, measure};
+pub use recovery::{BEFORE, OVERLOAD, Overload, Recovery, Retries, breakers, overloaded_kinds, recovery};
+pub use sharing::{Critical, Fair, critical, fair};
+pub use throttle::{Throttled, throttled};

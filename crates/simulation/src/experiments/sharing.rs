@@ -1,0 +1,94 @@
+//! Who gets what there is: criticalities and tenants.
+use crate::{Clients, Count, Kind, Protection, Scenario, World, each};
+
+/// A tenth of the calls is critical.
+const CRITICALITIES: [f64; 4] = [0.3, 0.2, 0.4, 0.1];
+const OVERLOAD: f64 = 3.0;
+const TENANTS: usize = 10;
+/// One tenant calls so many times as often as each of the others.
+const GREED: f64 = 100.0;
+
+/// What became of the criticalities of one kind at 3×.
+#[derive(Clone, Debug)]
+pub struct Critical {
+    /// The kind of server.
+    pub kind: Kind,
+    /// The seed.
+    pub seed: u64,
+    /// The sheddable, degraded, default and critical calls.
+    pub counts: [Count; 4],
+}
+
+impl Critical {
+    /// The part of the critical calls that was lost.
+    pub fn lost(&self) -> f64 {
+        1.0 - self.counts[3].part()
+    }
+}
+
+/// All four criticalities at 3×, on every kind.
+pub fn critical(kinds: &[Kind], protection: Protection, seeds: &[u64]) -> Vec<Critical> {
+    let cases: Vec<_> = kinds.iter().flat_map(|kind| seeds.iter().map(move |seed| (kind, *seed))).collect();
+    each(&cases, |(kind, seed)| {
+        let mut scenario = Scenario::steady(kind, protection, OVERLOAD, *seed);
+        scenario.clients.criticalities = CRITICALITIES;
+        scenario.warm_up = scenario.length / 4;
+        let figures = World::run(&scenario);
+        Critical { kind: (*kind).clone(), seed: *seed, counts: figures.criticalities }
+    })
+}
+
+/// What became of ten tenants of which one calls a hundred times as often as each of the others.
+#[derive(Clone, Debug)]
+pub struct Fair {
+    /// The kind of server.
+    pub kind: Kind,
+    /// What each of the nine asks for, as a part of its fair share.
+    pub demand: f64,
+    /// The seed.
+    pub seed: u64,
+    /// How far the worst off of the nine is below its fair share, or below what it asked for if that is less; a part.
+    pub error: f64,
+    /// The same in the mean of the nine.
+    pub mean_error: f64,
+    /// What all got, over the capacity.
+    pub goodput: f64,
+}
+
+/// Ten tenants; the nine ask for `demands` of their fair share each.
+pub fn fair(kinds: &[Kind], protection: Protection, demands: &[f64], seeds: &[u64]) -> Vec<Fair> {
+    let mut cases = Vec::new();
+    for kind in kinds {
+        for demand in demands {
+            for seed in seeds {
+                cases.push((kind, *demand, *seed));
+            }
+        }
+    }
+    each(&cases, |(kind, demand, seed)| {
+        let each_asks = demand / TENANTS as f64;
+        let load = each_asks * (9.0 + GREED);
+        let mut scenario = Scenario::steady(kind, protection, load, *seed);
+        scenario.warm_up = scenario.length / 4;
+        let mut shares = vec![1.0; TENANTS - 1];
+        shares.push(GREED);
+        scenario.clients = Clients { tenants: shares, ..Clients::open(kind, load) };
+        let figures = World::run(&scenario);
+        let got: Vec<Count> = figures.tenants.iter().take(TENANTS - 1).copied().collect();
+        let all: u64 = figures.tenants.iter().map(|tenant| tenant.answered).sum();
+        let share = all as f64 / TENANTS as f64;
+        let errors = got.iter().map(|count| {
+            let due = share.min(count.begun as f64);
+            (1.0 - count.answered as f64 / due.max(1.0)).max(0.0)
+        });
+        let seconds = (scenario.length - scenario.warm_up) as f64;
+        Fair {
+            kind: (*kind).clone(),
+            demand: *demand,
+            seed: *seed,
+            error: errors.clone().fold(0.0, f64::max),
+            mean_error: errors.sum::<f64>() / got.len() as f64,
+            goodput: all as f64 / (seconds * kind.capacity()),
+        }
+    })
+}

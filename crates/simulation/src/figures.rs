@@ -1,0 +1,115 @@
+//! What a run shows.
+use hdrhistogram::Histogram;
+
+use crate::random::mix;
+
+/// Calls are counted by the tenth of a second in which they began.
+pub const TENTH: u64 = 100_000_000;
+
+/// Calls that began, and of them those that were answered in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Began.
+    pub begun: u64,
+    /// Were answered while their client still waited.
+    pub answered: u64,
+}
+
+impl Count {
+    /// The part that was answered; 1 when nobody called.
+    pub fn part(self) -> f64 {
+        if self.begun == 0 { 1.0 } else { self.answered as f64 / self.begun as f64 }
+    }
+
+    pub(crate) const fn add(&mut self, answered: bool) {
+        self.begun += 1;
+        self.answered += answered as u64;
+    }
+}
+
+/// What is noted a hundred times in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// When, in nanoseconds.
+    pub at: u64,
+    /// The limit of the first server; 0 without one.
+    pub limit: u32,
+    /// The calls under way there.
+    pub in_flight: u32,
+}
+
+/// What a run shows. Everything but `tenths` leaves the warm-up out.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// All calls.
+    pub calls: Count,
+    /// By the tenth of a second of their beginning.
+    pub tenths: Vec<Count>,
+    /// By criticality, the sheddable first.
+    pub criticalities: [Count; 4],
+    /// By tenant.
+    pub tenants: Vec<Count>,
+    /// Attempts that were sent to a server.
+    pub attempts: u64,
+    /// Attempts that a server refused.
+    pub refused: u64,
+    /// Attempts that a client held back.
+    pub held_back: u64,
+    /// The latencies of the calls that were let in and finished, in nanoseconds, from the client's side.
+    pub latency: Histogram<u32>,
+    /// The limit over time.
+    pub samples: Vec<Sample>,
+    /// Events in the whole run.
+    pub events: u64,
+    /// A hash over everything that happened, in order.
+    pub trace: u64,
+}
+
+impl Figures {
+    pub(crate) fn new(length: u64, tenants: usize) -> Self {
+        Self {
+            calls: Count::default(),
+            tenths: vec![Count::default(); (length / TENTH) as usize + 1],
+            criticalities: [Count::default(); 4],
+            tenants: vec![Count::default(); tenants],
+            attempts: 0,
+            refused: 0,
+            held_back: 0,
+            latency: Histogram::new_with_bounds(1_000, 100_000_000_000_000, 2).expect("bounds in order"),
+            samples: Vec::new(),
+            events: 0,
+            trace: 0,
+        }
+    }
+
+    pub(crate) const fn note(&mut self, at: u64, what: u64) {
+        self.trace = mix(self.trace ^ at.wrapping_mul(31) ^ what);
+    }
+
+    /// The latency below which this part of the finished calls lies, in nanoseconds.
+    pub fn quantile(&self, part: f64) -> f64 {
+        self.latency.value_at_quantile(part) as f64
+    }
+
+    /// Calls from `from` to `to`, in nanoseconds, to the tenth of a second.
+    pub fn between(&self, from: u64, to: u64) -> Count {
+        let (from, to) = ((from / TENTH) as usize, (to / TENTH) as usize);
+        self.tenths.iter().take(to).skip(from).fold(Count::default(), |sum, tenth| Count {
+            begun: sum.begun + tenth.begun,
+            answered: sum.answered + tenth.answered,
+        })
+    }
+
+    /// How long after `end` it takes until 95% of a second's calls are answered, in seconds; infinite when never.
+    pub fn recovery(&self, end: u64) -> f64 {
+        let last = self.tenths.len() as u64 * TENTH;
+        let mut from = end;
+        while from + 10 * TENTH < last {
+            if self.between(from, from + 10 * TENTH).part() >= 0.95 {
+                return (from - end) as f64 / 1e9;
+            }
+            from += TENTH;
+        }
+        f64::INFINITY
+    }
+}

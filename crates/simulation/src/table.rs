@@ -1,0 +1,185 @@
+//! Experiments as tables.
+use std::fmt::Write;
+
+use crate::{
+    Kind, Protection,
+    bars::{means, quantile},
+    experiments::{Case, LOADS, Retries, breakers, critical, fair, goodput, recovery, throttled},
+};
+
+const MILLISECONDS_50: u64 = 50_000_000;
+
+/// All that are compared: the peers' algorithms, none, and ours.
+pub const PROTECTIONS: [Protection; 7] = [
+    Protection::None,
+    Protection::Aimd(MILLISECONDS_50),
+    Protection::Vegas,
+    Protection::Gradient2,
+    Protection::KneeCoDel,
+    Protection::Knee,
+    Protection::KneeQueue,
+];
+
+/// A table as text: a row per line, cells between bars, as Markdown has it.
+#[derive(Debug, Default)]
+struct Table {
+    text: String,
+}
+
+impl Table {
+    fn with_head(cells: &[&str]) -> Self {
+        let mut table = Self::default();
+        table.row(cells);
+        table.row(&vec!["---"; cells.len()]);
+        table
+    }
+
+    fn row<C: AsRef<str>>(&mut self, cells: &[C]) {
+        let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "| {} |", cells.join(" | "));
+    }
+}
+
+/// The names of the tables.
+pub const NAMES: [&str; 7] = ["goodput", "latency", "recovery", "breaker", "throttle", "critical", "fair"];
+
+/// The table of that name.
+pub fn table(name: &str, kinds: &[Kind], seeds: &[u64]) -> Option<String> {
+    Some(match name {
+        "goodput" => of_goodput(kinds, seeds, |goodput, _| goodput),
+        "latency" => of_goodput(kinds, seeds, |_, p99| p99),
+        "recovery" => of_recovery(seeds),
+        "breaker" => of_breakers(seeds),
+        "throttle" => of_throttles(seeds),
+        "critical" => of_criticalities(kinds, seeds),
+        "fair" => of_tenants(kinds, seeds),
+        _ => return None,
+    })
+}
+
+/// Every protection on every kind and load, and what they come to together.
+fn of_goodput(kinds: &[Kind], seeds: &[u64], pick: fn(f64, f64) -> f64) -> String {
+    let rows = goodput(&Case::all(kinds, &LOADS, seeds), &PROTECTIONS);
+    let names: Vec<&str> = PROTECTIONS.iter().map(|protection| protection.name()).collect();
+    let mut table = Table::with_head(&[&["kind", "load"], names.as_slice()].concat());
+    let cells: Vec<_> = (0..PROTECTIONS.len()).map(|which| means(&rows, kinds, &LOADS, which)).collect();
+    for (index, (kind, load, ..)) in cells[0].iter().enumerate() {
+        let mut row = vec![kind.clone(), load.to_string()];
+        row.extend(cells.iter().map(|cells| format!("{:.3}", pick(cells[index].2, cells[index].3))));
+        table.row(&row);
+    }
+    for (name, part) in [("least", 0.0), ("10th percentile", 0.1), ("median", 0.5), ("most", 1.0)] {
+        let mut row = vec![name.to_owned(), String::new()];
+        row.extend(
+            cells.iter().map(|cells| format!("{:.3}", quantile(cells.iter().map(|cell| pick(cell.2, cell.3)), part))),
+        );
+        table.row(&row);
+    }
+    let mut row = vec!["mean".to_owned(), String::new()];
+    row.extend(cells.iter().map(|cells| {
+        format!("{:.3}", cells.iter().map(|cell| pick(cell.2, cell.3)).sum::<f64>() / cells.len().max(1) as f64)
+    }));
+    table.row(&row);
+    table.text
+}
+
+fn seconds(seconds: f64) -> String {
+    if seconds.is_finite() { format!("{seconds:.1} s") } else { "never".to_owned() }
+}
+
+fn of_recovery(seeds: &[u64]) -> String {
+    let protections = [
+        Protection::None,
+        Protection::DropExpired,
+        Protection::DropLate,
+        Protection::KneeCoDel,
+        Protection::Knee,
+        Protection::KneeQueue,
+    ];
+    let results = recovery(&protections, &Retries::ALL, seeds);
+    let head = ["server", "kind", "usual load", "retries", "goodput at 3×", "recovered after", "attempts per call"];
+    let mut table = Table::with_head(&head);
+    for same in results.chunks(seeds.len().max(1)) {
+        let Some(first) = same.first() else { continue };
+        let worst = same.iter().map(|result| result.seconds).fold(0.0, f64::max);
+        let mean =
+            |value: fn(&crate::experiments::Recovery) -> f64| same.iter().map(value).sum::<f64>() / same.len() as f64;
+        table.row(&[
+            first.case.protection.name().to_owned(),
+            first.case.kind.name.to_owned(),
+            first.case.base.to_string(),
+            first.case.retries.name().to_owned(),
+            format!("{:.2}", mean(|result| result.goodput)),
+            seconds(worst),
+            format!("{:.2}", mean(|result| result.attempts)),
+        ]);
+    }
+    table.text
+}
+
+fn of_breakers(seeds: &[u64]) -> String {
+    let mut table = Table::with_head(&["rejections are", "kind", "recovered after (slowest seed)", "goodput at 3×"]);
+    for same in breakers(seeds).chunks(seeds.len().max(1)) {
+        let Some(first) = same.first() else { continue };
+        let failures = first.case.breaker == Some(crate::Rejections::AreFailures);
+        table.row(&[
+            if failures { "failures" } else { "no failures" }.to_owned(),
+            first.case.kind.name.to_owned(),
+            seconds(same.iter().map(|result| result.seconds).fold(0.0, f64::max)),
+            format!("{:.2}", same.iter().map(|result| result.goodput).sum::<f64>() / same.len() as f64),
+        ]);
+    }
+    table.text
+}
+
+fn of_throttles(seeds: &[u64]) -> String {
+    let factors = [0.0, 2.0, 1.5];
+    let results = throttled(&[2.0, 5.0, 10.0], &factors, seeds);
+    let mut table = Table::with_head(&["kind", "load", "no throttle", "K = 2", "K = 1.5"]);
+    for same in results.chunks(factors.len() * seeds.len().max(1)) {
+        let Some(first) = same.first() else { continue };
+        let mut row = vec![first.kind.to_owned(), first.load.to_string()];
+        row.extend(factors.iter().map(|k| {
+            let of = same.iter().filter(|result| (result.k - k).abs() < 0.01);
+            format!("{:.3}", of.map(|result| result.goodput).sum::<f64>() / seeds.len().max(1) as f64)
+        }));
+        table.row(&row);
+    }
+    table.text
+}
+
+fn of_criticalities(kinds: &[Kind], seeds: &[u64]) -> String {
+    let mut table = Table::with_head(&["kind", "sheddable", "degraded", "default", "critical", "critical lost"]);
+    for same in critical(kinds, Protection::KneeQueue, seeds).chunks(seeds.len().max(1)) {
+        let Some(first) = same.first() else { continue };
+        let part =
+            |class: usize| same.iter().map(|result| result.counts[class].part()).sum::<f64>() / same.len() as f64;
+        let mut row = vec![first.kind.name.to_owned()];
+        row.extend((0..4).map(|class| format!("{:.3}", part(class))));
+        row.push(format!(
+            "{:.3}%",
+            100.0 * same.iter().map(crate::experiments::Critical::lost).sum::<f64>() / same.len() as f64
+        ));
+        table.row(&row);
+    }
+    table.text
+}
+
+fn of_tenants(kinds: &[Kind], seeds: &[u64]) -> String {
+    let head = ["kind", "the nine ask for", "they lack in the mean", "the worst off lacks", "goodput"];
+    let mut table = Table::with_head(&head);
+    for same in fair(kinds, Protection::KneeQueue, &[0.8, 1.2], seeds).chunks(seeds.len().max(1)) {
+        let Some(first) = same.first() else { continue };
+        let mean =
+            |value: fn(&crate::experiments::Fair) -> f64| same.iter().map(value).sum::<f64>() / same.len() as f64;
+        table.row(&[
+            first.kind.name.to_owned(),
+            format!("{} of their share", first.demand),
+            format!("{:.1}%", 100.0 * mean(|result| result.mean_error)),
+            format!("{:.1}%", 100.0 * mean(|result| result.error)),
+            format!("{:.3}", mean(|result| result.goodput)),
+        ]);
+    }
+    table.text
+}
