@@ -327,7 +327,9 @@ async fn more_than_an_edge_can_do_is_shed_at_once_with_when_to_come_back() {
             continue;
         }
         assert_eq!((answer.status, answer.header("content-type")), (503, "application/problem+json"), "{answer:?}");
-        assert_eq!((answer.header("retry-after"), &answer.json()["pattern"]), ("1", &json!("load_shedder")));
+        // Spread around a second, in whole seconds.
+        assert!(["1", "2"].contains(&answer.header("retry-after")), "{answer:?}");
+        assert_eq!(answer.json()["pattern"], json!("load_shedder"));
         shed = shed.saturating_add(1);
     }
 
