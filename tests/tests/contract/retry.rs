@@ -1,10 +1,15 @@
 //! The retry layer.
 
-use seawall::backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer};
+use seawall::{
+    backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer},
+    bulkhead::{BulkheadConfig, BulkheadLayer},
+    core::{Env, TokioClock},
+};
 use seawall_testkit::{
-    TestEnv,
+    Probe, Recorder, Script, TestEnv,
     contract::{self, Crowd},
 };
+use tower::{Layer, ServiceExt};
 
 /// Tries once, so that an ending happens when the probe says so.
 fn once(env: TestEnv) -> RetryLayer<TestEnv> {
@@ -44,4 +49,20 @@ async fn works_under_a_buffer() {
 #[tokio::test(start_paused = true)]
 async fn every_waiter_is_woken_and_none_spins() {
     contract::every_waiter_is_woken_and_none_spins(thrice, Crowd::Passes).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_place_in_the_bulkhead_below_is_free_while_a_retry_waits() {
+    let env = || Env::new().with_clock(TokioClock).with_observer(Recorder::default());
+    let bulkhead = BulkheadLayer::with_env(BulkheadConfig::new(1).unwrap(), env());
+    let probe = Probe::new();
+    let mut waiting = Box::pin(thrice(env()).layer(bulkhead.protect(probe.clone())).oneshot(Script::Fail));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(waiting.as_mut().poll(&mut cx).is_pending(), "the retry waits");
+
+    assert_eq!((probe.calls(), bulkhead.gate().in_flight()), (1, 0));
+    assert_eq!(bulkhead.protect(Probe::new()).oneshot(Script::Answer).await, Ok("answered"));
+    drop(waiting);
+
+    assert_eq!((bulkhead.gate().in_flight(), probe.running()), (0, 0));
 }
