@@ -1,8 +1,8 @@
-//! The load shedder beside tower-resilience's adaptive limits and little-loadshedder.
+//! The load shedder beside tower-resilience's adaptive limits and little-loadshedder, and the client's throttle.
 
 use seawall::{
     core::{CallContext, Clock, Gate, MonotonicClock},
-    load_shedder::{LoadShedderConfig, LoadShedderLayer},
+    load_shedder::{LoadShedderConfig, LoadShedderLayer, ThrottleConfig, ThrottleLayer},
 };
 
 use super::{Row, layer_row, peers};
@@ -34,11 +34,16 @@ fn reject() -> Box<dyn Operation> {
     Box::new(Calls(layer.protect(Leaf::default())))
 }
 
+fn throttle() -> Box<dyn Operation> {
+    Box::new(Calls(ThrottleLayer::new(ThrottleConfig::default()).protect(Leaf::default())))
+}
+
 pub(super) fn rows() -> Vec<Row> {
     let peers = || vec![peers::RESILIENCE_AIMD, peers::RESILIENCE_VEGAS, peers::LITTLE_LOADSHEDDER];
     vec![
         layer_row("load-shedder/admit", "own", admit, peers()),
         layer_row("load-shedder/admit-leaked", "own", admit_leaked, peers()),
         Row { over_bare_call: false, ..layer_row("load-shedder/reject", "none", reject, Vec::new()) },
+        layer_row("throttle/admit", "own", throttle, Vec::new()),
     ]
 }
