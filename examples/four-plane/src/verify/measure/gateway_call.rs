@@ -95,7 +95,7 @@ async fn unanswered() -> anyhow::Result<Option<Duration>> {
     let answer = upstream.call(request).await;
     let took = watch.elapsed();
     drop(topology);
-    let timed_out = matches!(answer, Err(Error::Rejected(rejection)) if rejection.reason() == Reason::DeadlineExceeded);
+    let timed_out = matches!(answer, Err(Error::Rejected(rejection)) if rejection.reason() == Reason::TotalTimeout);
     Ok(timed_out.then_some(took))
 }
 
