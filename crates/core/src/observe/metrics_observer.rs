@@ -1,0 +1,231 @@
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use metrics::{Counter, counter};
+
+use super::Observer;
+use crate::{Class, Outcome, Pattern, Rejection};
+
+/// Counts through the `metrics` facade:
+/// `seawall_<pattern>_calls_total{name, outcome}` and `seawall_<pattern>_rejections_total{name, reason}`.
+///
+/// A retry also counts `seawall_retry_retries_total{name}` and `seawall_retry_given_up_total{name, reason}`, a fallback
+/// `seawall_fallback_degraded_total{name, source}`.
+///
+/// The outcome is one of `success`, `failure`, `overload`, `ignored`, `timed_out`, `cancelled`, `panicked`. The counters of
+/// outcomes are there from the start, the others once there is something to count; each is registered once.
+#[derive(Clone)]
+pub struct MetricsObserver {
+    pattern: Pattern,
+    name: Arc<str>,
+    success: Counter,
+    failure: Counter,
+    overload: Counter,
+    ignored: Counter,
+    timed_out: Counter,
+    cancelled: Counter,
+    panicked: Counter,
+    retries: Arc<OnceLock<Counter>>,
+    rejections: Arc<ByLabel>,
+    given_up: Arc<ByLabel>,
+    degraded: Arc<ByLabel>,
+}
+
+impl MetricsObserver {
+    /// Registers the counters of the instance `name` of `pattern` with the recorder that is installed at this time.
+    pub fn new(pattern: Pattern, name: impl Into<String>) -> Self {
+        let name: Arc<str> = name.into().into();
+        let calls = |outcome: &'static str| counter!(format!("seawall_{}_calls_total", pattern.as_str()), "name" => name.to_string(), "outcome" => outcome);
+        Self {
+            success: calls("success"),
+            failure: calls("failure"),
+            overload: calls("overload"),
+            ignored: calls("ignored"),
+            timed_out: calls("timed_out"),
+            cancelled: calls("cancelled"),
+            panicked: calls("panicked"),
+            retries: Arc::default(),
+            rejections: Arc::default(),
+            given_up: Arc::default(),
+            degraded: Arc::default(),
+            pattern,
+            name,
+        }
+    }
+
+    fn labelled(&self, what: &str, label: &'static str, value: &'static str) -> Counter {
+        let metric = format!("seawall_{}_{what}_total", self.pattern.as_str());
+        counter!(metric, "name" => self.name.to_string(), label => value)
+    }
+}
+
+/// As many as there are reasons, and more than there are fixed words of any other kind.
+const SLOTS: usize = 24;
+
+/// Counters that differ in one label, each registered when its value is first seen, and found again without a lock.
+#[derive(Default)]
+struct ByLabel {
+    slots: [OnceLock<(&'static str, Counter)>; SLOTS],
+}
+
+impl ByLabel {
+    fn increment(&self, value: &'static str, register: impl Fn() -> Counter) {
+        for slot in &self.slots {
+            let (known, counter) = slot.get_or_init(|| (value, register()));
+            if *known == value {
+                counter.increment(1);
+                return;
+            }
+        }
+        register().increment(1);
+    }
+}
+
+impl fmt::Debug for MetricsObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsObserver")
+            .field("pattern", &self.pattern)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Observer for MetricsObserver {
+    const PER_CALL: bool = true;
+
+    fn on_reject(&self, rejection: &Rejection) {
+        let reason = rejection.reason().as_str();
+        self.rejections.increment(reason, || self.labelled("rejections", "reason", reason));
+    }
+
+    fn on_call(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Finished(Class::Success) => &self.success,
+            Outcome::Finished(Class::Failure) => &self.failure,
+            Outcome::Finished(Class::Overload) => &self.overload,
+            Outcome::Finished(Class::Ignored) => &self.ignored,
+            Outcome::TimedOut => &self.timed_out,
+            Outcome::Cancelled => &self.cancelled,
+            Outcome::Panicked => &self.panicked,
+        }
+        .increment(1);
+    }
+
+    fn on_retry(&self, _: u32, _: Duration) {
+        let retries = || {
+            let metric = format!("seawall_{}_retries_total", self.pattern.as_str());
+            counter!(metric, "name" => self.name.to_string())
+        };
+        self.retries.get_or_init(retries).increment(1);
+    }
+
+    fn on_give_up(&self, reason: &'static str) {
+        self.given_up.increment(reason, || self.labelled("given_up", "reason", reason));
+    }
+
+    fn on_degraded(&self, source: &'static str) {
+        self.degraded.increment(source, || self.labelled("degraded", "source", source));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::{
+            PoisonError, RwLock,
+            atomic::{AtomicU64, Ordering::Relaxed},
+        },
+    };
+
+    use metrics::{Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+    use super::*;
+    use crate::Reason;
+
+    /// How often each counter was registered, and what it counts.
+    #[derive(Default)]
+    struct Registry {
+        counters: RwLock<BTreeMap<String, (u64, Arc<AtomicU64>)>>,
+    }
+
+    impl Registry {
+        fn read(&self) -> Vec<(String, u64, u64)> {
+            let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
+            let counted = counters.iter().filter(|(_, (_, count))| count.load(Relaxed) > 0);
+            counted.map(|(name, (times, count))| (name.clone(), *times, count.load(Relaxed))).collect()
+        }
+    }
+
+    impl Recorder for Registry {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            let labels = key.labels().map(|label| format!("{}={}", label.key(), label.value()));
+            let name = format!("{}{:?}", key.name(), labels.collect::<Vec<_>>()).replace('"', "");
+            let mut counters = self.counters.write().unwrap_or_else(PoisonError::into_inner);
+            let (times, count) = counters.entry(name).or_default();
+            *times = times.saturating_add(1);
+            Counter::from_arc(Arc::clone(count))
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn each_counter_is_registered_once_however_often_it_counts_and_clones_count_together() {
+        let registry = Registry::default();
+        metrics::with_local_recorder(&registry, || {
+            let observer = MetricsObserver::new(Pattern::Retry, "catalog");
+            for observer in [observer.clone(), observer] {
+                for _ in 0..50 {
+                    observer.on_reject(&Rejection::new(Pattern::Retry, Reason::QueueFull));
+                    observer.on_reject(&Rejection::new(Pattern::Retry, Reason::Closed));
+                    observer.on_call(Outcome::TimedOut);
+                    observer.on_retry(1, Duration::ZERO);
+                    observer.on_give_up("budget");
+                    observer.on_degraded("value");
+                }
+            }
+        });
+
+        let counted = |name: &str| (format!("seawall_retry_{name}"), 1, 100);
+        assert_eq!(
+            registry.read(),
+            [
+                counted("calls_total[name=catalog, outcome=timed_out]"),
+                counted("degraded_total[name=catalog, source=value]"),
+                counted("given_up_total[name=catalog, reason=budget]"),
+                counted("rejections_total[name=catalog, reason=closed]"),
+                counted("rejections_total[name=catalog, reason=queue_full]"),
+                counted("retries_total[name=catalog]"),
+            ]
+        );
+    }
+
+    #[test]
+    fn more_values_than_there_is_room_for_are_counted_too() {
+        let registry = Registry::default();
+        let values: Vec<&'static str> = (0..SLOTS + 2).map(|value| &*value.to_string().leak()).collect();
+        metrics::with_local_recorder(&registry, || {
+            let observer = MetricsObserver::new(Pattern::Fallback, "catalog");
+            for value in values.iter().chain(&values) {
+                observer.on_degraded(value);
+            }
+        });
+
+        let counts: Vec<u64> = registry.read().into_iter().map(|(_, _, count)| count).collect();
+        assert_eq!(counts, [2; SLOTS + 2]);
+    }
+}
