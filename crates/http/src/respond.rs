@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use seawall_core::{CarryRejection, Reason};
+use seawall_core::{CarryRejection, Reason, Rejection};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -53,7 +53,7 @@ impl<S> Layer<S> for RespondLayer {
     type Service = Respond<S>;
 
     fn layer(&self, inner: S) -> Respond<S> {
-        Respond { inner, overload: self.overload }
+        Respond { inner, overload: self.overload, refused: None }
     }
 }
 
@@ -62,6 +62,8 @@ impl<S> Layer<S> for RespondLayer {
 pub struct Respond<S> {
     inner: S,
     overload: OnOverload,
+    /// Why the service is not ready: the answer to the next call.
+    refused: Option<Rejection>,
 }
 
 impl<S, Req, B> Service<Req> for Respond<S>
@@ -73,15 +75,25 @@ where
     type Future = RespondFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        match self.inner.poll_ready(cx) {
-            // Layers refuse calls, not readiness; one that did would refuse the call as well.
-            Poll::Ready(_) => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
-        }
+        // A service that refuses to be ready must not be called; its caller is still owed an answer.
+        self.refused = ready!(self.inner.poll_ready(cx)).err().as_ref().map(rejection_in);
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        RespondFuture { inner: self.inner.call(request), overload: self.overload }
+        let state = match self.refused.take() {
+            None => State::Called { call: self.inner.call(request) },
+            Some(rejection) => State::Refused { rejection: Some(rejection) },
+        };
+        RespondFuture { state, overload: self.overload }
+    }
+}
+
+/// The rejection that an error is which can be nothing else.
+fn rejection_in<X: CarryRejection<Remote = Infallible>>(error: &X) -> Rejection {
+    match error.split() {
+        Ok(never) => match *never {},
+        Err(rejection) => *rejection,
     }
 }
 
@@ -91,8 +103,17 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct RespondFuture<F> {
         #[pin]
-        inner: F,
+        state: State<F>,
         overload: OnOverload,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = StateProjection]
+    enum State<F> {
+        Called { #[pin] call: F },
+        Refused { rejection: Option<Rejection> },
     }
 }
 
@@ -105,21 +126,28 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        Poll::Ready(Ok(match ready!(this.inner.poll(cx)) {
-            Ok(response) => response.map(|body| RespondBody { kind: Kind::Handler { body } }),
-            Err(error) => match error.split() {
-                Ok(never) => match *never {},
-                Err(rejection) => {
-                    let mut response = Problem::from(*rejection)
-                        .into_response(|json| RespondBody { kind: Kind::Problem { json: Some(Bytes::from(json)) } });
-                    if *this.overload == OnOverload::DoNotRetry && is_overload(rejection.reason()) {
-                        do_not_retry::mark(response.headers_mut());
-                    }
-                    response
-                }
+        Poll::Ready(Ok(match this.state.project() {
+            StateProjection::Called { call } => match ready!(call.poll(cx)) {
+                Ok(response) => response.map(|body| RespondBody { kind: Kind::Handler { body } }),
+                Err(error) => problem(rejection_in(&error), *this.overload),
+            },
+            // Polled again after it was ready: pending for ever, as nothing will wake it.
+            StateProjection::Refused { rejection } => match rejection.take() {
+                Some(rejection) => problem(rejection, *this.overload),
+                None => return Poll::Pending,
             },
         }))
     }
+}
+
+#[cold]
+fn problem<B>(rejection: Rejection, overload: OnOverload) -> Response<RespondBody<B>> {
+    let mut response = Problem::from(rejection)
+        .into_response(|json| RespondBody { kind: Kind::Problem { json: Some(Bytes::from(json)) } });
+    if overload == OnOverload::DoNotRetry && is_overload(rejection.reason()) {
+        do_not_retry::mark(response.headers_mut());
+    }
+    response
 }
 
 /// Whether the server says that it has too much to do.
@@ -178,9 +206,9 @@ impl<B: Body<Data = Bytes>> Body for RespondBody<B> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::ready;
+    use std::future::{Ready, ready};
 
-    use seawall_core::{Error, Pattern, Rejection};
+    use seawall_core::{Error, Pattern};
     use tower::{ServiceExt, service_fn};
 
     use super::*;
@@ -205,6 +233,34 @@ mod tests {
         }
         for reason in [Reason::RateLimited, Reason::AttemptTimeout, Reason::CircuitOpen] {
             assert!(!is_marked(single, reason).await, "{reason:?}");
+        }
+    }
+
+    /// Never ready, and never to be called.
+    #[derive(Clone)]
+    struct Closed;
+
+    impl Service<()> for Closed {
+        type Response = Response<String>;
+        type Error = Error<Infallible>;
+        type Future = Ready<Result<Self::Response, Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Err(Rejection::new(Pattern::Bulkhead, Reason::Closed).into()))
+        }
+
+        fn call(&mut self, (): ()) -> Self::Future {
+            unreachable!("called without being ready")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_refuses_to_be_ready_is_answered_for_and_not_called() {
+        let mut service = RespondLayer::new().layer(Closed);
+
+        for _ in 0..2 {
+            let answer = service.ready().await.unwrap().call(()).await.unwrap();
+            assert_eq!(answer.status(), 503);
         }
     }
 }
