@@ -146,13 +146,28 @@ mod tests {
             let read = parse_grpc_timeout(format_grpc_timeout(timeout).as_bytes()).unwrap();
 
             prop_assert!(read <= timeout);
-            prop_assert!(read.as_secs_f64() >= timeout.as_secs_f64() * 0.999_999 - 1e-9);
+            prop_assert!(loses_little(read, timeout), "{:?} of {:?}", read, timeout);
         }
 
         #[test]
         fn no_bytes_panic(value in proptest::collection::vec(any::<u8>(), 0..32)) {
             let _ = (parse_grpc_timeout(&value), parse_pushback(&value));
         }
+    }
+
+    /// The coarsest step, from milliseconds to seconds, leaves five digits: 100,000 s of what was 99,999,999 ms and more.
+    fn loses_little(read: Duration, timeout: Duration) -> bool {
+        read.as_secs_f64() >= timeout.as_secs_f64() * 0.999_99 - 1e-9
+    }
+
+    #[test]
+    fn the_step_from_milliseconds_to_seconds_loses_the_most() {
+        let timeout = Duration::from_nanos(100_959_100_959_102);
+
+        let read = parse_grpc_timeout(format_grpc_timeout(timeout).as_bytes()).unwrap();
+
+        assert_eq!(read, Duration::from_secs(100_959));
+        assert!(loses_little(read, timeout));
     }
 
     #[test]
