@@ -143,3 +143,76 @@ async fn a_refused_request_is_answered_with_a_problem_document() {
     let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(problem["reason"], "bulkhead_full");
 }
+
+/// One frame, after which it ends, or panics when it is asked for it; notes how many places were taken when it is dropped.
+struct Last {
+    frame: Option<Bytes>,
+    panics: bool,
+    gate: OnePlace,
+    taken_at_drop: Arc<AtomicUsize>,
+}
+
+impl Body for Last {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        assert!(!self.panics, "as the test says");
+        Poll::Ready(self.frame.take().map(|frame| Ok(Frame::data(frame))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frame.is_none()
+    }
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.taken_at_drop.store(self.gate.taken.load(SeqCst), SeqCst);
+    }
+}
+
+/// The body of an answer through `gate`, and where it notes the places taken when it is dropped.
+async fn last(gate: OnePlace, panics: bool) -> (Response<impl Body<Error: std::fmt::Debug> + Unpin>, Arc<AtomicUsize>) {
+    let (taken_at_drop, frame) = (Arc::new(AtomicUsize::new(9)), Some(Bytes::from_static(b"x")));
+    let body = Last { frame, panics, gate: gate.clone(), taken_at_drop: Arc::clone(&taken_at_drop) };
+    let layer = GateLayer::<OnePlace, _>::with_env(gate, Env::new().with_settle(AtBodyEnd));
+    let mut body = Some(body);
+    let service =
+        service_fn(move |(): ()| std::future::ready(Ok::<_, Infallible>(Response::new(body.take().unwrap()))));
+    let response = layer.layer(WrapErrorLayer::new().layer(service)).oneshot(()).await.unwrap();
+    (response, taken_at_drop)
+}
+
+#[tokio::test]
+async fn the_last_frame_ends_the_call_where_the_body_says_that_it_is_the_last() {
+    let gate = OnePlace::default();
+    let (mut response, _) = last(gate.clone(), false).await;
+    assert_eq!(gate.taken.load(SeqCst), 1);
+
+    assert!(response.body_mut().frame().await.is_some());
+
+    assert_eq!(gate.taken.load(SeqCst), 0, "a caller need not ask for what does not come");
+    assert_eq!(gate.ended.read().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_panics_makes_the_call_panicked() {
+    let gate = OnePlace::default();
+    let (mut response, _) = last(gate.clone(), true).await;
+
+    let panicked = tokio::spawn(async move { response.body_mut().frame().await.is_some() }).await;
+
+    assert!(panicked.unwrap_err().is_panic());
+    assert!(matches!(gate.ended.read().unwrap()[..], [(Outcome::Panicked, _)]));
+}
+
+#[tokio::test]
+async fn what_a_body_holds_is_given_back_before_its_place() {
+    let gate = OnePlace::default();
+    let (response, taken_at_drop) = last(gate.clone(), false).await;
+
+    drop(response);
+
+    assert_eq!((taken_at_drop.load(SeqCst), gate.taken.load(SeqCst)), (1, 0));
+}
