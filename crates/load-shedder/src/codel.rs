@@ -115,7 +115,9 @@ impl CoDel {
 
     /// The time from one drop to the next when `count` have been dropped in a row: `interval / √count`.
     pub fn control_law(interval: Duration, count: u32) -> Duration {
-        interval.div_f64(f64::from(count.max(1)).sqrt())
+        let seconds = interval.as_secs_f64() / f64::from(count.max(1)).sqrt();
+        // The longest intervals are rounded up to more than a duration can be.
+        Duration::try_from_secs_f64(seconds).unwrap_or(interval)
     }
 
     /// Takes the next from the queue, dropping as many before it as are due. `next` takes the head; `drop` is given
@@ -194,5 +196,42 @@ impl CoDel {
         }
         self.above_until = Some(now.saturating_add(self.interval));
         false
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_law_holds_for_any_interval_and_count() {
+        let law = CoDel::control_law;
+        let hundred = Duration::from_millis(100);
+
+        assert_eq!([law(hundred, 0), law(hundred, 1), law(hundred, 4)], [hundred, hundred, hundred / 2]);
+        assert_eq!(law(Duration::MAX, 1), Duration::MAX);
+        assert!(law(Duration::MAX, 4) <= Duration::MAX / 2 + Duration::from_secs(1 << 12));
+        assert_eq!(law(Duration::ZERO, u32::MAX), Duration::ZERO);
+        assert!(law(Duration::MAX, u32::MAX) > Duration::ZERO);
+    }
+
+    #[test]
+    fn the_longest_interval_drops_nobody_and_the_shortest_whoever_waits() {
+        let drops = |interval: Duration| {
+            let mut codel = CoDel::new(Duration::from_nanos(1), interval).expect("in order");
+            let mut dropped = 0;
+            for now in (1..1_000_u64).map(|step| Timestamp::from_nanos(u64::MAX / 1_000 * step)) {
+                let mut left = 4;
+                let next = || {
+                    left = usize::checked_sub(left, 1)?;
+                    Some(Waited { item: (), since: Timestamp::ZERO, left_behind: left })
+                };
+                codel.pop(now, next, |()| dropped += 1);
+            }
+            dropped
+        };
+
+        assert_eq!(drops(Duration::MAX), 0);
+        assert!(drops(Duration::from_nanos(1)) > 900, "{}", drops(Duration::from_nanos(1)));
     }
 }

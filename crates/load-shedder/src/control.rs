@@ -106,7 +106,7 @@ impl<A: LimitAlgorithm> Control<A> {
 
     /// Takes a call that was admitted while a probe gathers.
     pub(crate) fn join(&mut self, now: Timestamp) -> Joined {
-        if !matches!(self.phase, Phase::Gathering { .. }) {
+        if !self.is_gathering() {
             return Joined::Late;
         }
         self.cohort.joined = self.cohort.joined.saturating_add(1);
@@ -144,13 +144,16 @@ impl<A: LimitAlgorithm> Control<A> {
         ended
     }
 
-    /// Gives up a probe for which nobody came in for too long: those inside may never leave. Whether it did.
-    pub(crate) fn give_up_gathering(&mut self, now: Timestamp) -> bool {
-        let stalled = matches!(self.phase, Phase::Gathering { .. }) && now >= self.give_up_at;
-        if stalled {
+    /// Gives up a probe for which nobody came in for too long: those inside may never leave.
+    pub(crate) fn give_up_gathering(&mut self, now: Timestamp) {
+        if self.is_gathering() && now >= self.give_up_at {
             self.abandon();
         }
-        stalled
+    }
+
+    /// Whether a probe gathers its calls.
+    pub(crate) const fn is_gathering(&self) -> bool {
+        matches!(self.phase, Phase::Gathering { .. })
     }
 
     fn wait_from(&mut self, now: Timestamp) {

@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_types, reason = "the lock is taken between windows and for the few calls of a probe")]
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 
 use seawall_core::{
     Class, Outcome, Timestamp,
@@ -202,7 +202,9 @@ impl<A: LimitAlgorithm> Limiter<A> {
     /// Nobody joined the probe for too long.
     fn give_up_gathering(&self, now: Timestamp) {
         let mut control = self.control();
-        if control.give_up_gathering(now) {
+        control.give_up_gathering(now);
+        // A user's algorithm that panicked when it was told of a probe may have left the word behind, too.
+        if !control.is_gathering() && self.word.seen().is_probing() {
             self.publish(&control);
             self.begin_window(0, &control.algorithm.window_size(), now);
         }
@@ -239,8 +241,12 @@ impl<A: LimitAlgorithm> Limiter<A> {
     /// Closes the window, whose time is over or which is `full`, if it has its samples.
     #[cold]
     fn close_window(&self, ended: Ended, full: bool, now: Timestamp) {
-        // Somebody else is at it: nothing is left to do.
-        let Ok(mut control) = self.control.try_lock() else { return };
+        let mut control = match self.control.try_lock() {
+            Ok(control) => control,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Somebody else is at it: nothing is left to do.
+            Err(TryLockError::WouldBlock) => return,
+        };
         let size = control.algorithm.window_size();
         let samples = self.tally.samples();
         let wanted = if full { size.full } else { size.enough };

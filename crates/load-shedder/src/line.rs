@@ -8,7 +8,7 @@ use std::{
 };
 
 use seawall_core::{
-    CallContext, Clock, Criticality, Reason, Timestamp,
+    CallContext, Clock, Criticality, Reason, Timestamp, replace_waker,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -180,11 +180,14 @@ impl<A: LimitAlgorithm, T: Clock> InLine<A, T> {
         let mut waiters = self.line.lock();
         let Some(waiter) = waiters.get_mut(place) else { return Poll::Pending };
         let Some(turn) = waiter.turn.take() else {
-            waiter.waker.clone_from(cx.waker());
+            let known = replace_waker(&mut waiter.waker, cx.waker());
+            drop(waiters);
+            drop(known);
             return Poll::Pending;
         };
-        waiters.remove(place);
+        let gone = waiters.remove(place);
         drop(waiters);
+        drop(gone);
         self.place = None;
         Poll::Ready(match turn {
             Turn::Served(passage) => Some(passage),

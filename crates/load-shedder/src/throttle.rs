@@ -165,7 +165,17 @@ impl<R: Entropy> Throttle<R> {
         }
     }
 
-    /// Forgets what is older than the span.
+    /// Forgets what is older than the span; the step of time that is being counted from here on.
+    #[inline]
+    fn forget_up_to(&self, now: u64) -> u64 {
+        let step = now.checked_div(self.step).unwrap_or(0);
+        let seen = self.pace.current.load(Relaxed);
+        if step > seen {
+            self.forget(seen, step);
+        }
+        step.max(seen)
+    }
+
     #[cold]
     fn forget(&self, seen: u64, step: u64) {
         if self.pace.current.compare_exchange(seen, step, Relaxed, Relaxed).is_err() {
@@ -192,14 +202,10 @@ impl<R: Entropy> Gate for Throttle<R> {
 
     fn admit(&self, _: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<()> {
         let now = now().as_nanos();
-        let step = now.checked_div(self.step).unwrap_or(0);
-        let seen = self.pace.current.load(Relaxed);
-        if step > seen {
-            self.forget(seen, step);
-        }
+        let step = self.forget_up_to(now);
         let probability = self.reject_probability();
         // What is held back counts as a request: otherwise the throttle would forget why.
-        self.count(REQUEST, step.max(seen));
+        self.count(REQUEST, step);
         let silent_until = self.pace.silent_until.load(Relaxed);
         if now < silent_until {
             let wait = Duration::from_nanos(silent_until.saturating_sub(now));
@@ -229,9 +235,11 @@ impl<R: Entropy> Gate for Throttle<R> {
         }
     }
 
-    /// Whether nothing was seen within the span.
-    fn is_idle(&self, _: impl FnOnce() -> Timestamp) -> bool {
-        self.total.load(Relaxed) == 0
+    /// Whether nothing was seen within the span and nobody asked for silence.
+    fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
+        let now = now().as_nanos();
+        self.forget_up_to(now);
+        self.total.load(Relaxed) == 0 && self.pace.silent_until.load(Relaxed) <= now
     }
 }
 

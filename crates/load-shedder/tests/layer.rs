@@ -8,9 +8,12 @@ use std::{
     time::Duration,
 };
 
-use seawall_core::{CallContext, Class, Clock, Criticality, Env, GateLayer, Outcome, Reason, VirtualClock};
+use seawall_core::{
+    Admission, CallContext, Class, Clock, Criticality, Env, Gate, GateLayer, Outcome, Reason, VirtualClock,
+};
 use seawall_load_shedder::{
-    Aimd, AimdConfig, Error, Fixed, Knee, LimitRange, LoadShedder, LoadShedderConfig, LoadShedderLayer,
+    Aimd, AimdConfig, Error, Fixed, Knee, LimitAlgorithm, LimitRange, LoadShedder, LoadShedderConfig, LoadShedderLayer,
+    Probe, Window,
 };
 use tower::{Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, limit::ConcurrencyLimitLayer, service_fn};
 
@@ -134,14 +137,13 @@ struct Driven<A> {
     shedder: LoadShedder<A>,
 }
 
-impl<A: seawall_load_shedder::LimitAlgorithm> Driven<A> {
+impl<A: LimitAlgorithm> Driven<A> {
     fn new(algorithm: A) -> Self {
         Self { clock: VirtualClock::new(), shedder: LoadShedder::with_algorithm(algorithm) }
     }
 
     /// Tries to keep `at_once` calls under way, each of the same latency.
     fn rounds(&self, rounds: usize, at_once: usize, latency: Duration, outcome: Outcome) {
-        use seawall_core::{Admission, Gate};
         for _ in 0..rounds {
             let inside: Vec<_> = (0..at_once)
                 .filter_map(|_| match self.shedder.admit(CallContext::default, || self.clock.now()) {
@@ -218,7 +220,6 @@ fn quick_errors_do_not_raise_the_limit() {
 
 #[test]
 fn a_probe_whose_calls_hang_is_given_up_and_the_limit_comes_back() {
-    use seawall_core::{Admission, Gate};
     let knee = Driven::new(Knee::default());
     knee.rounds(3, 16, MILLISECOND, SUCCESS);
     assert_eq!(knee.shedder.limit(), 8, "a probe gathers");
@@ -238,6 +239,68 @@ fn a_probe_whose_calls_hang_is_given_up_and_the_limit_comes_back() {
         knee.shedder.finish(passage, Outcome::Cancelled, || knee.clock.now());
     }
     assert_eq!(knee.shedder.in_flight(), 0);
+}
+
+/// Panics once, when it is told of its first window or of a probe that came to nothing; then asks for one call more with
+/// each window.
+struct Startled {
+    limit: f64,
+    startles: bool,
+    at_probe: bool,
+}
+
+impl Startled {
+    fn startle(&mut self) {
+        assert!(!std::mem::take(&mut self.startles), "startled");
+    }
+}
+
+impl LimitAlgorithm for Startled {
+    fn limit(&self) -> f64 {
+        self.limit
+    }
+
+    fn update(&mut self, _: &Window) {
+        if !self.at_probe {
+            self.startle();
+        }
+        self.limit += 1.0;
+    }
+
+    fn probe(&self) -> Option<Probe> {
+        (self.at_probe && self.startles).then_some(Probe { limit: 2, calls: 100 })
+    }
+
+    fn probed(&mut self, _: Option<&Window>) {
+        self.startle();
+    }
+}
+
+#[test]
+fn an_algorithm_that_panicked_is_asked_again_at_the_next_window() {
+    let driven = Driven::new(Startled { limit: 10.0, startles: true, at_probe: false });
+    let told = catch_unwind(AssertUnwindSafe(|| driven.rounds(200, 10, MILLISECOND, SUCCESS)));
+    assert!(told.is_err());
+
+    driven.rounds(1_000, 10, MILLISECOND, SUCCESS);
+
+    assert!(driven.shedder.limit() > 10, "{}", driven.shedder.limit());
+}
+
+#[test]
+fn a_probe_that_is_given_up_is_over_though_the_algorithm_panics_at_it() {
+    let driven = Driven::new(Startled { limit: 10.0, startles: true, at_probe: true });
+    driven.clock.advance(Duration::from_secs(2));
+    driven.rounds(1, 10, MILLISECOND, SUCCESS);
+    assert_eq!(driven.shedder.limit(), 2, "a probe gathers");
+    let admit = || driven.shedder.admit(CallContext::default, || driven.clock.now());
+    let _hung = [admit(), admit()];
+    driven.clock.advance(Duration::from_secs(2));
+    assert!(catch_unwind(AssertUnwindSafe(admit)).is_err());
+
+    let _refused = admit();
+
+    assert_eq!(driven.shedder.limit(), 11);
 }
 
 #[test]

@@ -15,16 +15,21 @@ use seawall_core::{
     Admission, CallContext, Class, Clock, Criticality, Env, Gate, GateLayer, Outcome, Reason, SeededEntropy, Timestamp,
     VirtualClock,
 };
-use seawall_load_shedder::{Error, Fixed, QueueingLoadShedder, QueueingShedderConfig, Throttle, ThrottleConfig};
+use seawall_load_shedder::{
+    Error, Fixed, QueueDiscipline, QueueingLoadShedder, QueueingShedderConfig, Throttle, ThrottleConfig,
+};
 use tower::{Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 
 type Layer = GateLayer<QueueingLoadShedder<Fixed, VirtualClock>, Env<VirtualClock>>;
 
 fn queueing(limit: u32, max_queued: usize) -> (Layer, VirtualClock) {
+    configured(limit, QueueingShedderConfig::default().with_max_queued(max_queued).expect("tests ask for a queue"))
+}
+
+fn configured(limit: u32, config: QueueingShedderConfig) -> (Layer, VirtualClock) {
     // Away from zero, where the queue has only just been empty.
     let clock = VirtualClock::starting_at(Timestamp::from_nanos(1_000_000_000));
     let fixed = Fixed::new(limit).expect("tests ask for at least one");
-    let config = QueueingShedderConfig::default().with_max_queued(max_queued).expect("tests ask for a queue");
     let gate = QueueingLoadShedder::with_algorithm(fixed, config, clock.clone());
     (GateLayer::with_env(gate, Env::new().with_clock(clock.clone())), clock)
 }
@@ -181,6 +186,40 @@ fn a_waiter_is_woken_once_when_its_turn_comes() {
     assert_eq!(woken.0.load(Relaxed), 1);
 }
 
+#[test]
+fn a_waker_that_is_replaced_goes_when_the_line_is_free_again() {
+    /// Looks at the line when its last owner lets it go.
+    struct Nosy {
+        layer: Layer,
+        seen: Arc<AtomicU32>,
+    }
+    impl std::task::Wake for Nosy {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            // On a thread of its own: where the line is locked this one stays behind, and the test ends all the same.
+            let (layer, (tell, told)) = (self.layer.clone(), std::sync::mpsc::channel());
+            std::thread::spawn(move || tell.send(layer.gate().queued()));
+            if let Ok(queued) = told.recv_timeout(Duration::from_secs(10)) {
+                self.seen.store(u32::try_from(queued).unwrap_or(u32::MAX), Relaxed);
+            }
+        }
+    }
+    // In this queue nobody sleeps: no other owner of the waker is left.
+    let (layer, _clock) = configured(1, QueueingShedderConfig::default().with_discipline(QueueDiscipline::CoDel));
+    let _inside = usual(&layer);
+    let seen = Arc::new(AtomicU32::new(0));
+    let nosy = Waker::from(Arc::new(Nosy { layer: layer.clone(), seen: Arc::clone(&seen) }));
+    let mut waiting = Box::pin(layer.run(pending::<Result<(), Infallible>>()));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&nosy)).is_pending());
+    drop(nosy);
+
+    assert!(poll(&mut waiting).is_pending());
+
+    assert_eq!(seen.load(Relaxed), 1, "it could not look");
+}
+
 #[tokio::test]
 async fn a_queueing_shedder_over_a_concurrency_limit_does_not_deadlock_with_kept_handles() {
     let layer = seawall_load_shedder::QueueingLoadShedderLayer::new(QueueingShedderConfig::default());
@@ -270,6 +309,20 @@ fn a_throttle_forgets_after_its_span() {
     throttled(&throttle, now.saturating_add(Duration::from_secs(10)), 1, |_| true);
 
     assert!(throttle.reject_probability() < f64::EPSILON, "{throttle:?}");
+}
+
+#[test]
+fn a_throttle_is_idle_once_its_span_is_over_and_nobody_asks_for_silence() {
+    let throttle = Throttle::with_entropy(ThrottleConfig::default(), SeededEntropy::new(7));
+    let now = Timestamp::from_nanos(5_000_000_000);
+    let seconds = |count| now.saturating_add(Duration::from_secs(count));
+    throttled(&throttle, now, 10, |_| false);
+
+    let idle = [seconds(0), seconds(9), seconds(10)].map(|at| throttle.is_idle(|| at));
+    throttle.pushback(&(), Duration::from_secs(5), || seconds(10));
+    let silent = [seconds(14), seconds(15)].map(|at| throttle.is_idle(|| at));
+
+    assert_eq!((idle, silent), ([false, false, true], [false, true]));
 }
 
 #[test]
