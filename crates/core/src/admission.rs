@@ -17,6 +17,17 @@ pub enum Admission<T, W = NoWait> {
     Queued(W),
 }
 
+/// The answer of a gate that lets nobody wait.
+impl<T, W> From<Result<T, Rejection>> for Admission<T, W> {
+    #[inline]
+    fn from(decided: Result<T, Rejection>) -> Self {
+        match decided {
+            Ok(ticket) => Self::Admitted(ticket),
+            Err(rejection) => Self::Refused(rejection),
+        }
+    }
+}
+
 /// The wait of a gate that never lets anybody wait. Nothing can have this type.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "empty for good")]

@@ -163,10 +163,7 @@ impl Gate for Gcra {
     #[inline]
     fn admit(&self, context: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<()> {
         // A call that says it costs nothing still counts: otherwise it would pass any limit.
-        match self.take(context().cost.max(1), now()) {
-            Ok(()) => Admission::Admitted(()),
-            Err(rejection) => Admission::Refused(rejection),
-        }
+        self.take(context().cost.max(1), now()).into()
     }
 
     fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
@@ -287,6 +284,34 @@ mod tests {
         assert_eq!(limiter.standing(at(0)).remaining(), 1);
         assert_eq!(limiter.take(1, at(0)), Ok(()));
         assert_eq!(wait(&limiter, 1, at(0)), Some(SECOND));
+    }
+
+    #[test]
+    fn a_debt_that_no_clock_reaches_under_a_new_quota_is_a_debt_for_good() {
+        let quota = |interval, burst| {
+            Quota::every(Duration::from_nanos(interval)).and_then(|quota| quota.with_burst(burst)).unwrap()
+        };
+        let limiter = Gcra::new(quota(1, 4));
+        assert_eq!(limiter.take(4, at(0)), Ok(()));
+
+        limiter.set_quota(quota(1 << 62, 1), at(0));
+
+        assert!(limiter.take(1, at(0)).is_err(), "four times the interval is more than a clock holds, not nothing");
+    }
+
+    #[test]
+    fn a_quota_that_is_used_up_tells_when_the_next_call_may_come_and_when_all_may() {
+        let limiter = per_second(1, 2);
+        assert_eq!(limiter.standing(at(0)).next_in(), Duration::ZERO);
+
+        assert_eq!(limiter.take(2, at(0)), Ok(()));
+
+        let standing = limiter.standing(at(250_000_000));
+        assert_eq!(standing.remaining(), 0);
+        assert_eq!(
+            (standing.next_in(), standing.full_in()),
+            (Duration::from_millis(750), Duration::from_millis(1_750))
+        );
     }
 
     #[test]

@@ -71,14 +71,15 @@ impl KeyedGcra {
     /// # Errors
     /// As [`KeyedGcra::take`].
     pub fn check<Q: Hash + ?Sized>(&self, key: &Q, cost: u32, now: Timestamp) -> Result<(), Rejection> {
-        let (pace, now, seen) = (self.pace.get(), now.as_nanos(), self.table.arrival(self.hash(key)));
-        pace.admit(seen, cost.max(1), now).map(|_| ()).ok_or_else(|| pace.refusal(seen, cost, now))
+        let (pace, now, cost) = (self.pace.get(), now.as_nanos(), cost.max(1));
+        let seen = self.table.arrival(self.hash(key));
+        pace.admit(seen, cost, now).map(|_| ()).ok_or_else(|| pace.refusal(seen, cost, now))
     }
 
     /// Takes `cost` more from `key` for a call that has turned out to be dearer than it said. Never refused; what goes
     /// beyond the burst is a debt.
     pub fn charge<Q: Hash + ?Sized>(&self, key: &Q, cost: u32, now: Timestamp) {
-        let (pace, now, cost) = (self.pace.get(), now.as_nanos(), cost.max(1));
+        let (pace, now) = (self.pace.get(), now.as_nanos());
         let charged = self.table.update(self.hash(key), now, |seen| Ok(pace.charge(seen, cost, now)));
         debug_assert_eq!(charged, Ok(()), "a charge is never refused");
     }
@@ -145,9 +146,9 @@ impl fmt::Debug for KeyedGcra {
 }
 
 /// A gate that is asked about a call of a key; [`Gate::admit`] is about a call of none.
-pub trait AdmitKey: Gate {
+pub trait AdmitKey<Q: ?Sized>: Gate {
     /// Decides on one call of `key`.
-    fn admit_key<Q: Hash + ?Sized>(
+    fn admit_key(
         &self,
         key: &Q,
         context: impl FnOnce() -> CallContext,
@@ -155,18 +156,15 @@ pub trait AdmitKey: Gate {
     ) -> Admission<Self::Ticket, Self::Wait>;
 }
 
-impl AdmitKey for KeyedGcra {
+impl<Q: Hash + ?Sized> AdmitKey<Q> for KeyedGcra {
     #[inline]
-    fn admit_key<Q: Hash + ?Sized>(
+    fn admit_key(
         &self,
         key: &Q,
         context: impl FnOnce() -> CallContext,
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<()> {
-        match self.take(key, context().cost, now()) {
-            Ok(()) => Admission::Admitted(()),
-            Err(rejection) => Admission::Refused(rejection),
-        }
+        self.take(key, context().cost, now()).into()
     }
 }
 
@@ -185,5 +183,37 @@ impl Gate for KeyedGcra {
 
     fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
         self.active_keys(now()) == 0
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use super::*;
+
+    fn per_second(calls: u32, burst: u32) -> KeyedGcra {
+        let quota = Quota::per_second(calls).and_then(|quota| quota.with_burst(burst));
+        KeyedGcra::new(quota.expect("in range"))
+    }
+
+    #[test]
+    fn a_call_that_says_it_costs_nothing_costs_one_and_a_charge_of_nothing_costs_nothing() {
+        let (limiter, now) = (per_second(1, 2), Timestamp::ZERO);
+
+        limiter.charge("ann", 0, now);
+        assert_eq!((limiter.take("ann", 0, now), limiter.take("ann", 0, now)), (Ok(()), Ok(())));
+
+        let refused = limiter.check("ann", 0, now).unwrap_err();
+        assert_eq!(refused.retry_after(), Some(Duration::from_secs(1)));
+        assert_eq!(limiter.take("ann", 0, now), Err(refused));
+    }
+
+    #[test]
+    fn it_is_idle_when_every_key_has_its_whole_burst() {
+        let limiter = per_second(1, 1);
+        assert!(limiter.is_idle(|| Timestamp::ZERO));
+        assert_eq!(limiter.take("ann", 1, Timestamp::ZERO), Ok(()));
+
+        assert!(!limiter.is_idle(|| Timestamp::from_nanos(999_999_999)));
+        assert!(limiter.is_idle(|| Timestamp::from_nanos(1_000_000_000)));
     }
 }

@@ -49,7 +49,7 @@ impl<Q: Hash + ?Sized, F> KeyedRateLimiterLayer<Q, F> {
     }
 }
 
-impl<Q: Hash + ?Sized, F, E: Environment, G: AdmitKey> KeyedRateLimiterLayer<Q, F, E, G> {
+impl<Q: ?Sized, F, E: Environment, G: AdmitKey<Q>> KeyedRateLimiterLayer<Q, F, E, G> {
     /// A layer with a clock, attributes and so on of its own, over a limiter or several quotas.
     pub fn with_env(quota: impl Into<G>, key: F, env: E) -> Self {
         Self { shared: Shared::new(Gated::new(quota.into(), env)), key, of: PhantomData }
@@ -117,10 +117,10 @@ impl<S: fmt::Debug, Q: ?Sized, F, E: Environment, G: Gate + fmt::Debug> fmt::Deb
 impl<S, Req, Q, F, E, G> Service<Req> for KeyedRateLimiter<S, Q, F, E, G>
 where
     S: Service<Req, Error: CarryRejection>,
-    Q: Hash + ?Sized,
+    Q: ?Sized,
     F: for<'r> Fn(&'r Req) -> &'r Q,
     E: Serves<Req, S::Response, S::Error>,
-    G: AdmitKey<Wait: Readiness<S, Req>>,
+    G: AdmitKey<Q, Wait: Readiness<S, Req>>,
 {
     type Response = <E::Settle as Settle<S::Response>>::Response<G, E>;
     type Error = S::Error;

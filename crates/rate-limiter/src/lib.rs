@@ -29,6 +29,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod bucket;
 mod error;
 mod gcra;
 mod keyed;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use seawall_core::{
-    Pattern, Reason, Rejection, Timestamp, WaitKey, WaitList,
+    Pattern, Reason, Rejection, Timestamp, WaitKey, WaitList, replace_waker,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -176,12 +176,14 @@ impl InLine {
         let is_first = waiters.list.front() == Some(key);
         let Some(waiter) = waiters.list.get_mut(key) else { return Poll::Pending };
         if let Some(turn) = waiter.turn {
-            waiters.list.remove(key);
+            let _served = waiters.list.remove(key);
+            drop(waiters);
             self.key = None;
             return Poll::Ready(Ok(turn));
         }
-        waiter.waker.clone_from(cx.waker());
-        let cost = waiter.cost;
+        let (replaced, cost) = (replace_waker(&mut waiter.waker, cx.waker()), waiter.cost);
+        drop(waiters);
+        drop(replaced);
         Poll::Ready(Err(if is_first { self.line.quota.turn_in(0, cost, now) } else { None }))
     }
 

@@ -132,17 +132,14 @@ fn worse(one: Rejection, other: Rejection) -> Rejection {
     if rank(&one) >= rank(&other) { one } else { other }
 }
 
-impl AdmitKey for Quotas {
-    fn admit_key<Q: Hash + ?Sized>(
+impl<Q: Hash + ?Sized> AdmitKey<Q> for Quotas {
+    fn admit_key(
         &self,
         key: &Q,
         context: impl FnOnce() -> CallContext,
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<()> {
-        match self.take(key, context().cost, now()) {
-            Ok(()) => Admission::Admitted(()),
-            Err(rejection) => Admission::Refused(rejection),
-        }
+        self.take(key, context().cost, now()).into()
     }
 }
 
@@ -196,6 +193,39 @@ mod tests {
 
         assert_eq!(wait.retry_after(), Some(Duration::from_nanos(1_001)));
         assert_eq!((never.reason(), never.retry_after()), (Reason::TooHeavy, None));
+    }
+
+    #[test]
+    fn a_call_that_says_it_costs_nothing_costs_one_of_each() {
+        let limiter = Quotas::new().with_shared(quota(10, 1)).with_keyed(quota(10, 1));
+
+        assert_eq!(limiter.take("ann", 0, Timestamp::ZERO), Ok(()));
+        assert_eq!(limiter.remaining("ann", Timestamp::ZERO), 0);
+    }
+
+    #[test]
+    fn charges_and_refunds_are_of_every_quota() {
+        let limiter = Quotas::new().with_shared(quota(10, 9)).with_keyed(quota(10, 5));
+
+        limiter.charge("ann", 3, Timestamp::ZERO);
+        assert_eq!((limiter.remaining("ann", Timestamp::ZERO), limiter.remaining("bob", Timestamp::ZERO)), (2, 5));
+        limiter.charge("bob", 3, Timestamp::ZERO);
+        assert_eq!(limiter.remaining("cid", Timestamp::ZERO), 3);
+
+        limiter.refund("ann", 3);
+        assert_eq!((limiter.remaining("ann", Timestamp::ZERO), limiter.remaining("bob", Timestamp::ZERO)), (5, 2));
+        limiter.refund("bob", 1);
+        assert_eq!(limiter.remaining("cid", Timestamp::ZERO), 5);
+    }
+
+    #[test]
+    fn it_is_idle_when_all_quotas_are() {
+        let limiter = Quotas::new().with_shared(quota(10, 1)).with_keyed(quota(20, 1));
+        assert_eq!(limiter.take("ann", 1, Timestamp::ZERO), Ok(()));
+
+        let idle = [9, 10, 19, 20].map(|nanos| limiter.is_idle(|| Timestamp::from_nanos(nanos)));
+
+        assert_eq!(idle, [false, false, false, true]);
     }
 
     proptest! {

@@ -11,13 +11,13 @@ use seawall_core::{
         CachePadded, Mutex,
         atomic::{
             AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
+            Ordering::{Acquire, Release},
         },
     },
 };
 
-/// Keys that share a bucket: those of one cache line. The model checker has to try fewer interleavings with two.
-const WAYS: usize = if cfg!(seawall_loom) { 2 } else { 8 };
+use crate::bucket::{Bucket, EMPTY, Found, Slot, WAYS, change};
+
 /// A key goes into its second bucket when fewer slots than this are unused in the first and more in the second: at two
 /// slots in three used, one key in 100,000 finds no unused slot, and one in seven has to look twice.
 const COMFORTABLE: usize = 4;
@@ -25,10 +25,6 @@ const COMFORTABLE: usize = 4;
 const SLOTS_PER_TWO_KEYS: usize = 3;
 /// Enough that cores which add different keys seldom meet.
 const STRIPES: usize = 64;
-/// No key.
-const EMPTY: u64 = 0;
-/// Stands in place of an arrival while the slot changes hands.
-const CLAIMED: u64 = u64::MAX;
 /// Spreads what the first bucket was not chosen by: 2⁶⁴ over the golden ratio, made odd.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -39,36 +35,11 @@ const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 /// passed, so that nothing is lost; or else, when all sixteen are in use, the one nearest to that. The debt that is
 /// forgotten with it becomes the bucket's *floor*: whoever enters through that bucket, the evicted key included, starts
 /// with at least that debt. So no key gains by being evicted, and none starts worse than the idlest of its neighbours.
-///
-/// A slot changes hands in three steps: its arrival becomes [`CLAIMED`], which nobody can move; then the key changes;
-/// then the arrival is the new one's. A slot never gets the same arrival twice while a caller looks at it, since every
-/// new one is later.
 #[derive(Debug)]
 pub(crate) struct Table {
     buckets: Box<[Bucket]>,
     floors: Box<[AtomicU64]>,
     entering: Box<[CachePadded<Mutex<()>>]>,
-}
-
-#[derive(Debug)]
-#[repr(align(128))]
-struct Bucket {
-    keys: [AtomicU64; WAYS],
-    arrivals: [AtomicU64; WAYS],
-}
-
-/// One key's place.
-#[derive(Copy, Clone)]
-struct Slot<'a> {
-    key: &'a AtomicU64,
-    arrival: &'a AtomicU64,
-}
-
-/// What became of a slot that was found.
-enum Found {
-    Decided(Result<(), Rejection>),
-    /// It is no longer the key's.
-    Gone,
 }
 
 impl Table {
@@ -128,12 +99,11 @@ impl Table {
 
     /// Changes all arrivals.
     pub(crate) fn convert(&self, convert: impl Fn(u64) -> u64) {
-        let arrivals = self.buckets.iter().flat_map(|bucket| &bucket.arrivals).chain(&*self.floors);
-        for arrival in arrivals {
-            let _ = arrival.fetch_update(Relaxed, Relaxed, |seen| {
-                (seen != CLAIMED).then(|| convert(seen).min(CLAIMED.saturating_sub(1)))
-            });
-        }
+        self.buckets
+            .iter()
+            .flat_map(Bucket::arrivals)
+            .chain(&*self.floors)
+            .for_each(|arrival| change(arrival, &convert));
     }
 
     #[inline]
@@ -209,79 +179,6 @@ struct Vacancy<'a> {
     seen: u64,
     /// What the new key starts with.
     begin: u64,
-}
-
-impl Bucket {
-    fn empty() -> Self {
-        Self {
-            keys: std::array::from_fn(|_| AtomicU64::new(EMPTY)),
-            arrivals: std::array::from_fn(|_| AtomicU64::new(0)),
-        }
-    }
-
-    /// Looks at all keys and branches once: which slot a key is in cannot be predicted.
-    #[inline]
-    fn find(&self, key: u64) -> Option<Slot<'_>> {
-        let mut at = WAYS;
-        for (way, held) in self.keys.iter().enumerate() {
-            // Acquire pairs with the Release of `hand_over`: who sees a slot's new key sees what came before it.
-            at = if held.load(Acquire) == key { way } else { at };
-        }
-        Some(Slot { key: self.keys.get(at)?, arrival: self.arrivals.get(at)? })
-    }
-
-    /// How many slots no key has had yet.
-    fn unused(&self) -> usize {
-        self.keys.iter().filter(|key| key.load(Relaxed) == EMPTY).count()
-    }
-
-    fn in_debt(&self, now: u64) -> usize {
-        self.arrivals.iter().filter(|arrival| arrival.load(Relaxed) > now).count()
-    }
-
-    fn idlest(&self) -> Option<(Slot<'_>, u64)> {
-        let slots = self.keys.iter().zip(&self.arrivals);
-        slots
-            .map(|(key, arrival)| (Slot { key, arrival }, arrival.load(Relaxed)))
-            .filter(|(_, seen)| *seen != CLAIMED)
-            .min_by_key(|(_, seen)| *seen)
-    }
-}
-
-impl Slot<'_> {
-    #[inline]
-    fn update(self, key: u64, decide: impl Fn(u64) -> Result<u64, Rejection>) -> Found {
-        loop {
-            let Some(seen) = self.read(key) else { return Found::Gone };
-            let next = match decide(seen) {
-                Ok(next) => next.min(CLAIMED.saturating_sub(1)),
-                Err(refused) => return Found::Decided(Err(refused)),
-            };
-            // Relaxed: `read` has made sure of the key, and a slot that has changed hands since has another arrival.
-            if self.arrival.compare_exchange_weak(seen, next, Relaxed, Relaxed).is_ok() {
-                return Found::Decided(Ok(()));
-            }
-        }
-    }
-
-    /// The arrival, while the slot is the key's.
-    #[inline]
-    fn read(self, key: u64) -> Option<u64> {
-        // Acquire pairs with the Release of `hand_over`: with a new arrival comes the new key.
-        let seen = self.arrival.load(Acquire);
-        (seen != CLAIMED && self.key.load(Relaxed) == key).then_some(seen)
-    }
-
-    /// From here on nobody moves the arrival but the claimer.
-    fn claim(self, seen: u64) -> bool {
-        self.arrival.compare_exchange(seen, CLAIMED, Acquire, Relaxed).is_ok()
-    }
-
-    fn hand_over(self, key: u64, next: u64) {
-        // Both Release, for `find` and for `read`.
-        self.key.store(key, Release);
-        self.arrival.store(next.min(CLAIMED.saturating_sub(1)), Release);
-    }
 }
 
 #[inline]
@@ -380,6 +277,22 @@ mod tests {
 
         assert_eq!(table.arrival(1), u64::MAX - 1);
         assert_eq!(table.arrival(0), u64::MAX - 1);
+        assert_eq!(table.update(2, NOW, |_| Ok(u64::MAX)), Ok(()));
+        assert_eq!(table.arrival(2), u64::MAX - 1, "the first call of a key too");
+    }
+
+    #[test]
+    fn what_an_evicted_key_owes_is_changed_with_all_others() {
+        let table = Table::new(1);
+        for key in 1..=8 {
+            owe(&table, key, key.saturating_mul(10));
+        }
+        owe(&table, 100, 40);
+
+        table.convert(|seen| seen + 1_000);
+
+        assert_eq!(table.arrival(1), NOW + 1_020, "no less than the idlest of those that are there");
+        assert_eq!(table.floors.first().map(|floor| floor.load(Acquire)), Some(NOW + 1_010));
     }
 }
 

@@ -123,6 +123,7 @@ fn a_waiter_that_is_dropped_just_as_its_turn_comes_gives_the_turn_on() {
         ask(&limiter, &clock, CallContext::new().with_deadline(clock.now())).err(),
         Some(Reason::DeadlineTooClose)
     );
+    assert_eq!(second.poll_if_woken(), None, "it has learnt when its turn is");
 
     drop(first);
 
@@ -187,6 +188,31 @@ fn a_new_quota_serves_the_line_sooner_and_refuses_who_no_longer_fits() {
     assert_eq!(light.poll_if_woken(), None);
     clock.advance(Duration::from_nanos(2));
     assert_eq!(light.poll_if_woken(), Some(Ok(())));
+}
+
+#[test]
+fn a_waiter_whose_last_waker_uses_the_limiter_when_it_goes_wedges_nothing() {
+    struct Refunds(Arc<QueueingGcra<VirtualClock>>);
+    impl Wake for Refunds {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Refunds {
+        fn drop(&mut self) {
+            self.0.refund(1, Timestamp::ZERO);
+        }
+    }
+    let (limiter, clock) = limiter(1);
+    let limiter = Arc::new(limiter);
+    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
+    let mut task = ask(&limiter, &clock, CallContext::new()).unwrap().unwrap();
+    let refunds = Waker::from(Arc::new(Refunds(Arc::clone(&limiter))));
+    assert!(task.wait.as_mut().poll(&mut Context::from_waker(&refunds)).is_pending());
+    drop(refunds);
+
+    assert_eq!(task.poll_if_woken(), None, "the waker that went had another task");
+
+    assert_eq!(limiter.queued(), 0, "the refund is the waiter's");
+    assert_eq!(task.poll_if_woken(), Some(Ok(())));
 }
 
 #[tokio::test(start_paused = true)]
