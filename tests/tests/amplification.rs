@@ -72,8 +72,7 @@ async fn at_total_failure_over_real_http_the_extra_load_is_at_most_a_tenth() {
     const CALLS: usize = 1_000;
     let asked = Asked::default();
     let server = down(asked.clone(), HeaderMap::new()).await;
-    let budget = WindowBudget::new(0.1, 0, Duration::from_secs(60)).unwrap();
-    let layer = RetryLayer::with_env(config().with_budget(budget.into()), env()).with_replay(ReplayBodies::default());
+    let layer = RetryLayer::with_env(config(), env()).with_replay(ReplayBodies::default());
     let service = layer.protect(client());
 
     let tasks: Vec<_> = (0..10)
@@ -126,10 +125,9 @@ async fn an_answer_marked_do_not_retry_stops_retries_at_every_tier_above() {
     }
 }
 
-/// A minute at 1,000 requests a second, all of which fail: attempts per request.
-async fn simulated(budget: Option<Budget>) -> f64 {
+/// A minute at so many requests a second, all of which fail: attempts per request.
+async fn simulated(per_second: u32, budget: Option<Budget>) -> f64 {
     const SECONDS: u32 = 60;
-    const PER_SECOND: u32 = 1_000;
     let attempts = Arc::new(AtomicUsize::new(0));
     let service = service_fn({
         let attempts = Arc::clone(&attempts);
@@ -146,28 +144,36 @@ async fn simulated(budget: Option<Budget>) -> f64 {
     let layer = RetryLayer::with_env(config, Env::new().with_clock(TokioClock));
     let service = layer.layer(seawall::core::WrapError::new(service));
     let begin = TokioClock.now();
-    for call in 0..SECONDS * PER_SECOND {
+    let at_once = per_second.div_ceil(100);
+    for call in 0..SECONDS * per_second {
         tokio::spawn(service.clone().oneshot(()));
-        if (call + 1) % (PER_SECOND / 100) == 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        if (call + 1) % at_once == 0 {
+            tokio::time::sleep(Duration::from_secs(1) * at_once / per_second).await;
         }
     }
     assert!(TokioClock.now().since(begin) >= Duration::from_secs(SECONDS.into()));
-    f64::from(u32::try_from(attempts.load(SeqCst)).unwrap()) / f64::from(SECONDS * PER_SECOND)
+    f64::from(u32::try_from(attempts.load(SeqCst)).unwrap()) / f64::from(SECONDS * per_second)
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_total_failure_in_virtual_time_the_load_grows_by_what_the_budget_allows() {
-    let window = |per_second| WindowBudget::new(0.1, per_second, Duration::from_secs(10)).unwrap();
+async fn at_total_failure_the_default_budget_adds_at_most_a_tenth_at_any_rate_from_ten_a_second_on() {
+    for per_second in [10, 100, 1_000] {
+        let load = simulated(per_second, Some(Budget::default())).await;
+        let on_top = WindowBudget::new(0.1, 3, Duration::from_secs(10)).unwrap();
+        let on_top = simulated(per_second, Some(on_top.into())).await;
 
-    let without = simulated(None).await;
-    let strict = simulated(Some(window(0).into())).await;
-    let default = simulated(Some(Budget::default())).await;
-    let of_successes = simulated(Some(Budget::of_successes(window(3)))).await;
+        println!("{per_second} requests a second: {load:.3} attempts per request, {on_top:.3} with 3 a second on top");
+        assert!((1.05..=1.10).contains(&load), "{load} at {per_second}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_budget_total_failure_multiplies_the_load_and_a_share_of_successes_adds_next_to_nothing() {
+    let of_successes = WindowBudget::new(0.1, 3, Duration::from_secs(10)).unwrap();
+
+    let without = simulated(1_000, None).await;
+    let of_successes = simulated(1_000, Some(Budget::of_successes(of_successes))).await;
 
     assert!(without > 2.9, "{without}");
-    assert!((1.05..=1.10).contains(&strict), "{strict}");
-    // On top of the tenth, 3 a second and what the window's first ten seconds lend: a two-hundredth.
-    assert!((1.05..=1.105).contains(&default), "{default}");
     assert!(of_successes <= 1.005, "{of_successes}");
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use cost::CostBudget;
 pub use token::TokenBudget;
-pub use window::{Stamping, WindowBudget};
+pub use window::{Minimum, Stamping, WindowBudget};
 
 use crate::Timestamp;
 
@@ -15,7 +15,7 @@ use crate::Timestamp;
 /// At total failure of the other side it bounds the extra load; when nothing fails it costs a few nanoseconds a call.
 /// An exhausted budget is no error: the call ends with the outcome that it has.
 ///
-/// Default: [`WindowBudget::default`], one retry per ten requests of the last 10 s, and 3 a second on top.
+/// Default: [`WindowBudget::default`], one retry per ten requests of the last 10 s, and at least one a second.
 ///
 /// ```
 /// use seawall_core::{Budget, Timestamp};
@@ -23,11 +23,11 @@ use crate::Timestamp;
 /// let budget = Budget::default();
 /// let for_hedges = budget.clone();
 /// let now = Timestamp::from_nanos(1_000_000_000);
-/// for _ in 0..100 {
+/// for _ in 0..200 {
 ///     budget.request(|| now);
 /// }
 /// let granted = (0..100).filter(|_| for_hedges.withdraw(|| now)).count();
-/// assert_eq!(granted, 10 + 3 * 10);
+/// assert_eq!(granted, 20);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Budget {

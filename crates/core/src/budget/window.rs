@@ -39,11 +39,23 @@ pub enum Stamping {
     Each,
 }
 
-/// A budget of retries as a share of the requests of a sliding window, with a minimum per second on top.
+/// How the share of the requests and the minimum per second go together.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Minimum {
+    /// The minimum comes on top of the share: at total failure the load grows by more than the share at any rate.
+    #[default]
+    OnTop,
+    /// The larger of the two counts: from the rate on at which the share reaches the minimum, the load grows by no more
+    /// than the share.
+    Within,
+}
+
+/// A budget of retries as a share of the requests of a sliding window, with a minimum per second.
 ///
 /// A request deposits `ratio` of a retry, a granted retry withdraws a whole one; both count until the tenth of the window
 /// that they fell in has left it. The reserve, `min_per_second` × window, lets a quiet client retry at all. Granted in any
-/// window: at most `ratio` × requests + reserve.
+/// window: at most `ratio` × requests + reserve, or the larger of both where the [`Minimum`] is within the share.
 ///
 /// A deposit writes one word of a stripe of its own; withdrawals, which are rare, go through one word and are exact.
 ///
@@ -54,6 +66,7 @@ pub struct WindowBudget {
     slot_nanos: u64,
     parts_per_million: u64,
     reserve: u64,
+    minimum: Minimum,
     /// A deposit whose count has none of these bits reads the clock.
     unstamped: u64,
     deposits: Stripes<Deposits>,
@@ -110,10 +123,18 @@ impl WindowBudget {
             slot_nanos: nanos / SLOTS,
             parts_per_million,
             reserve: u64::from(min_per_second).saturating_mul(nanos) / SECOND,
+            minimum: Minimum::OnTop,
             unstamped: SAMPLE - 1,
             deposits: stripes(),
             withdrawals: CachePadded::default(),
         })
+    }
+
+    /// How the share and the minimum go together. [`Minimum::OnTop`] after [`WindowBudget::new`].
+    #[must_use]
+    pub const fn with_minimum(mut self, minimum: Minimum) -> Self {
+        self.minimum = minimum;
+        self
     }
 
     /// How often deposits read the clock. Default [`Stamping::Sampled`].
@@ -190,17 +211,23 @@ impl WindowBudget {
             .map(|word| word.load(Relaxed))
             .filter(|word| slot.saturating_sub(word >> COUNT_BITS) < SLOTS)
             .fold(0_u64, |sum, word| sum.saturating_add(word & COUNT));
-        (requests.saturating_mul(self.parts_per_million) / MILLION).saturating_add(self.reserve)
+        let share = requests.saturating_mul(self.parts_per_million) / MILLION;
+        match self.minimum {
+            Minimum::OnTop => share.saturating_add(self.reserve),
+            Minimum::Within => share.max(self.reserve),
+        }
     }
 }
 
 impl Default for WindowBudget {
-    /// 10% of the requests of the last 10 s, and 3 retries a second.
+    /// 10% of the requests of the last 10 s, and at least one retry a second: from 10 requests a second on, all that fail
+    /// together cost a tenth more load.
     fn default() -> Self {
         Self {
             slot_nanos: SECOND,
             parts_per_million: MILLION / 10,
-            reserve: 30,
+            reserve: 10,
+            minimum: Minimum::Within,
             unstamped: SAMPLE - 1,
             deposits: Stripes::default(),
             withdrawals: CachePadded::default(),
@@ -299,6 +326,7 @@ mod tests {
         slot_ms: u64,
         millionths: u64,
         reserve: u64,
+        minimum: Minimum,
         requests: Vec<u64>,
         retries: Vec<u64>,
     }
@@ -308,7 +336,9 @@ mod tests {
             let counts = |then: &&u64| ms / self.slot_ms - **then / self.slot_ms < 10;
             let requests = self.requests.iter().filter(counts).count() as u64;
             let retries = self.retries.iter().filter(counts).count() as u64;
-            let granted = requests * self.millionths + self.reserve * MILLION >= (retries + 1) * MILLION;
+            let (share, reserve) = (requests * self.millionths, self.reserve * MILLION);
+            let worth = if self.minimum == Minimum::OnTop { share + reserve } else { share.max(reserve) };
+            let granted = worth >= (retries + 1) * MILLION;
             if granted {
                 self.retries.push(ms);
             }
@@ -321,14 +351,16 @@ mod tests {
         fn grants_exactly_what_a_list_of_all_events_grants(
             millionths in prop_oneof![Just(0_u32), Just(100_000), Just(1_000_000), 0..=1_000_000_u32],
             min_per_second in 0..4_u32,
+            minimum in prop_oneof![Just(Minimum::OnTop), Just(Minimum::Within)],
             seconds in 1..=12_u64,
             steps in prop::collection::vec((prop_oneof![0..40_u64, 0..3_000_u64, Just(60_000)], 0..4_u8), 1..400),
         ) {
-            let budget = exact(f64::from(millionths) / 1e6, min_per_second, seconds);
+            let budget = exact(f64::from(millionths) / 1e6, min_per_second, seconds).with_minimum(minimum);
             let mut oracle = Oracle {
                 slot_ms: seconds * 100,
                 millionths: u64::from(millionths),
                 reserve: u64::from(min_per_second) * seconds,
+                minimum,
                 requests: Vec::new(),
                 retries: Vec::new(),
             };
@@ -380,7 +412,7 @@ mod tests {
         }
 
         assert_eq!(readings, 10);
-        assert_eq!(budget.balance(at_ms(5_000)), 16 + 30);
+        assert_eq!(budget.balance(at_ms(5_000)), 16);
     }
 
     #[test]
