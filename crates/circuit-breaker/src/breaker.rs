@@ -167,6 +167,10 @@ impl Gate for Breaker {
         }
     }
 
+    fn trip(&self, ticket: &BreakerTicket, wait: Option<Duration>, now: impl FnOnce() -> Timestamp) {
+        self.open_for_answer(ticket.tag, wait, now());
+    }
+
     /// A closed circuit with nothing bad in its window may be forgotten.
     fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
         let word = self.word();

@@ -45,7 +45,8 @@ pub enum Cause {
     WaitOver,
     /// The other side asked to be left alone.
     Pushback,
-    /// A single result was enough: [`Breaker::trip`](crate::Breaker::trip).
+    /// A single result was enough: [`Verdict::trip`](seawall_core::Verdict::trip), or
+    /// [`Breaker::trip`](crate::Breaker::trip).
     Tripped,
     /// Somebody said so.
     Manual,

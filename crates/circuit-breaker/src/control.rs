@@ -40,7 +40,7 @@ impl Breaker {
 
     /// Opens now, whatever the window says: for a single answer that leaves no doubt ("this account is suspended"). For
     /// `wait`, or as long as the next open time is. What is open already stays so at least as long; what somebody forced
-    /// or disabled stays as it is.
+    /// or disabled stays as it is. A classifier does the same with [`Verdict::with_trip`](seawall_core::Verdict::with_trip).
     ///
     /// ```
     /// use seawall_circuit_breaker::{Breaker, BreakerConfig, State, Timestamp};

@@ -37,6 +37,10 @@ pub(crate) enum Missing {
 
 const FOR_EVER: u64 = u64::MAX;
 
+fn nanos(time: Duration) -> u64 {
+    Timestamp::ZERO.saturating_add(time).as_nanos()
+}
+
 impl Breaker {
     /// Opens, if the circuit is still closed in the generation whose results say so.
     #[cold]
@@ -139,11 +143,16 @@ impl Breaker {
         self.open_for(Cause::Pushback, Some(wait), at, |word| word.tag() == tag);
     }
 
-    /// A single result was enough.
+    /// A single answer, to a call of `tag`, was enough.
+    #[cold]
+    pub(crate) fn open_for_answer(&self, tag: Tag, wait: Option<Duration>, at: Timestamp) {
+        self.open_for(Cause::Tripped, wait.map(nanos), at, |word| word.tag() == tag);
+    }
+
+    /// Somebody says that a single result was enough.
     #[cold]
     pub(crate) fn open_by_hand(&self, wait: Option<Duration>, at: Timestamp) {
-        let wait = wait.map(|wait| Timestamp::ZERO.saturating_add(wait).as_nanos());
-        self.open_for(Cause::Tripped, wait, at, |_| true);
+        self.open_for(Cause::Tripped, wait.map(nanos), at, |_| true);
     }
 
     /// Opens what is closed or half-open, and `may` be opened, for `wait` nanoseconds or the next open time. Extends what

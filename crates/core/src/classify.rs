@@ -18,13 +18,16 @@ pub struct Verdict {
     /// Whether it asks not to be called again for the same request (negative gRPC pushback, `x-seawall-do-not-retry`):
     /// repeating it would only add to the load.
     pub do_not_retry: bool,
+    /// Whether this answer alone leaves no doubt ("this account is suspended"): a breaker then opens at once, for
+    /// [`retry_after`](Self::retry_after) where that is known, else for its next open time.
+    pub trip: bool,
 }
 
 impl Verdict {
     /// A verdict without a wait.
     #[inline(always)]
     pub const fn new(class: Class) -> Self {
-        Self { class, retry_after: None, do_not_retry: false }
+        Self { class, retry_after: None, do_not_retry: false, trip: false }
     }
 
     /// With the wait that the other side asks for.
@@ -38,6 +41,25 @@ impl Verdict {
     #[must_use]
     pub const fn with_do_not_retry(mut self) -> Self {
         self.do_not_retry = true;
+        self
+    }
+
+    /// As an answer that leaves no doubt.
+    ///
+    /// ```
+    /// use seawall_core::{Class, Verdict};
+    /// use std::time::Duration;
+    ///
+    /// let by_status = |result: Result<&u16, &()>| match result {
+    ///     Ok(403) => Verdict::new(Class::Failure).with_trip().with_retry_after(Duration::from_secs(60)),
+    ///     Ok(_) => Verdict::new(Class::Success),
+    ///     Err(()) => Verdict::new(Class::Failure),
+    /// };
+    /// assert!(by_status(Ok(&403)).trip);
+    /// ```
+    #[must_use]
+    pub const fn with_trip(mut self) -> Self {
+        self.trip = true;
         self
     }
 }

@@ -41,6 +41,12 @@ pub trait Gate: Send + Sync + 'static {
         let _ = (ticket, wait, now);
     }
 
+    /// Hears, before [`Gate::finish`] and instead of [`Gate::pushback`], that one answer leaves no doubt about the other
+    /// side, which is to be left alone for `wait` where that is known. Does nothing by default.
+    fn trip(&self, ticket: &Self::Ticket, wait: Option<Duration>, now: impl FnOnce() -> Timestamp) {
+        let _ = (ticket, wait, now);
+    }
+
     /// Whether forgetting this gate would change nothing: a keyed table may then evict it. An open breaker says no.
     fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
         let _ = now;
@@ -76,6 +82,11 @@ impl<G: Gate> Gate for Arc<G> {
     #[inline]
     fn pushback(&self, ticket: &Self::Ticket, wait: Duration, now: impl FnOnce() -> Timestamp) {
         G::pushback(self, ticket, wait, now);
+    }
+
+    #[inline]
+    fn trip(&self, ticket: &Self::Ticket, wait: Option<Duration>, now: impl FnOnce() -> Timestamp) {
+        G::trip(self, ticket, wait, now);
     }
 
     fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {

@@ -144,7 +144,8 @@ impl<G: Gate, E: Environment> Guard<G, E> {
         self.armed.as_ref().map(|(gated, _)| gated.env.clock().now())
     }
 
-    /// The outcome of `result`, whose error may carry a rejection; passes the other side's wait on to the gate.
+    /// The outcome of `result`, whose error may carry a rejection; passes the other side's wait, or a verdict without a doubt, on to the
+    /// gate.
     #[inline(always)]
     pub(crate) fn judge<Res, Err>(&self, result: Result<&Res, &Err>) -> Outcome
     where
@@ -169,8 +170,11 @@ impl<G: Gate, E: Environment> Guard<G, E> {
     {
         let Some((gated, ticket)) = &*self.armed else { return Outcome::Finished(Class::Ignored) };
         let verdict = gated.env.classify(result);
-        if let Some(wait) = verdict.retry_after {
-            gated.gate.pushback(ticket, wait, || gated.env.clock().now());
+        let now = || gated.env.clock().now();
+        if verdict.trip {
+            gated.gate.trip(ticket, verdict.retry_after, now);
+        } else if let Some(wait) = verdict.retry_after {
+            gated.gate.pushback(ticket, wait, now);
         }
         Outcome::Finished(verdict.class)
     }
