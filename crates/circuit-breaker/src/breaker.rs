@@ -1,19 +1,21 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use seawall_core::{
-    Admission, CallContext, Class, Entropy, Gate, NoWait, Outcome, Rejection, Stripes, ThreadEntropy, Timestamp,
+    Admission, CallContext, Class, Entropy, Gate, NoWait, Outcome, Rejection, ThreadEntropy, Timestamp,
     sync::{
         CachePadded,
         atomic::{
             AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed},
+            Ordering::{AcqRel, Acquire},
         },
     },
 };
 
 use crate::{
     config::{BreakerConfig, Window},
-    ledger::{Counted, Ledger},
+    counters::Counters,
+    hot::Hot,
+    ledger::Ledger,
     lock::Lock,
     peers::{Member, Peers},
     results::Results,
@@ -53,42 +55,6 @@ pub struct Breaker {
     pub(crate) counters: Counters,
     pub(crate) ledger: Lock<Ledger>,
     pub(crate) config_window: Window,
-}
-
-/// What calls read. Written only when the state changes, and by probes.
-#[derive(Debug)]
-pub(crate) struct Hot {
-    /// See [`Word`]. State and generation change under the ledger's lock, the counters of half-open by themselves.
-    pub(crate) word: AtomicU64,
-    /// The last nanosecond of the open time.
-    pub(crate) until: AtomicU64,
-    /// When the youngest probe was sent.
-    pub(crate) probed_at: AtomicU64,
-    /// When it last closed by itself, which is where the ramp begins.
-    pub(crate) closed_at: AtomicU64,
-    /// Until when only what is clear opens it again.
-    pub(crate) wary_until: AtomicU64,
-    /// Which calls are among a share, see [`crate::ramp::STEP`].
-    pub(crate) draw: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) rejections: Stripes<AtomicU64>,
-    /// Calls that would have been refused, were it enforced.
-    pub(crate) spared: AtomicU64,
-    pub(crate) late: CachePadded<AtomicU64>,
-    pub(crate) probes: AtomicU64,
-}
-
-impl Counters {
-    pub(crate) fn counted(&self) -> Counted {
-        Counted {
-            probes: self.probes.load(Relaxed),
-            rejections: self.rejections.iter().map(|stripe| stripe.load(Relaxed)).fold(0, u64::wrapping_add),
-            late: self.late.load(Relaxed),
-        }
-    }
 }
 
 impl From<BreakerConfig> for Breaker {
