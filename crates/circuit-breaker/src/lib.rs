@@ -58,6 +58,8 @@ mod layer;
 mod ledger;
 mod lock;
 mod mark;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod peers;
 mod ramp;
 mod recording;
@@ -84,6 +86,8 @@ pub use error::BreakerConfigError;
 pub use figures::Figures;
 pub use guard::BreakerGuard;
 pub use layer::{CircuitBreaker, CircuitBreakerLayer, KeyedCircuitBreakerLayer};
+#[cfg(feature = "metrics")]
+pub use metrics::BreakerMetrics;
 pub use peers::Peers;
 pub use recovery::Recovery;
 pub use seawall_core::{Class, Clock, Env, Error, MonotonicClock, Outcome, Rejection, Timestamp, WrapErrorLayer};
