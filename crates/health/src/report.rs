@@ -182,7 +182,8 @@ impl CheckReport {
             component_type: "component",
             observed_value: value.map(|(value, _)| value),
             observed_unit: value.map(|(_, unit)| unit),
-            output: self.output.as_deref(),
+            // What a check said that passes is no reason for anything: a failure too few, or one that is over.
+            output: self.output.as_deref().filter(|_| self.status != Status::Pass),
             kind: self.kind.as_str(),
             age_seconds: self.age.map(|age| age.as_secs_f64()),
         }

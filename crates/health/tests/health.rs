@@ -508,6 +508,30 @@ async fn the_document_names_the_service_and_says_of_each_check_what_it_found() {
 }
 
 #[tokio::test]
+async fn a_check_that_passes_shows_no_failure_in_the_document() {
+    let (mut checks, clock) = registry();
+    let told = Told::passing();
+    checks.register("app", CheckConfig::application().with_jitter(0.0), told.check()).unwrap();
+    let health = start(checks).await;
+    told.fails();
+    pass_time(&clock, 10).await;
+
+    let (report, body) = (check(&health, "app"), health.report().answer().body);
+
+    // One failure of three: who asks for it can read it, who probes sees a check that passes.
+    assert_eq!((report.status, report.output.as_deref()), (Status::Pass, Some("refused")));
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (body["checks"]["app"][0]["status"].as_str(), body["checks"]["app"][0].get("output")),
+        (Some("pass"), None)
+    );
+
+    pass_time(&clock, 20).await;
+    let body: Value = serde_json::from_str(&health.report().answer().body).unwrap();
+    assert_eq!(body["checks"]["app"][0]["output"], "refused");
+}
+
+#[tokio::test]
 async fn a_refused_probe_names_what_fails() {
     let (mut checks, _clock) = registry();
     let told = Told::passing();
