@@ -93,6 +93,12 @@ pub enum ConfigError {
         /// What the system says.
         cause: std::io::Error,
     },
+    /// Another stack keeps its data there.
+    #[error("data {}: another four-plane uses this folder; choose another one", path.display())]
+    FolderInUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Someone else listens there.
     #[error("{field} {address}: {cause}; choose another address, port 0 takes a free one")]
     Bind {

@@ -1,10 +1,11 @@
 //! `four-plane run`: the parent's life, from the first check to the last process that ends.
 
 mod banner;
+mod folder;
 mod port;
 mod ready;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -34,12 +35,12 @@ const CONTROL_LIMIT: Duration = Duration::from_secs(2);
 /// [`ConfigError`] when it cannot run as asked; any other error when it does not come up.
 pub async fn run(options: RunOptions) -> anyhow::Result<()> {
     reach_servers(&options).await?;
-    prepare_folder(&options.instance.data)?;
     if let Some(path) = &options.ready_file {
         ready::prepare(path)?;
     }
     let port = port::claim(options.listen)?;
     let control_listener = port::listen_control(options.control, port.address()).await?;
+    let folder = folder::claim(&options.instance.data)?;
     let mut stop = Stop::new().context("cannot listen for signals")?;
     let binary = std::env::current_exe().context("cannot find the program itself")?;
     let stack = Stack::start(&options, binary, &port, control_listener)?;
@@ -59,17 +60,8 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
         // Returning drops every child's pipe and handle, which ends them.
         () = stop.asked_again() => say::err("stopped without draining"),
     }
-    drop(port);
+    drop((port, folder));
     outcome
-}
-
-/// Makes sure that files can be kept there, before processes try in vain.
-fn prepare_folder(path: &Path) -> Result<(), ConfigError> {
-    let probe = path.join(".writable");
-    std::fs::create_dir_all(path)
-        .and_then(|()| std::fs::write(&probe, ""))
-        .and_then(|()| std::fs::remove_file(&probe))
-        .map_err(|cause| ConfigError::Path { field: "data", path: path.to_owned(), cause })
 }
 
 async fn reach_servers(options: &RunOptions) -> Result<(), ConfigError> {

@@ -238,6 +238,23 @@ async fn a_port_that_another_stack_shares_is_in_use() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_that_another_stack_uses_is_in_use_until_that_one_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let mut first = start(&["--load", "0", "--data", data]).await;
+
+    let mut second = Command::new(env!("CARGO_BIN_EXE_four-plane"));
+    second.args(["run", "--state", "embedded", "--listen", "127.0.0.1:0", "--data", data]).kill_on_drop(true);
+    let second = tokio::time::timeout(SOON, second.output()).await.expect("the second stack ends").unwrap();
+
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert_eq!(said, format!("four-plane: data {data}: another four-plane uses this folder; choose another one\n"));
+    first.kill().await.unwrap();
+    start(&["--load", "0", "--data", data]).await.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_are_streamed_and_the_stream_ends_when_the_stack_drains() {
     let mut stack = start(&["--load", "0"]).await;
     let authority = stack.ready().control.trim_start_matches("http://").to_owned();
