@@ -1,4 +1,4 @@
-//! The two clocks of the parent's side, read in one place.
+//! The two clocks of this package, each read in one place.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,9 +9,15 @@ pub fn since_start() -> Duration {
     Duration::from_nanos(MonotonicClock.now().as_nanos())
 }
 
-/// Milliseconds since 1970, for people and pages to read; it may jump, so nothing is decided by it.
+/// The wall clock, which all processes share and which goes on between two runs. It may jump: no decision about a call
+/// depends on it.
 #[expect(clippy::disallowed_methods, reason = "the one place of this package that reads the wall clock")]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Milliseconds since 1970, for people and pages to read.
 pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

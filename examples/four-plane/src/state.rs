@@ -13,6 +13,7 @@ pub mod embedded;
 pub mod error;
 pub mod forward;
 pub mod memory_cache;
+pub mod popularity;
 pub mod postgres;
 pub mod provision;
 pub mod redis;

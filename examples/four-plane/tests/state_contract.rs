@@ -2,19 +2,24 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use four_plane::data::{self, City};
 use four_plane::link::{InstanceOptions, Role, StateMode};
 use four_plane::state::connect::{self, Dial};
+use four_plane::state::popularity::HALF_LIFE;
 use four_plane::state::provision::chain;
 use four_plane::state::views::ViewsImage;
 use four_plane::state::{Cache, Catalog, Counted, Embedded, MemoryCache, View, provision};
 use seawall_core::MonotonicClock;
 use support::{Stack, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 fn ids(cities: &[City]) -> Vec<u32> {
     cities.iter().map(|city| city.id).collect()
@@ -22,6 +27,12 @@ fn ids(cities: &[City]) -> Vec<u32> {
 
 fn counts(counted: &[Counted]) -> Vec<(u32, u64)> {
     counted.iter().map(|counted| (counted.item.id, counted.count)).collect()
+}
+
+/// A moment of a day in 2026, this many tenths of a view's half-life after another one.
+#[expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
+fn after(tenths: u32) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000) + tenths * HALF_LIFE / 10
 }
 
 fn view(user: &str, item: u32) -> View {
@@ -37,10 +48,11 @@ async fn is_a_catalog(catalog: &dyn Catalog) -> anyhow::Result<()> {
 
     assert_eq!(ids(&catalog.largest(5).await?), largest);
     assert_eq!(catalog.largest(0).await?, []);
-    assert_eq!(catalog.popular(5).await?, []);
+    assert_eq!(catalog.popular(5, after(0)).await?, []);
     assert_eq!(catalog.recommended("ann", 5).await?, []);
 
     counts_views(catalog, &largest).await?;
+    lets_what_is_popular_give_way(catalog, &largest).await?;
     forgets_what_is_long_ago(catalog, cities).await?;
     Ok(())
 }
@@ -75,27 +87,47 @@ async fn searches(catalog: &dyn Catalog) -> anyhow::Result<()> {
 
 async fn counts_views(catalog: &dyn Catalog, items: &[u32]) -> anyhow::Result<()> {
     let [a, b, c, d, _] = items else { bail!("five items") };
-    catalog.record_views(&[view("ann", *c), view("ann", *a), View { user: None, item: *c }]).await?;
-    catalog.record_views(&[view("bob", *b), view("bob", *a), view("bob", *a), view("bob", 1)]).await?;
-    catalog.record_views(&[]).await?;
+    catalog.record_views(&[view("ann", *c), view("ann", *a), View { user: None, item: *c }], after(0)).await?;
+    catalog.record_views(&[view("bob", *b), view("bob", *a), view("bob", *a), view("bob", 1)], after(0)).await?;
+    catalog.record_views(&[], after(0)).await?;
 
     // Ties go to the larger city.
-    assert_eq!(counts(&catalog.popular(5).await?), [(*a, 3), (*c, 2), (*b, 1)]);
-    assert_eq!(counts(&catalog.popular(1).await?), [(*a, 3)]);
+    assert_eq!(counts(&catalog.popular(5, after(0)).await?), [(*a, 3), (*c, 2), (*b, 1)]);
+    assert_eq!(counts(&catalog.popular(1, after(0)).await?), [(*a, 3)]);
     assert_eq!(counts(&catalog.seen_together(*a, 5).await?), [(*b, 1), (*c, 1)]);
     assert_eq!(counts(&catalog.seen_together(*a, 1).await?), [(*b, 1)]);
     assert_eq!(catalog.seen_together(*d, 5).await?, []);
     assert_eq!(counts(&catalog.recommended("ann", 5).await?), [(*b, 1)]);
     assert_eq!(counts(&catalog.recommended("bob", 5).await?), [(*c, 1)]);
 
-    catalog.record_views(&[view("cem", *c), view("cem", *a)]).await?;
+    catalog.record_views(&[view("cem", *c), view("cem", *a)], after(0)).await?;
     assert_eq!(counts(&catalog.seen_together(*a, 5).await?), [(*c, 2), (*b, 1)]);
+    Ok(())
+}
+
+/// After [`counts_views`], `a` has 4 views and `c` 3, all of one moment.
+async fn lets_what_is_popular_give_way(catalog: &dyn Catalog, items: &[u32]) -> anyhow::Result<()> {
+    let [a, b, c, d, _] = items else { bail!("five items") };
+    let seen = |item: &u32| View { user: None, item: *item };
+
+    // Weights: .57, .27, .07.
+    assert_eq!(counts(&catalog.popular(5, after(8)).await?), [(*a, 2), (*c, 2), (*b, 1)]);
+    assert_eq!(counts(&catalog.popular(5, after(19)).await?), [(*a, 1), (*c, 1)]);
+    assert_eq!(counts(&catalog.popular(5, after(39)).await?), []);
+
+    catalog.record_views(&[seen(d), seen(d)], after(19)).await?;
+    assert_eq!(counts(&catalog.popular(5, after(19)).await?), [(*d, 2), (*a, 1), (*c, 1)]);
+    // What is still warm counts with what is new, and what comes late counts as what it is.
+    catalog.record_views(&[seen(c), seen(c)], after(19)).await?;
+    catalog.record_views(&[seen(d)], after(0)).await?;
+    assert_eq!(counts(&catalog.popular(5, after(19)).await?), [(*c, 3), (*d, 2), (*a, 1)]);
+    assert_eq!(counts(&catalog.popular(5, after(34)).await?), [(*c, 1), (*d, 1)]);
     Ok(())
 }
 
 async fn forgets_what_is_long_ago(catalog: &dyn Catalog, cities: &[City]) -> anyhow::Result<()> {
     let visited: Vec<View> = cities[100..112].iter().map(|city| view("dee", city.id)).collect();
-    catalog.record_views(&visited).await?;
+    catalog.record_views(&visited, after(0)).await?;
 
     // The twelfth came when the first two were no longer among the last ten.
     let with_last = catalog.seen_together(cities[111].id, 20).await?;
@@ -169,12 +201,67 @@ async fn views_of_the_embedded_database_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let item = data::cities()[3].id;
     let (mut stack, catalog, _) = over_the_wire(embedded(folder.path())).await;
-    catalog.record_views(&[view("ann", item)]).await.unwrap();
+    catalog.record_views(&[view("ann", item)], after(0)).await.unwrap();
     stack.drain(Role::State, 1).await;
 
     let (_stack, catalog, _) = over_the_wire(embedded(folder.path())).await;
 
-    assert_eq!(counts(&catalog.popular(5).await.unwrap()), [(item, 1)]);
+    assert_eq!(counts(&catalog.popular(5, after(0)).await.unwrap()), [(item, 1)]);
+}
+
+/// Passes connections on to `target`, but hangs up once instead of passing on an answer when it is told to.
+async fn cutting(target: SocketAddr, cut: Arc<AtomicBool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound listener has an address");
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(target).await.expect("the state instance listens");
+            let cut = Arc::clone(&cut);
+            tokio::spawn(async move {
+                let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                    (client.into_split(), server.into_split());
+                let asking = async move { tokio::io::copy(&mut from_client, &mut to_server).await };
+                let answering = async move {
+                    let mut piece = vec![0; 1 << 16];
+                    while let Ok(length @ 1..) = from_server.read(&mut piece).await {
+                        if cut.swap(false, Relaxed) || to_client.write_all(&piece[..length]).await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! {
+                    _ = asking => {}
+                    () = answering => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+/// The answer is lost on a connection that has served before: asking again would seem safe, and would count twice.
+async fn counts_views_once_when_the_answer_is_lost(options: InstanceOptions) {
+    let (stack, _, _) = over_the_wire(options).await;
+    let state = stack.at(Role::State, 1);
+    let cut = Arc::new(AtomicBool::new(false));
+    let database = cutting(state.service, Arc::clone(&cut)).await;
+    let parts = stack.topology().borrow().state.clone().expect("it has said so");
+    let catalog = connect::database(&Dial::fixed(database, state.cache.expect("it listens for both"), parts));
+    let item = data::cities()[3].id;
+    assert_eq!(catalog.largest(1).await.expect("an answer").len(), 1);
+
+    cut.store(true, Relaxed);
+    let lost = catalog.record_views(&[view("ann", item)], after(0)).await;
+
+    assert!(lost.is_err() && !cut.load(Relaxed), "{lost:?}");
+    assert_eq!(counts(&catalog.popular(5, after(0)).await.expect("an answer")), [(item, 1)]);
+}
+
+#[tokio::test]
+async fn a_view_whose_answer_is_lost_is_counted_once_by_the_embedded_database() {
+    let folder = tempfile::tempdir().unwrap();
+
+    counts_views_once_when_the_answer_is_lost(embedded(folder.path())).await;
 }
 
 #[tokio::test]
@@ -227,7 +314,7 @@ mod servers {
 
     async fn answers(backend: &Backend) -> bool {
         match backend {
-            Backend::Server { host, port, .. } => tokio::net::TcpStream::connect((host.as_str(), *port)).await.is_ok(),
+            Backend::Server { host, port, .. } => TcpStream::connect((host.as_str(), *port)).await.is_ok(),
             Backend::Embedded => false,
         }
     }
@@ -241,12 +328,19 @@ mod servers {
 
         is_a_catalog(&*catalog).await.unwrap();
         is_a_cache(&*cache).await.unwrap();
-        let popular = catalog.popular(20).await.unwrap();
+        let popular = catalog.popular(20, after(34)).await.unwrap();
         stack.drain(Role::State, 1).await;
         stack.forget(Role::State, 1);
 
         let (_stack, catalog, _) = over_the_wire(auto(folder.path())).await;
-        assert_eq!(catalog.popular(20).await.unwrap(), popular);
+        assert_eq!(catalog.popular(20, after(34)).await.unwrap(), popular);
+    }
+
+    #[tokio::test]
+    async fn a_view_whose_answer_is_lost_is_counted_once_by_postgresql() {
+        let folder = folder();
+
+        counts_views_once_when_the_answer_is_lost(auto(folder.path())).await;
     }
 
     #[tokio::test]
@@ -284,6 +378,18 @@ mod servers {
     }
 
     #[tokio::test]
+    async fn servers_are_started_again_while_those_before_them_still_stop() {
+        let folder = folder();
+        let before = started(folder.path()).await;
+
+        drop(before);
+        let again = started(folder.path()).await;
+
+        assert!(answers(&again.database).await && answers(&again.cache).await);
+        again.stop().await;
+    }
+
+    #[tokio::test]
     async fn a_wrong_password_is_one_clear_line() {
         let folder = folder();
         let servers = started(folder.path()).await;
@@ -305,7 +411,7 @@ mod servers {
 #[tokio::test]
 async fn urls_that_nothing_answers_at_are_one_clear_line() {
     let folder = tempfile::tempdir().unwrap();
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let options = embedded(folder.path());
     let refused = |text: &str| text.contains("Connection refused");
 

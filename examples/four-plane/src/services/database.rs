@@ -7,6 +7,7 @@ use seawall::health::{CheckConfig, HealthError, RecoveryAction, Registry};
 
 use super::guard::{Guard, Refusal};
 use super::metrics::CallMetrics;
+use crate::clock;
 use crate::data::City;
 use crate::link::Instance;
 use crate::state::{Catalog, Counted, View};
@@ -58,12 +59,12 @@ impl Database {
         self.guard.run(self.catalog.search(query, limit)).await
     }
 
-    /// The items with the most views, and the largest ones with no view where these are fewer than `limit`.
+    /// What is popular now, and the largest items that are not where these are fewer than `limit`.
     ///
     /// # Errors
     /// [`Refusal`].
     pub async fn popular(&self, limit: usize) -> Result<Vec<Counted>, Refusal> {
-        let mut popular = self.guard.run(self.catalog.popular(limit)).await?;
+        let mut popular = self.guard.run(self.catalog.popular(limit, clock::wall())).await?;
         if popular.len() < limit {
             for item in self.guard.run(self.catalog.largest(limit)).await? {
                 if popular.len() < limit && popular.iter().all(|counted| counted.item.id != item.id) {
@@ -82,11 +83,11 @@ impl Database {
         self.guard.run(self.catalog.recommended(user, limit)).await
     }
 
-    /// As [`Catalog::record_views`].
+    /// As [`Catalog::record_views`], of this moment.
     ///
     /// # Errors
     /// [`Refusal`].
     pub async fn record_views(&self, views: &[View]) -> Result<(), Refusal> {
-        self.guard.run(self.catalog.record_views(views)).await
+        self.guard.run(self.catalog.record_views(views, clock::wall())).await
     }
 }

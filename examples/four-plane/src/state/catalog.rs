@@ -1,5 +1,7 @@
 //! What the services ask of the database.
 
+use std::time::SystemTime;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +25,7 @@ pub struct View {
 pub struct Counted {
     /// The item.
     pub item: City,
-    /// Views, or views together.
+    /// Views, the older ones weighed less, or views together.
     pub count: u64,
 }
 
@@ -44,11 +46,12 @@ pub trait Catalog: Send + Sync + std::fmt::Debug {
     /// The largest cities.
     async fn largest(&self, limit: usize) -> Result<Vec<City>, StateError>;
 
-    /// Counts views, in order.
-    async fn record_views(&self, views: &[View]) -> Result<(), StateError>;
+    /// Counts views of this moment, in order, and at most once: when the connection breaks, they may be counted or not.
+    async fn record_views(&self, views: &[View], at: SystemTime) -> Result<(), StateError>;
 
-    /// The items with the most views.
-    async fn popular(&self, limit: usize) -> Result<Vec<Counted>, StateError>;
+    /// The items with the most views, of which one counts half as much after each
+    /// [`HALF_LIFE`](super::popularity::HALF_LIFE); an item that has less than half a view left is not popular.
+    async fn popular(&self, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError>;
 
     /// The items that were most often seen together with this one.
     async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError>;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use tokio::net::TcpStream;
@@ -105,12 +106,12 @@ impl Catalog for Database {
         self.part().largest(limit).await
     }
 
-    async fn record_views(&self, views: &[View]) -> Result<(), StateError> {
-        self.part().record_views(views).await
+    async fn record_views(&self, views: &[View], at: SystemTime) -> Result<(), StateError> {
+        self.part().record_views(views, at).await
     }
 
-    async fn popular(&self, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.part().popular(limit).await
+    async fn popular(&self, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
+        self.part().popular(limit, now).await
     }
 
     async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {

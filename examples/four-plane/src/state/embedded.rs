@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 
@@ -63,13 +64,18 @@ impl Embedded {
         self.cities.iter().take(limit).cloned().collect()
     }
 
-    fn ranked(&self, counts: impl Iterator<Item = (u32, u64)>, limit: usize) -> Vec<Counted> {
+    fn ranked<R: Ord>(
+        &self,
+        items: impl Iterator<Item = (u32, R)>,
+        limit: usize,
+        count: impl Fn(R) -> u64,
+    ) -> Vec<Counted> {
         let mut ranked: Vec<_> =
-            counts.filter_map(|(id, count)| self.by_id.get(&id).map(|place| (Reverse(count), *place))).collect();
+            items.filter_map(|(id, rank)| self.by_id.get(&id).map(|place| (Reverse(rank), *place))).collect();
         // Places are by population and then by id, as the cities are.
         ranked.sort_unstable();
-        let counted = |(Reverse(count), place): (Reverse<u64>, usize)| {
-            self.cities.get(place).map(|city| Counted { item: city.clone(), count })
+        let counted = |(Reverse(rank), place): (Reverse<R>, usize)| {
+            self.cities.get(place).map(|city| Counted { item: city.clone(), count: count(rank) })
         };
         ranked.into_iter().take(limit).filter_map(counted).collect()
     }
@@ -89,25 +95,25 @@ impl Catalog for Embedded {
         Ok(self.first(limit))
     }
 
-    async fn record_views(&self, views: &[View]) -> Result<(), StateError> {
+    async fn record_views(&self, views: &[View], at: SystemTime) -> Result<(), StateError> {
         let mut counted = self.views.write().unwrap_or_else(PoisonError::into_inner);
-        views.iter().filter(|view| self.by_id.contains_key(&view.item)).for_each(|view| counted.record(view));
+        views.iter().filter(|view| self.by_id.contains_key(&view.item)).for_each(|view| counted.record(view, at));
         self.recorded.fetch_add(1, Relaxed);
         Ok(())
     }
 
-    async fn popular(&self, limit: usize) -> Result<Vec<Counted>, StateError> {
+    async fn popular(&self, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
         let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.ranked(views.counts(), limit))
+        Ok(self.ranked(views.popular(now), limit, |heat| heat.views(now)))
     }
 
     async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {
         let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.ranked(views.together(item), limit))
+        Ok(self.ranked(views.together(item), limit, std::convert::identity))
     }
 
     async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, StateError> {
         let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.ranked(views.recommended(user).into_iter(), limit))
+        Ok(self.ranked(views.recommended(user).into_iter(), limit, std::convert::identity))
     }
 }

@@ -1,6 +1,7 @@
 //! The catalog in PostgreSQL.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use seawall::pool::{Manager, Pool};
@@ -11,6 +12,7 @@ use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 use super::catalog::RECENT_ITEMS;
 use super::connect::Dial;
 use super::connections::{Operation, flattened, operation, pool};
+use super::popularity::Heat;
 use super::search::folded;
 use super::{Catalog, Counted, StateError, View};
 use crate::data::City;
@@ -25,14 +27,16 @@ create table if not exists four_plane.cities (
     latitude double precision not null, longitude double precision not null, folded text collate "C" not null);
 create index if not exists cities_folded on four_plane.cities (folded);
 create index if not exists cities_population on four_plane.cities (population desc, id);
-create table if not exists four_plane.views (item integer primary key references four_plane.cities, count bigint not null);
-create index if not exists views_count on four_plane.views (count desc);
+create table if not exists four_plane.popularity (
+    item integer primary key references four_plane.cities, heat double precision not null);
+create index if not exists popularity_heat on four_plane.popularity (heat desc);
 create table if not exists four_plane.seen_together (
     item integer not null, other integer not null, count bigint not null, primary key (item, other));
 create sequence if not exists four_plane.moments;
 create table if not exists four_plane.recent (
     visitor text not null, item integer not null, moment bigint not null, primary key (visitor, item));
-create or replace function four_plane.record_views(visitors text[], viewed integer[], latest bigint) returns void
+create or replace function four_plane.record_views(
+    visitors text[], viewed integer[], latest bigint, fresh double precision) returns void
 language plpgsql as $$
 declare
     who text;
@@ -43,8 +47,10 @@ begin
     perform pg_advisory_xact_lock(hashtext('four_plane.record_views'));
     for who, what in select * from unnest(visitors, viewed) loop
         continue when not exists (select from four_plane.cities where id = what);
-        insert into four_plane.views values (what, 1)
-            on conflict (item) do update set count = four_plane.views.count + 1;
+        insert into four_plane.popularity as known values (what, fresh)
+            -- As `Heat::with`; beyond 40, the smaller one is lost in the larger one's digits.
+            on conflict (item) do update set heat = greatest(known.heat, fresh)
+                + ln(1 + exp(-least(abs(known.heat - fresh), 40)));
         continue when who is null;
         mine := array(select item from four_plane.recent where visitor = who order by moment desc limit latest);
         if not what = any(mine) then
@@ -80,9 +86,9 @@ const LARGEST: &str = "select id, name, country, population, latitude, longitude
 order by population desc, id limit $1";
 
 const POPULAR: &str = "
-select c.id, c.name, c.country, c.population, c.latitude, c.longitude, v.count
-from four_plane.views v join four_plane.cities c on c.id = v.item
-order by v.count desc, c.population desc, c.id limit $1";
+select c.id, c.name, c.country, c.population, c.latitude, c.longitude, p.heat
+from four_plane.popularity p join four_plane.cities c on c.id = p.item where p.heat >= $2
+order by p.heat desc, c.population desc, c.id limit $1";
 
 const SEEN_TOGETHER: &str = "
 select c.id, c.name, c.country, c.population, c.latitude, c.longitude, s.count
@@ -96,7 +102,7 @@ from mine join four_plane.seen_together s on s.item = mine.item join four_plane.
 where s.other not in (select item from mine)
 group by c.id order by 7 desc, c.population desc, c.id limit $2";
 
-const RECORD_VIEWS: &str = "select four_plane.record_views($1, $2, $3)";
+const RECORD_VIEWS: &str = "select four_plane.record_views($1, $2, $3, $4)";
 
 /// What a `$1` stands for.
 #[derive(Debug)]
@@ -104,6 +110,7 @@ enum Parameter {
     Id(i32),
     Ids(Vec<i32>),
     Limit(i64),
+    Heat(f64),
     Text(String),
     Texts(Vec<Option<String>>),
 }
@@ -114,6 +121,7 @@ impl Parameter {
             Self::Id(id) => id,
             Self::Ids(ids) => ids,
             Self::Limit(limit) => limit,
+            Self::Heat(heat) => heat,
             Self::Text(text) => text,
             Self::Texts(texts) => texts,
         }
@@ -279,11 +287,16 @@ impl PostgresCatalog {
         &self,
         ask: Ask,
         parameters: Vec<Parameter>,
-        read: fn(&Row) -> Result<T, StateError>,
+        read: impl Fn(&Row) -> Result<T, StateError>,
     ) -> Result<Vec<T>, StateError> {
         let parameters = Arc::new(parameters);
         let querying = operation(move |session: &mut Prepared| Box::pin(query(session, ask, Arc::clone(&parameters))));
-        let queried = self.connections.run_idempotent(querying).await;
+        let connections = &self.connections;
+        let queried = match ask {
+            // Views that were committed before the connection broke would be counted twice.
+            Ask::RecordViews => connections.run(querying).await,
+            _ => connections.run_idempotent(querying).await,
+        };
         queried.map_err(|error| flattened(error, "database"))?.iter().map(read).collect()
     }
 }
@@ -309,21 +322,24 @@ impl Catalog for PostgresCatalog {
         self.rows(Ask::Largest, vec![Parameter::Limit(bound(limit))], city).await
     }
 
-    async fn record_views(&self, views: &[View]) -> Result<(), StateError> {
+    async fn record_views(&self, views: &[View], at: SystemTime) -> Result<(), StateError> {
         let visitors: Vec<Option<String>> = views.iter().map(|view| view.user.clone()).collect();
         let items: Vec<i32> = views.iter().map(|view| key(view.item)).collect();
-        let latest = bound(RECENT_ITEMS);
-        self.rows(
-            Ask::RecordViews,
-            vec![Parameter::Texts(visitors), Parameter::Ids(items), Parameter::Limit(latest)],
-            |_| Ok(()),
-        )
-        .await?;
-        Ok(())
+        let parameters = vec![
+            Parameter::Texts(visitors),
+            Parameter::Ids(items),
+            Parameter::Limit(bound(RECENT_ITEMS)),
+            Parameter::Heat(Heat::of_view(at).as_number()),
+        ];
+        self.rows(Ask::RecordViews, parameters, |_| Ok(())).await.map(drop)
     }
 
-    async fn popular(&self, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.rows(Ask::Popular, vec![Parameter::Limit(bound(limit))], counted).await
+    async fn popular(&self, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
+        let parameters = vec![Parameter::Limit(bound(limit)), Parameter::Heat(Heat::least(now).as_number())];
+        self.rows(Ask::Popular, parameters, |row| {
+            Ok(Counted { item: city(row)?, count: Heat::from_number(row.try_get(6)?).views(now) })
+        })
+        .await
     }
 
     async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {

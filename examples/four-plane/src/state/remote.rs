@@ -1,6 +1,7 @@
 //! The client of the embedded database.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use seawall::pool::{Manager, Pool};
@@ -51,15 +52,16 @@ impl RemoteCatalog {
     }
 
     async fn ask(&self, question: Question) -> Result<Answer, StateError> {
-        // A view may so be counted twice, when the connection breaks between the count and its answer.
+        // Views that were counted before the connection broke would be counted twice.
+        let once = matches!(question, Question::RecordViews { .. });
         let question = Arc::new(question);
         let asking = operation(move |stream: &mut TcpStream| {
             let question = Arc::clone(&question);
             Box::pin(async move { ask(stream, &question).await })
         });
-        let asked = self.connections.run_idempotent(asking).await;
-        let answer = asked.map_err(|error| flattened(error, "database"))?;
-        match answer {
+        let connections = &self.connections;
+        let asked = if once { connections.run(asking).await } else { connections.run_idempotent(asking).await };
+        match asked.map_err(|error| flattened(error, "database"))? {
             Answer::Failed { reason } => Err(StateError::Failed { part: "database", reason }),
             answer => Ok(answer),
         }
@@ -93,15 +95,15 @@ impl Catalog for RemoteCatalog {
         }
     }
 
-    async fn record_views(&self, views: &[View]) -> Result<(), StateError> {
-        match self.ask(Question::RecordViews { views: views.to_vec() }).await? {
+    async fn record_views(&self, views: &[View], at: SystemTime) -> Result<(), StateError> {
+        match self.ask(Question::RecordViews { views: views.to_vec(), at }).await? {
             Answer::Recorded => Ok(()),
             answer => Err(other(&answer, "that it recorded")),
         }
     }
 
-    async fn popular(&self, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.counted(Question::Popular { limit }).await
+    async fn popular(&self, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
+        self.counted(Question::Popular { limit, now }).await
     }
 
     async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {

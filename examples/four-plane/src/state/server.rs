@@ -1,5 +1,6 @@
 //! A server that is started, watched over and stopped.
 
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
@@ -15,9 +17,14 @@ use tokio::process::{Child, Command};
 const GUARD: &str = r#"signal=$1; shift; "$@" <&- & server=$!
 cat >/dev/null; kill -s "$signal" "$server" 2>/dev/null; wait "$server""#;
 
-/// How long a server may take to answer, and to stop. PostgreSQL after a crash reads its log first.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two tries to connect.
+/// How long a server may take to stop.
+const STOPPED: Duration = Duration::from_secs(30);
+/// How long the server of a state instance that was killed may still be stopping. With [`ANSWERING`], less than the
+/// supervisor gives an instance to start.
+const STOPPING: Duration = Duration::from_secs(8);
+/// How long a server may take to answer. PostgreSQL after a crash reads its log first.
+const ANSWERING: Duration = Duration::from_secs(20);
+/// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a server cannot be had.
@@ -40,9 +47,17 @@ pub enum ServerError {
         /// The last line that it printed.
         output: String,
     },
-    /// It ended, or does not answer within 30 s.
+    /// It ended, or does not answer within 20 s.
     #[error("{command} does not answer; its output is in {}", log.display())]
     Silent {
+        /// Its name.
+        command: String,
+        /// Where its output is.
+        log: PathBuf,
+    },
+    /// One that was started before does not stop within 8 s.
+    #[error("a {command} that was started before still runs; its output is in {}", log.display())]
+    StillRuns {
         /// Its name.
         command: String,
         /// Where its output is.
@@ -74,7 +89,7 @@ impl Server {
         log: &Path,
     ) -> Result<Self, ServerError> {
         let name = command.first().copied().unwrap_or_default();
-        let output = std::fs::File::create(log).map_err(system(log.display().to_string()))?;
+        let output = own_log(name, log).await?;
         let errors = output.try_clone().map_err(system(log.display().to_string()))?;
         let mut guard = std::process::Command::new("/bin/sh");
         guard.args(["-c", GUARD, "guard", stop]).args(command);
@@ -84,12 +99,16 @@ impl Server {
             guard.uid(user).gid(group);
         }
         let mut server = Self { guard: Command::from(guard).spawn().map_err(system(name))? };
-        let answers = tokio::time::timeout(PATIENCE, async {
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+        let answers = tokio::time::timeout(ANSWERING, async {
+            while server.guard.try_wait().is_ok_and(|ended| ended.is_none()) {
+                if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
+                    return true;
+                }
                 tokio::time::sleep(PAUSE).await;
             }
+            false
         });
-        if answers.await.is_err() {
+        if !answers.await.unwrap_or(false) {
             server.end().await;
             return Err(ServerError::Silent { command: name.to_owned(), log: log.to_owned() });
         }
@@ -103,8 +122,28 @@ impl Server {
 
     async fn end(&mut self) {
         drop(self.guard.stdin.take());
-        let _gone_or_stuck = tokio::time::timeout(PATIENCE, self.guard.wait()).await;
+        let _gone_or_stuck = tokio::time::timeout(STOPPED, self.guard.wait()).await;
     }
+}
+
+/// The empty log of a server, locked for as long as the server or its guard runs: it is the output of both. So a server
+/// that is still stopping is waited for, whoever started it.
+async fn own_log(command: &str, log: &Path) -> Result<File, ServerError> {
+    let failed = || system(log.display().to_string());
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(log).map_err(failed())?;
+    let locking = async {
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(PAUSE).await,
+                locked => return locked,
+            }
+        }
+    };
+    let locked = tokio::time::timeout(STOPPING, locking).await;
+    let still_runs = |_| ServerError::StillRuns { command: command.to_owned(), log: log.to_owned() };
+    locked.map_err(still_runs)?.map_err(|error| failed()(error.into()))?;
+    file.set_len(0).map_err(failed())?;
+    Ok(file)
 }
 
 /// A loopback port that nobody listens on.

@@ -94,7 +94,7 @@ mod tests {
 
     fn image() -> ViewsImage {
         let mut views = Views::default();
-        views.record(&View { user: Some("a".to_owned()), item: 1 });
+        views.record(&View { user: Some("a".to_owned()), item: 1 }, std::time::SystemTime::UNIX_EPOCH);
         views.image()
     }
 
@@ -112,7 +112,7 @@ mod tests {
     fn a_file_that_holds_something_else_is_an_error_and_can_be_set_aside() {
         let folder = tempfile::tempdir().unwrap();
         let snapshot = Snapshot::in_folder(folder.path()).unwrap();
-        fs::write(folder.path().join("views.json"), "{\"counts\":").unwrap();
+        fs::write(folder.path().join("views.json"), "{\"heat\":").unwrap();
 
         let error = snapshot.read().unwrap_err();
         let aside = snapshot.set_aside().unwrap();

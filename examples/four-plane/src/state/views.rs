@@ -1,11 +1,13 @@
 //! Views, counted: which items are popular, and which are seen together.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::SystemTime;
 
 use quick_cache::unsync::Cache;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::{RECENT_ITEMS, View};
+use super::popularity::Heat;
 
 /// Users whose history is kept; of more, those who come least are forgotten.
 const MAX_USERS: usize = 20_000;
@@ -15,7 +17,7 @@ const MAX_TOGETHER: usize = 200;
 /// Counts of views, bounded in users and in pairs.
 #[derive(Debug)]
 pub struct Views {
-    counts: HashMap<u32, u64>,
+    heat: HashMap<u32, Heat>,
     together: HashMap<u32, HashMap<u32, u64>>,
     /// Latest first.
     recent: Cache<String, VecDeque<u32>>,
@@ -24,14 +26,14 @@ pub struct Views {
 /// [`Views`] as they are kept on disk.
 #[derive(Serialize, Deserialize, Debug, Default, PartialEq)]
 pub struct ViewsImage {
-    counts: HashMap<u32, u64>,
+    heat: HashMap<u32, Heat>,
     together: HashMap<u32, HashMap<u32, u64>>,
     recent: HashMap<String, VecDeque<u32>>,
 }
 
 impl Default for Views {
     fn default() -> Self {
-        Self { counts: HashMap::new(), together: HashMap::new(), recent: Cache::new(MAX_USERS) }
+        Self { heat: HashMap::new(), together: HashMap::new(), recent: Cache::new(MAX_USERS) }
     }
 }
 
@@ -42,21 +44,22 @@ impl Views {
         for (user, items) in image.recent {
             recent.insert(user, items);
         }
-        Self { counts: image.counts, together: image.together, recent }
+        Self { heat: image.heat, together: image.together, recent }
     }
 
     /// A copy to be kept on disk.
     pub fn image(&self) -> ViewsImage {
         ViewsImage {
-            counts: self.counts.clone(),
+            heat: self.heat.clone(),
             together: self.together.clone(),
             recent: self.recent.iter().map(|(user, items)| (user.clone(), items.clone())).collect(),
         }
     }
 
     /// Counts one view.
-    pub fn record(&mut self, view: &View) {
-        increment(&mut self.counts, view.item);
+    pub fn record(&mut self, view: &View, at: SystemTime) {
+        let fresh = Heat::of_view(at);
+        self.heat.entry(view.item).and_modify(|heat| *heat = heat.with(fresh)).or_insert(fresh);
         let Some(user) = &view.user else { return };
         let mut recent = self.recent.remove(user.as_str()).map_or_else(VecDeque::new, |(_, items)| items);
         if let Some(place) = recent.iter().position(|item| *item == view.item) {
@@ -72,9 +75,10 @@ impl Views {
         self.recent.insert(user.clone(), recent);
     }
 
-    /// Views of each item.
-    pub fn counts(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.counts.iter().map(|(item, count)| (*item, *count))
+    /// The items that are popular now.
+    pub fn popular(&self, now: SystemTime) -> impl Iterator<Item = (u32, Heat)> {
+        let least = Heat::least(now);
+        self.heat.iter().filter(move |(_, heat)| **heat >= least).map(|(item, heat)| (*item, *heat))
     }
 
     /// What was seen together with this item.
@@ -96,11 +100,6 @@ impl Views {
     }
 }
 
-fn increment(counts: &mut HashMap<u32, u64>, item: u32) {
-    let count = counts.entry(item).or_default();
-    *count = count.saturating_add(1);
-}
-
 fn count_together(together: &mut HashMap<u32, HashMap<u32, u64>>, item: u32, other: u32) {
     let others = together.entry(item).or_default();
     if others.len() >= MAX_TOGETHER && !others.contains_key(&other) {
@@ -109,7 +108,8 @@ fn count_together(together: &mut HashMap<u32, HashMap<u32, u64>>, item: u32, oth
             others.remove(&rarest);
         }
     }
-    increment(others, other);
+    let count = others.entry(other).or_default();
+    *count = count.saturating_add(1);
 }
 
 #[cfg(test)]
@@ -120,19 +120,25 @@ mod tests {
         View { user: Some(user.to_owned()), item }
     }
 
+    const AT: SystemTime = SystemTime::UNIX_EPOCH;
+
     fn seen(views: &[View]) -> Views {
         let mut counted = Views::default();
         for view in views {
-            counted.record(view);
+            counted.record(view, AT);
         }
         counted
+    }
+
+    fn counts(views: &Views) -> HashMap<u32, u64> {
+        views.popular(AT).map(|(item, heat)| (item, heat.views(AT))).collect()
     }
 
     #[test]
     fn a_view_without_a_user_counts_but_is_seen_together_with_nothing() {
         let views = seen(&[View { user: None, item: 1 }, View { user: None, item: 2 }]);
 
-        assert_eq!(views.counts().collect::<HashMap<_, _>>(), HashMap::from([(1, 1), (2, 1)]));
+        assert_eq!(counts(&views), HashMap::from([(1, 1), (2, 1)]));
         assert_eq!(views.together(1).count(), 0);
     }
 
@@ -140,7 +146,7 @@ mod tests {
     fn viewing_an_item_again_counts_the_view_but_not_the_pair() {
         let views = seen(&[view("a", 1), view("a", 2), view("a", 1)]);
 
-        assert_eq!(views.counts().collect::<HashMap<_, _>>(), HashMap::from([(1, 2), (2, 1)]));
+        assert_eq!(counts(&views), HashMap::from([(1, 2), (2, 1)]));
         assert_eq!(views.together(1).collect::<Vec<_>>(), [(2, 1)]);
         assert_eq!(views.together(2).collect::<Vec<_>>(), [(1, 1)]);
     }
@@ -170,13 +176,13 @@ mod tests {
             let user = item.to_string();
             let times = if item == 77 { 1 } else { 2 };
             for turn in 0..times {
-                views.record(&view(&format!("{user}/{turn}"), item));
-                views.record(&view(&format!("{user}/{turn}"), 0));
+                views.record(&view(&format!("{user}/{turn}"), item), AT);
+                views.record(&view(&format!("{user}/{turn}"), 0), AT);
             }
         }
 
-        views.record(&view("new", 9_999));
-        views.record(&view("new", 0));
+        views.record(&view("new", 9_999), AT);
+        views.record(&view("new", 0), AT);
 
         let others: HashMap<_, _> = views.together(0).collect();
         assert_eq!(others.len(), MAX_TOGETHER);

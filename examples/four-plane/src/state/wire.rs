@@ -3,6 +3,7 @@
 //! A frame is its length in bytes (4, big-endian) and that much JSON.
 
 use std::io;
+use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,8 +22,8 @@ pub(super) enum Question {
     Item { id: u32 },
     Search { query: String, limit: usize },
     Largest { limit: usize },
-    RecordViews { views: Vec<View> },
-    Popular { limit: usize },
+    RecordViews { views: Vec<View>, at: SystemTime },
+    Popular { limit: usize, now: SystemTime },
     SeenTogether { item: u32, limit: usize },
     Recommended { user: String, limit: usize },
 }
@@ -84,11 +85,11 @@ async fn answer(catalog: &dyn Catalog, question: Question) -> Result<Answer, Sta
         Question::Item { id } => Answer::Item(catalog.item(id).await?),
         Question::Search { query, limit } => Answer::Cities(catalog.search(&query, limit).await?),
         Question::Largest { limit } => Answer::Cities(catalog.largest(limit).await?),
-        Question::RecordViews { views } => {
-            catalog.record_views(&views).await?;
+        Question::RecordViews { views, at } => {
+            catalog.record_views(&views, at).await?;
             Answer::Recorded
         }
-        Question::Popular { limit } => Answer::Counted(catalog.popular(limit).await?),
+        Question::Popular { limit, now } => Answer::Counted(catalog.popular(limit, now).await?),
         Question::SeenTogether { item, limit } => Answer::Counted(catalog.seen_together(item, limit).await?),
         Question::Recommended { user, limit } => Answer::Counted(catalog.recommended(&user, limit).await?),
     })
