@@ -27,7 +27,7 @@ mod body_timeout_layer;
 mod classify;
 mod deadline;
 mod deadline_header;
-mod deadline_layer;
+mod deadline_service;
 #[cfg(feature = "fallback")]
 mod degraded;
 mod do_not_retry;
@@ -41,12 +41,14 @@ mod rate_limit;
 #[cfg(feature = "rate-limiter")]
 mod rate_limit_layer;
 mod rate_limit_reset;
+mod receive_deadline;
 #[cfg(feature = "retry")]
 mod replay;
 #[cfg(feature = "retry")]
 mod replay_body;
 mod respond;
 mod retry_after;
+mod send_deadline;
 mod trace_context;
 
 pub use attempts::{PREVIOUS_ATTEMPTS_HEADER, previous_attempts};
@@ -64,10 +66,7 @@ pub use classify::Http;
 pub use deadline::CarryInRequest;
 pub use deadline::Deadline;
 pub use deadline_header::{TIMEOUT_HEADER, parse_timeout_ms};
-pub use deadline_layer::{
-    DeadlineFuture, DeadlineService, ReceiveDeadline, ReceiveDeadlineLayer, SendDeadline, SendDeadlineLayer,
-    StampDeadline,
-};
+pub use deadline_service::{DeadlineFuture, DeadlineService, StampDeadline};
 #[cfg(feature = "fallback")]
 pub use degraded::{DEGRADED_HEADER, FallbackFailure, MarkDegraded};
 pub use do_not_retry::DO_NOT_RETRY_HEADER;
@@ -81,6 +80,7 @@ pub use rate_limit::{QuotaName, QuotaNameError, RateLimitFields, RemainingQuota,
 #[cfg(feature = "rate-limiter")]
 pub use rate_limit_layer::{RateLimitHeaders, RateLimitHeadersFuture, RateLimitHeadersLayer};
 pub use rate_limit_reset::parse_rate_limit_reset;
+pub use receive_deadline::{ReceiveDeadline, ReceiveDeadlineLayer};
 #[cfg(feature = "retry")]
 pub use replay::{HttpReplay, Recorded, ReplayBodies};
 #[cfg(feature = "retry")]
@@ -88,4 +88,5 @@ pub use replay_body::ReplayBody;
 pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer};
 pub use retry_after::parse_retry_after;
 pub use seawall_core::{Error, Rejection, WrapErrorLayer};
+pub use send_deadline::{SendDeadline, SendDeadlineLayer};
 pub use trace_context::{TraceParent, parse_traceparent};
