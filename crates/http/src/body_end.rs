@@ -1,8 +1,10 @@
 use std::{
+    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
+use bytes::Buf;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -28,12 +30,11 @@ impl<B: Body> Settle<Response<B>> for AtBodyEnd {
         if response.body().is_end_stream() {
             held.settle();
         }
-        response.map(|body| GuardedBody { body, held })
+        response.map(|body| GuardedBody { kind: Kind::Guarded { body, held } })
     }
 }
 
 /// The guard of a call whose head has been answered.
-#[derive(Debug)]
 struct Held<G: Gate, E: Environment> {
     guard: Guard<G, E>,
     outcome: Outcome,
@@ -59,12 +60,35 @@ impl<G: Gate, E: Environment> Drop for Held<G, E> {
 
 pin_project! {
     /// A body that holds its call's place until it ends.
-    #[derive(Debug)]
-    pub struct GuardedBody<B, G: Gate, E: Environment> {
-        // The body stands before the guard: what it holds is given back first.
+    pub struct GuardedBody<B: Body, G: Gate, E: Environment> {
         #[pin]
-        body: B,
-        held: Held<G, E>,
+        kind: Kind<B, G, E>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<B: Body, G: Gate, E: Environment> {
+        // The body stands before the guard: what it holds is given back first.
+        Guarded { #[pin] body: B, held: Held<G, E> },
+        Unguarded { data: Option<B::Data> },
+    }
+}
+
+impl<B: Body, G: Gate, E: Environment> GuardedBody<B, G, E> {
+    /// A body of `data` that holds no place: what a fallback around the stack answers with.
+    pub const fn unguarded(data: B::Data) -> Self {
+        Self { kind: Kind::Unguarded { data: Some(data) } }
+    }
+}
+
+impl<B: Body, G: Gate, E: Environment> fmt::Debug for GuardedBody<B, G, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = match &self.kind {
+            Kind::Guarded { held, .. } => held.head,
+            Kind::Unguarded { .. } => None,
+        };
+        f.debug_struct("GuardedBody").field("holds_place", &held.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -73,24 +97,35 @@ impl<B: Body, G: Gate, E: Environment> Body for GuardedBody<B, G, E> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
-        let frame = ready!(this.held.guard.around(|| this.body.as_mut().poll_frame(cx)));
+        let (mut body, held) = match self.project().kind.project() {
+            KindProjection::Guarded { body, held } => (body, held),
+            KindProjection::Unguarded { data } => return Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
+        };
+        let frame = ready!(held.guard.around(|| body.as_mut().poll_frame(cx)));
         match &frame {
-            Some(Ok(_)) if !this.body.is_end_stream() => {}
-            Some(Ok(_)) | None => this.held.settle(),
+            Some(Ok(_)) if !body.is_end_stream() => {}
+            Some(Ok(_)) | None => held.settle(),
             Some(Err(_)) => {
-                this.held.outcome = Outcome::Finished(Class::Failure);
-                this.held.settle();
+                held.outcome = Outcome::Finished(Class::Failure);
+                held.settle();
             }
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.kind {
+            Kind::Guarded { body, .. } => body.is_end_stream(),
+            Kind::Unguarded { data } => data.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.kind {
+            Kind::Guarded { body, .. } => body.size_hint(),
+            Kind::Unguarded { data } => {
+                SizeHint::with_exact(data.as_ref().and_then(|data| u64::try_from(data.remaining()).ok()).unwrap_or(0))
+            }
+        }
     }
 }

@@ -48,14 +48,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let state = match self.stamp.stamp(&mut request) {
-            Ok(deadline) => {
-                let at = deadline.map_or(Timestamp::MAX, Deadline::at);
-                State::Called { call: InheritDeadline::new(at, self.inner.call(request)) }
-            }
-            Err(rejection) => State::Refused { rejection: Some(rejection) },
-        };
-        DeadlineFuture { state }
+        match self.stamp.stamp(&mut request) {
+            Ok(deadline) => DeadlineFuture::called(deadline, self.inner.call(request)),
+            Err(rejection) => DeadlineFuture::refused(rejection),
+        }
     }
 }
 
@@ -75,6 +71,18 @@ pin_project! {
     enum State<F> {
         Called { #[pin] call: InheritDeadline<F> },
         Refused { rejection: Option<Rejection> },
+    }
+}
+
+impl<F> DeadlineFuture<F> {
+    /// A call whose own calls inherit `deadline`.
+    pub(crate) fn called(deadline: Option<Deadline>, call: F) -> Self {
+        let at = deadline.map_or(Timestamp::MAX, Deadline::at);
+        Self { state: State::Called { call: InheritDeadline::new(at, call) } }
+    }
+
+    pub(crate) const fn refused(rejection: Rejection) -> Self {
+        Self { state: State::Refused { rejection: Some(rejection) } }
     }
 }
 

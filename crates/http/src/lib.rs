@@ -46,9 +46,13 @@ mod receive_deadline;
 mod replay;
 #[cfg(feature = "retry")]
 mod replay_body;
+#[cfg(feature = "reqwest")]
+mod reqwest_body;
 mod respond;
 mod retry_after;
 mod send_deadline;
+#[cfg(feature = "reqwest")]
+mod timed_request;
 mod trace_context;
 
 pub use attempts::{PREVIOUS_ATTEMPTS_HEADER, previous_attempts};
@@ -89,4 +93,8 @@ pub use respond::{Respond, RespondBody, RespondFuture, RespondLayer};
 pub use retry_after::parse_retry_after;
 pub use seawall_core::{Error, Rejection, WrapErrorLayer};
 pub use send_deadline::{SendDeadline, SendDeadlineLayer};
+#[cfg(all(feature = "reqwest", feature = "timeout"))]
+pub use timed_request::CarryInTimedRequest;
+#[cfg(feature = "reqwest")]
+pub use timed_request::{SendTimed, SendTimedLayer, TakeTimed, TimedRequest, TimedRequestLayer};
 pub use trace_context::{TraceParent, parse_traceparent};

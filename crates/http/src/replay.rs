@@ -5,6 +5,8 @@ use http_body::Body;
 use seawall_backoff_with_jitter::Replay;
 use seawall_core::Attributes;
 
+#[cfg(feature = "reqwest")]
+use crate::TimedRequest;
 use crate::{HttpAttributes, ReplayBody, attempts::tell_previous_attempts, replay_body::ReplayHandle};
 
 /// What is recorded of a body unless told otherwise: 64 KiB.
@@ -49,6 +51,23 @@ impl Replay<reqwest::Request> for HttpReplay {
         let mut request = kept.try_clone()?;
         tell_previous_attempts(request.headers_mut(), previous_attempts);
         Some(request)
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl Replay<TimedRequest> for HttpReplay {
+    type Request = TimedRequest;
+    type Kept = TimedRequest;
+
+    fn keep(&self, request: TimedRequest) -> (TimedRequest, Option<TimedRequest>) {
+        let kept = if may_repeat(&request) { request.try_clone() } else { None };
+        (request, kept)
+    }
+
+    fn again(&self, kept: &mut TimedRequest, previous_attempts: u32) -> Option<TimedRequest> {
+        let mut timed = kept.try_clone()?;
+        tell_previous_attempts(timed.request.headers_mut(), previous_attempts);
+        Some(timed)
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use http::Request;
+use http::{HeaderMap, Request};
 use seawall_core::{Clock, MonotonicClock, Rejection};
 use tower_layer::Layer;
 
@@ -42,14 +42,23 @@ impl<K> SendDeadlineLayer<K> {
 
 impl<K: Clock> StampDeadline for SendDeadlineLayer<K> {
     fn stamp<B>(&self, request: &mut Request<B>) -> Result<Option<Deadline>, Rejection> {
-        let Some(deadline) = Deadline::of(request) else { return Ok(None) };
+        let deadline = Deadline::of(request);
+        self.write(deadline, request.headers_mut())?;
+        Ok(deadline)
+    }
+}
+
+impl<K: Clock> SendDeadlineLayer<K> {
+    /// Writes what remains until `deadline` into the headers of a request.
+    pub(crate) fn write(&self, deadline: Option<Deadline>, headers: &mut HeaderMap) -> Result<(), Rejection> {
+        let Some(deadline) = deadline else { return Ok(()) };
         let left = deadline.at().since(self.clock.now()).saturating_sub(self.reserve);
         // Less than the headers can say is nothing for the other side.
         if left < Duration::from_millis(1) {
             return Err(TOO_CLOSE);
         }
-        deadline_header::write(request.headers_mut(), left, self.to_envoy);
-        Ok(Some(deadline))
+        deadline_header::write(headers, left, self.to_envoy);
+        Ok(())
     }
 }
 
