@@ -1,113 +1,88 @@
 use std::time::Duration;
 
-use seawall_backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer};
-use seawall_bulkhead::{BulkheadConfig, BulkheadLayer};
-use seawall_circuit_breaker::{BreakerConfig, CircuitBreakerLayer};
-use seawall_core::{ClockScope, ClockScopeLayer, Env, MonotonicClock, ScopeBoundary, ScopeBoundaryLayer, WrapError};
-use seawall_http::{AtBodyEnd, CarryInRequest, Http, HttpAttributes, HttpEnv, HttpReplay};
-use seawall_timeout::{TimeoutConfig, TimeoutLayer};
+use seawall_core::{ClockScope, ClockScopeLayer, Environment, ScopeBoundary, ScopeBoundaryLayer, WrapError};
+use seawall_timeout::{TimeoutConfig, TimeoutError, TimeoutLayer};
 use tower::{Service, util::BoxCloneSyncService};
 use tower_layer::{Identity, Layer};
 
-use crate::{Leak, StackError};
+use crate::{Around, Leak, StackError};
 
-/// How long a call may take in all, unless told otherwise: the gateway's figure in the reference stack.
-const TOTAL: Duration = Duration::from_secs(5);
-/// How long one attempt may take, unless told otherwise: leaves room for two more.
-const ATTEMPT: Duration = Duration::from_secs(2);
-/// How many calls may be under way, unless told otherwise.
-const PLACES: usize = 100;
+/// An attempt is not begun with less time left than 95 in 100 recent successes took: it would most likely be in vain.
+const USUAL: f64 = 0.95;
+/// The least that a deadline header can say.
+const LEAST_SENT: Duration = Duration::from_millis(1);
 
-/// The environment of the layer that holds a place until the last byte of the body.
-pub type BodyEnv =
-    Env<MonotonicClock, Http, HttpAttributes, seawall_core::NoObserver, AtBodyEnd, seawall_core::ThreadEntropy>;
-
-/// The client preset over HTTP.
-pub type HttpClient = Client<
-    TimeoutLayer<HttpEnv, CarryInRequest>,
-    RetryLayer<HttpEnv, HttpReplay>,
-    CircuitBreakerLayer<HttpEnv>,
-    BulkheadLayer<BodyEnv>,
-    TimeoutLayer<HttpEnv, CarryInRequest>,
->;
-
-/// The layers before a service that is called, in the order that works: total timeout, retry, circuit breaker, bulkhead,
-/// attempt timeout. The order is fixed; every part can be replaced or left out.
+/// The layers before a service that is called, in the order that works: fallback, total timeout, retry, circuit breaker,
+/// bulkhead, attempt timeout, deadline header. The order is fixed; every part can be replaced or left out.
 ///
 /// All of them share one clock reading. All services that it makes, and all its clones, share one state: make one per
 /// dependency.
 #[derive(Clone, Debug)]
-pub struct Client<T, R, B, K, A> {
-    total: T,
-    retry: R,
-    breaker: B,
-    bulkhead: K,
-    attempt: A,
-    limits: Limits,
+pub struct Client<T, R, B, K, A, D = Identity, F = Identity> {
+    pub(crate) total: T,
+    pub(crate) retry: R,
+    pub(crate) breaker: B,
+    pub(crate) bulkhead: K,
+    pub(crate) attempt: A,
+    pub(crate) deadline: D,
+    pub(crate) fallback: F,
+    pub(crate) limits: Limits,
 }
 
 /// What the timeouts were set to, where they are known.
 #[derive(Copy, Clone, Debug, Default)]
-struct Limits {
-    total: Option<Duration>,
-    attempt: Option<Duration>,
+pub(crate) struct Limits {
+    pub(crate) total: Option<Duration>,
+    pub(crate) attempt: Option<Duration>,
+    /// Whether the other side is told of what is left.
+    pub(crate) sent: bool,
 }
 
 impl Limits {
-    const fn checked(self) -> Result<Self, StackError> {
-        if let (Some(total), Some(attempt)) = (self.total, self.attempt) {
-            if attempt.as_nanos() > total.as_nanos() {
-                return Err(StackError::AttemptExceedsTotal { attempt, total });
-            }
+    /// The same with another total, if that goes with the rest.
+    fn with_total(self, total: Duration) -> Result<Self, StackError> {
+        self.sendable("total", total)?;
+        match self.attempt {
+            Some(attempt) if attempt > total => Err(StackError::TotalBelowAttempt { total, attempt }),
+            _ => Ok(Self { total: Some(total), ..self }),
         }
-        Ok(self)
     }
+
+    /// The same with another limit for an attempt, if that goes with the rest.
+    fn with_attempt(self, attempt: Duration) -> Result<Self, StackError> {
+        self.sendable("attempt", attempt)?;
+        match self.total {
+            Some(total) if attempt > total => Err(StackError::AttemptExceedsTotal { attempt, total }),
+            _ => Ok(Self { attempt: Some(attempt), ..self }),
+        }
+    }
+
+    const fn sendable(self, field: &'static str, value: Duration) -> Result<(), StackError> {
+        if self.sent && value.as_nanos() < LEAST_SENT.as_nanos() {
+            return Err(StackError::TooShortToSend { field, value });
+        }
+        Ok(())
+    }
+}
+
+/// How an attempt may take `limit`, and how much time must be left to begin one.
+pub(crate) fn attempt(limit: Duration) -> Result<TimeoutConfig, TimeoutError> {
+    TimeoutConfig::attempt(limit)?.with_usual_remaining(USUAL)
 }
 
 /// A service behind a [`Client`].
-pub type ClientService<S, T, R, B, K, A> = ClockScope<
-    <T as Layer<
-        <R as Layer<<B as Layer<<K as Layer<<A as Layer<Innermost<S>>>::Service>>::Service>>::Service>>::Service,
+pub type ClientService<S, T, R, B, K, A, D = Identity, F = Identity> =
+    ClockScope<<F as Layer<Bounded<S, T, R, B, K, A, D>>>::Service>;
+
+/// A service behind all layers of a [`Client`] but its fallback.
+pub type Bounded<S, T, R, B, K, A, D> = <T as Layer<
+    <R as Layer<
+        <B as Layer<<K as Layer<<A as Layer<<D as Layer<Innermost<S>>>::Service>>::Service>>::Service>>::Service,
     >>::Service,
->;
+>>::Service;
 
 /// What the innermost layer sees of a service: its errors can carry rejections, and its time is its own.
 pub type Innermost<S> = ScopeBoundary<WrapError<S>>;
-
-/// The preset for calling an HTTP service: 5 s in all, 2 s per attempt, three attempts with full jitter on a 10% budget
-/// and only what may be repeated, a circuit breaker over 10 s, 100 calls at once until their bodies end.
-///
-/// ```
-/// use bytes::Bytes;
-/// use http::{Request, Response};
-/// use http_body_util::Full;
-/// use tower::{Service, ServiceExt, service_fn};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let connection = service_fn(|_: Request<Full<Bytes>>| async { Ok::<_, std::io::Error>(Response::new(Full::<Bytes>::default())) });
-/// let mut client = seawall::client().protect(connection);
-/// let answer = client.ready().await?.call(Request::new(Full::default())).await?;
-/// assert_eq!(answer.status(), 200);
-/// # Ok(())
-/// # }
-/// ```
-pub fn client() -> HttpClient {
-    let env = seawall_http::env();
-    Client {
-        total: TimeoutLayer::with_env(valid(TimeoutConfig::total(TOTAL)), env).with_carry(CarryInRequest),
-        retry: RetryLayer::with_env(RetryConfig::new(IfUnknown::OnlyUnsent), env).with_replay(HttpReplay),
-        breaker: CircuitBreakerLayer::with_env(BreakerConfig::default(), env),
-        bulkhead: BulkheadLayer::with_env(valid(BulkheadConfig::new(PLACES)), env.with_settle(AtBodyEnd)),
-        attempt: TimeoutLayer::with_env(valid(TimeoutConfig::attempt(ATTEMPT)), env).with_carry(CarryInRequest),
-        limits: Limits { total: Some(TOTAL), attempt: Some(ATTEMPT) },
-    }
-}
-
-/// What a constant of this file builds.
-fn valid<T, E: std::fmt::Display>(config: Result<T, E>) -> T {
-    config.unwrap_or_else(|error| unreachable!("a default that is not valid: {error}"))
-}
 
 impl Client<Identity, Identity, Identity, Identity, Identity> {
     /// No layer yet: for services that do not speak HTTP, or a stack of one's own.
@@ -131,85 +106,124 @@ impl Client<Identity, Identity, Identity, Identity, Identity> {
             breaker: Identity::new(),
             bulkhead: Identity::new(),
             attempt: Identity::new(),
-            limits: Limits { total: None, attempt: None },
+            deadline: Identity::new(),
+            fallback: Identity::new(),
+            limits: Limits { total: None, attempt: None, sent: false },
         }
     }
 }
 
-impl<R, B, K, A> Client<TimeoutLayer<HttpEnv, CarryInRequest>, R, B, K, A> {
+impl<E: Environment, C, R, B, K, A, D, F> Client<TimeoutLayer<E, C>, R, B, K, A, D, F> {
     /// Allows `total` for a whole call, with all its attempts. Default 5 s.
     ///
     /// # Errors
-    /// Zero, or less than one attempt may take.
+    /// Zero, less than one attempt may take, or less than the millisecond that a deadline header can say.
     pub fn with_total_timeout(mut self, total: Duration) -> Result<Self, StackError> {
-        self.limits = Limits { total: Some(total), ..self.limits }.checked()?;
-        self.total =
-            TimeoutLayer::with_env(TimeoutConfig::total(total)?, seawall_http::env()).with_carry(CarryInRequest);
+        let config = TimeoutConfig::total(total)?;
+        self.limits = self.limits.with_total(total)?;
+        self.total = self.total.with_config(config);
         Ok(self)
     }
 }
 
-impl<T, R, B, K> Client<T, R, B, K, TimeoutLayer<HttpEnv, CarryInRequest>> {
+impl<T, R, B, K, E: Environment, C, D, F> Client<T, R, B, K, TimeoutLayer<E, C>, D, F> {
     /// Allows `attempt` for one attempt. Default 2 s.
     ///
     /// # Errors
-    /// Zero, or more than the whole call may take.
+    /// Zero, more than the whole call may take, or less than the millisecond that a deadline header can say.
     pub fn with_attempt_timeout(mut self, attempt: Duration) -> Result<Self, StackError> {
-        self.limits = Limits { attempt: Some(attempt), ..self.limits }.checked()?;
-        self.attempt =
-            TimeoutLayer::with_env(TimeoutConfig::attempt(attempt)?, seawall_http::env()).with_carry(CarryInRequest);
+        let config = self::attempt(attempt)?;
+        self.limits = self.limits.with_attempt(attempt)?;
+        self.attempt = self.attempt.with_config(config);
         Ok(self)
     }
 }
 
-impl<T, R, B, K, A> Client<T, R, B, K, A> {
+impl<T, R, B, K, A, D, F> Client<T, R, B, K, A, D, F> {
     /// Puts `layer` in the place of the total timeout.
-    pub fn with_total<T2>(self, layer: T2) -> Client<T2, R, B, K, A> {
-        let Self { retry, breaker, bulkhead, attempt, limits, .. } = self;
-        Client { total: layer, retry, breaker, bulkhead, attempt, limits: Limits { total: None, ..limits } }
+    pub fn with_total<T2>(self, layer: T2) -> Client<T2, R, B, K, A, D, F> {
+        let Self { retry, breaker, bulkhead, attempt, deadline, fallback, limits, .. } = self;
+        let limits = Limits { total: None, ..limits };
+        Client { total: layer, retry, breaker, bulkhead, attempt, deadline, fallback, limits }
     }
 
     /// Puts `layer` in the place of the retry.
-    pub fn with_retry<R2>(self, layer: R2) -> Client<T, R2, B, K, A> {
-        let Self { total, breaker, bulkhead, attempt, limits, .. } = self;
-        Client { total, retry: layer, breaker, bulkhead, attempt, limits }
+    pub fn with_retry<R2>(self, layer: R2) -> Client<T, R2, B, K, A, D, F> {
+        let Self { total, breaker, bulkhead, attempt, deadline, fallback, limits, .. } = self;
+        Client { total, retry: layer, breaker, bulkhead, attempt, deadline, fallback, limits }
     }
 
     /// Puts `layer` in the place of the circuit breaker.
-    pub fn with_breaker<B2>(self, layer: B2) -> Client<T, R, B2, K, A> {
-        let Self { total, retry, bulkhead, attempt, limits, .. } = self;
-        Client { total, retry, breaker: layer, bulkhead, attempt, limits }
+    pub fn with_breaker<B2>(self, layer: B2) -> Client<T, R, B2, K, A, D, F> {
+        let Self { total, retry, bulkhead, attempt, deadline, fallback, limits, .. } = self;
+        Client { total, retry, breaker: layer, bulkhead, attempt, deadline, fallback, limits }
     }
 
     /// Puts `layer` in the place of the bulkhead.
-    pub fn with_bulkhead<K2>(self, layer: K2) -> Client<T, R, B, K2, A> {
-        let Self { total, retry, breaker, attempt, limits, .. } = self;
-        Client { total, retry, breaker, bulkhead: layer, attempt, limits }
+    pub fn with_bulkhead<K2>(self, layer: K2) -> Client<T, R, B, K2, A, D, F> {
+        let Self { total, retry, breaker, attempt, deadline, fallback, limits, .. } = self;
+        Client { total, retry, breaker, bulkhead: layer, attempt, deadline, fallback, limits }
     }
 
     /// Puts `layer` in the place of the attempt timeout.
-    pub fn with_attempt<A2>(self, layer: A2) -> Client<T, R, B, K, A2> {
-        let Self { total, retry, breaker, bulkhead, limits, .. } = self;
-        Client { total, retry, breaker, bulkhead, attempt: layer, limits: Limits { attempt: None, ..limits } }
+    pub fn with_attempt<A2>(self, layer: A2) -> Client<T, R, B, K, A2, D, F> {
+        let Self { total, retry, breaker, bulkhead, deadline, fallback, limits, .. } = self;
+        let limits = Limits { attempt: None, ..limits };
+        Client { total, retry, breaker, bulkhead, attempt: layer, deadline, fallback, limits }
+    }
+
+    /// Puts `layer` in the place of the one that tells the other side how much time is left.
+    pub fn with_deadline_header<D2>(self, layer: D2) -> Client<T, R, B, K, A, D2, F> {
+        let Self { total, retry, breaker, bulkhead, attempt, fallback, limits, .. } = self;
+        let limits = Limits { sent: false, ..limits };
+        Client { total, retry, breaker, bulkhead, attempt, deadline: layer, fallback, limits }
+    }
+
+    /// Puts `layer`, usually a [`FallbackLayer`](crate::fallback::FallbackLayer), around all the others: what it answers is
+    /// answered when they have failed or refused. The presets have none, since only the caller knows what is good enough.
+    ///
+    /// ```
+    /// use seawall::{Client, bulkhead::{BulkheadConfig, BulkheadLayer}, fallback::{FallbackLayer, Value}};
+    /// # use tower::{ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let down = service_fn(|_: u32| async { Err::<&str, _>(std::io::Error::other("down")) });
+    /// let client = Client::empty()
+    ///     .with_bulkhead(BulkheadLayer::new(BulkheadConfig::new(10)?))
+    ///     .with_fallback(FallbackLayer::new(Value::new("what everybody likes")));
+    /// assert_eq!(client.protect(down).oneshot(7).await?, "what everybody likes");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_fallback<F2>(self, layer: F2) -> Client<T, R, B, K, A, D, Around<F, F2>> {
+        let Self { total, retry, breaker, bulkhead, attempt, deadline, fallback, limits } = self;
+        let fallback = Around::new(fallback, layer);
+        Client { total, retry, breaker, bulkhead, attempt, deadline, fallback, limits }
     }
 
     /// Leaves the retry out.
-    pub fn without_retry(self) -> Client<T, Identity, B, K, A> {
+    pub fn without_retry(self) -> Client<T, Identity, B, K, A, D, F> {
         self.with_retry(Identity::new())
     }
 
     /// Leaves the circuit breaker out.
-    pub fn without_breaker(self) -> Client<T, R, Identity, K, A> {
+    pub fn without_breaker(self) -> Client<T, R, Identity, K, A, D, F> {
         self.with_breaker(Identity::new())
     }
 
     /// Leaves the bulkhead out.
-    pub fn without_bulkhead(self) -> Client<T, R, B, Identity, A> {
+    pub fn without_bulkhead(self) -> Client<T, R, B, Identity, A, D, F> {
         self.with_bulkhead(Identity::new())
     }
 
+    /// Does not tell the other side how much time is left.
+    pub fn without_deadline_header(self) -> Client<T, R, B, K, A, Identity, F> {
+        self.with_deadline_header(Identity::new())
+    }
+
     /// Leaves the attempt timeout out: an attempt may take what the whole call may.
-    pub fn without_attempt_timeout(self) -> Client<T, R, B, K, Identity> {
+    pub fn without_attempt_timeout(self) -> Client<T, R, B, K, Identity, D, F> {
         self.with_attempt(Identity::new())
     }
 
@@ -227,9 +241,19 @@ impl<T, R, B, K, A> Client<T, R, B, K, A> {
     pub const fn retry(&self) -> &R {
         &self.retry
     }
+
+    /// The total timeout's layer.
+    pub const fn total(&self) -> &T {
+        &self.total
+    }
+
+    /// The attempt timeout's layer.
+    pub const fn attempt(&self) -> &A {
+        &self.attempt
+    }
 }
 
-impl<T: Leak, R: Leak, B: Leak, K: Leak, A: Leak> Client<T, R, B, K, A> {
+impl<T: Leak, R: Leak, B: Leak, K: Leak, A: Leak, D, F: Leak> Client<T, R, B, K, A, D, F> {
     /// The same layers, whose state lives as long as the process: cheaper for cores that share them. Not for a client
     /// that is made per request.
     #[must_use]
@@ -240,29 +264,34 @@ impl<T: Leak, R: Leak, B: Leak, K: Leak, A: Leak> Client<T, R, B, K, A> {
             breaker: self.breaker.leak(),
             bulkhead: self.bulkhead.leak(),
             attempt: self.attempt.leak(),
+            deadline: self.deadline,
+            fallback: self.fallback.leak(),
             limits: self.limits,
         }
     }
 }
 
-impl<S, T, R, B, K, A> Layer<S> for Client<T, R, B, K, A>
+impl<S, T, R, B, K, A, D, F> Layer<S> for Client<T, R, B, K, A, D, F>
 where
-    A: Layer<Innermost<S>>,
+    D: Layer<Innermost<S>>,
+    A: Layer<D::Service>,
     K: Layer<A::Service>,
     B: Layer<K::Service>,
     R: Layer<B::Service>,
     T: Layer<R::Service>,
+    F: Layer<T::Service>,
 {
-    type Service = ClientService<S, T, R, B, K, A>;
+    type Service = ClientService<S, T, R, B, K, A, D, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let innermost = ScopeBoundaryLayer::new().layer(WrapError::new(inner));
-        let attempts = self.bulkhead.layer(self.attempt.layer(innermost));
-        ClockScopeLayer::new().layer(self.total.layer(self.retry.layer(self.breaker.layer(attempts))))
+        let attempts = self.bulkhead.layer(self.attempt.layer(self.deadline.layer(innermost)));
+        let call = self.total.layer(self.retry.layer(self.breaker.layer(attempts)));
+        ClockScopeLayer::new().layer(self.fallback.layer(call))
     }
 }
 
-impl<T, R, B, K, A> Client<T, R, B, K, A> {
+impl<T, R, B, K, A, D, F> Client<T, R, B, K, A, D, F> {
     /// Puts all layers before `service`, and wraps its errors.
     pub fn protect<S>(&self, service: S) -> <Self as Layer<S>>::Service
     where

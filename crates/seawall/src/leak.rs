@@ -1,6 +1,7 @@
 use seawall_backoff_with_jitter::RetryLayer;
 use seawall_core::{Environment, Gate, GateLayer};
 use seawall_fallback::FallbackLayer;
+use seawall_http::ReceiveDeadlineLayer;
 use seawall_timeout::TimeoutLayer;
 use tower_layer::Identity;
 
@@ -36,6 +37,19 @@ impl<E: Environment, D, L> Leak for TimeoutLayer<E, D, L> {
 }
 
 impl<A, X, E: Environment, W, M> Leak for FallbackLayer<A, X, E, W, M> {
+    fn leak(self) -> Self {
+        Self::leak(self)
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl Leak for seawall_http::TimedRequestLayer {
+    fn leak(self) -> Self {
+        self
+    }
+}
+
+impl<K> Leak for ReceiveDeadlineLayer<K> {
     fn leak(self) -> Self {
         Self::leak(self)
     }

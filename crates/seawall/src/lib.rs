@@ -11,14 +11,22 @@ struct Readme;
 #[doc = include_str!("../README.md")]
 struct FacadeReadme;
 
+mod around;
 mod client;
 mod error;
+mod http_client;
 mod leak;
+#[cfg(feature = "reqwest")]
+mod reqwest_client;
 mod server;
 
-pub use client::{BodyEnv, Client, ClientService, HttpClient, Innermost, client};
+pub use around::Around;
+pub use client::{Bounded, Client, ClientService, Innermost};
 pub use error::StackError;
+pub use http_client::{BodyEnv, HttpClient, HttpClientBody, HttpLayers, PresetEnv, client, client_with_env};
 pub use leak::Leak;
+#[cfg(feature = "reqwest")]
+pub use reqwest_client::{ReqwestClient, reqwest_client, reqwest_client_with_env};
 pub use seawall_backoff_with_jitter as backoff_with_jitter;
 pub use seawall_bulkhead as bulkhead;
 pub use seawall_circuit_breaker as circuit_breaker;
@@ -31,4 +39,4 @@ pub use seawall_load_shedder as load_shedder;
 pub use seawall_pool as pool;
 pub use seawall_rate_limiter as rate_limiter;
 pub use seawall_timeout as timeout;
-pub use server::{HttpServer, Server, ServerService, server};
+pub use server::{HttpServer, Server, ServerService, server, server_with_env};

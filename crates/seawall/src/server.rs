@@ -1,36 +1,44 @@
 use std::time::Duration;
 
-use seawall_core::{ClockScope, ClockScopeLayer, ScopeBoundaryLayer, WrapError};
-use seawall_http::{ReceiveDeadline, ReceiveDeadlineLayer, Respond, RespondLayer};
+use seawall_core::{
+    Clock, ClockScope, ClockScopeLayer, Entropy, Environment, MonotonicClock, NoObserver, Observer, ScopeBoundaryLayer,
+    ThreadEntropy, Timer, WrapError,
+};
+use seawall_http::{AtBodyEnd, ReceiveDeadlineLayer, Respond, RespondLayer};
 use seawall_load_shedder::{LoadShedderConfig, LoadShedderLayer};
+use seawall_timeout::{TimeoutConfig, TimeoutLayer};
 use tower_layer::{Identity, Layer};
 
-use crate::{BodyEnv, Innermost, Leak};
+use crate::{BodyEnv, Innermost, Leak, PresetEnv, StackError, http_client::valid};
 
 /// How long a caller that names no deadline is assumed to wait, and the most that one may ask for.
 const MAX_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The server preset over HTTP.
-pub type HttpServer = Server<LoadShedderLayer<BodyEnv>, Identity>;
+pub type HttpServer<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> =
+    Server<ReceiveDeadlineLayer<K>, TimeoutLayer<PresetEnv<K, O, R>>, LoadShedderLayer<BodyEnv<K, O, R>>, Identity>;
 
-/// The layers before a handler, in the order that works: refusals as responses, the caller's deadline, load shedder,
-/// bulkhead. The order is fixed; shedder and bulkhead can be replaced or left out.
+/// The layers before a handler, in the order that works: refusals as responses, the caller's deadline, the timeout that
+/// keeps it, load shedder, bulkhead. The order is fixed; all but the first two can be replaced or left out.
 ///
 /// All of them share one clock reading. All services that it makes, one per connection say, and all its clones share one
 /// state.
 #[derive(Clone, Debug)]
-pub struct Server<L, K> {
-    deadline: ReceiveDeadlineLayer,
+pub struct Server<D, T, L, K> {
+    deadline: D,
+    timeout: T,
     shedder: L,
     bulkhead: K,
 }
 
 /// A handler behind a [`Server`].
-pub type ServerService<S, L, K> =
-    ClockScope<Respond<ReceiveDeadline<<L as Layer<<K as Layer<Innermost<S>>>::Service>>::Service>>>;
+pub type ServerService<S, D, T, L, K> = ClockScope<
+    Respond<<D as Layer<<T as Layer<<L as Layer<<K as Layer<Innermost<S>>>::Service>>::Service>>::Service>>::Service>,
+>;
 
 /// The preset for serving HTTP: sheds what cannot be finished in time with 503 and `Retry-After`, learns by itself how
-/// much that is, and holds a place until the last byte of a body.
+/// much that is, holds a place until the last byte of a body, and ends with 504 what has not answered when its caller stops
+/// waiting, or after 30 s.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -45,39 +53,74 @@ pub type ServerService<S, L, K> =
 /// # }
 /// ```
 pub fn server() -> HttpServer {
-    let env = seawall_http::env().with_settle(seawall_http::AtBodyEnd);
+    server_with_env(seawall_http::env())
+}
+
+/// The same preset, whose layers tell an observer of one's own what happens, or read another clock.
+///
+/// ```
+/// use seawall::core::VirtualClock;
+///
+/// let layers = seawall::server_with_env(seawall::http::env().with_clock(VirtualClock::new()));
+/// assert_eq!(layers.deadline().expired(), 0);
+/// ```
+pub fn server_with_env<K, O, R>(env: PresetEnv<K, O, R>) -> HttpServer<K, O, R>
+where
+    K: Timer + Clone,
+    O: Observer + Clone,
+    R: Entropy + Clone,
+{
     Server {
-        deadline: ReceiveDeadlineLayer::new(MAX_DEADLINE),
-        shedder: LoadShedderLayer::with_env(LoadShedderConfig::default(), env),
+        deadline: ReceiveDeadlineLayer::new(MAX_DEADLINE).with_clock(env.clock().clone()),
+        // No limit of its own: every request has a deadline by then.
+        timeout: TimeoutLayer::with_env(valid(TimeoutConfig::total(Duration::MAX)), env.clone()),
+        shedder: LoadShedderLayer::with_env(LoadShedderConfig::default(), env.with_settle(AtBodyEnd)),
         bulkhead: Identity::new(),
     }
 }
 
-impl<L, K> Server<L, K> {
+impl<C: Clock, T, L, K> Server<ReceiveDeadlineLayer<C>, T, L, K> {
     /// Grants callers at most `limit`, and that much when they name no deadline. Default 30 s.
-    #[must_use]
-    pub fn with_max_deadline(mut self, limit: Duration) -> Self {
+    ///
+    /// # Errors
+    /// Zero.
+    pub fn with_max_deadline(mut self, limit: Duration) -> Result<Self, StackError> {
+        if limit.is_zero() {
+            return Err(StackError::MaxDeadline);
+        }
         self.deadline = self.deadline.with_limit(limit);
-        self
+        Ok(self)
+    }
+}
+
+impl<D, T, L, K> Server<D, T, L, K> {
+    /// Puts `layer` in the place of the timeout.
+    pub fn with_timeout<T2>(self, layer: T2) -> Server<D, T2, L, K> {
+        Server { deadline: self.deadline, timeout: layer, shedder: self.shedder, bulkhead: self.bulkhead }
     }
 
     /// Puts `layer` in the place of the load shedder.
-    pub fn with_shedder<L2>(self, layer: L2) -> Server<L2, K> {
-        Server { deadline: self.deadline, shedder: layer, bulkhead: self.bulkhead }
+    pub fn with_shedder<L2>(self, layer: L2) -> Server<D, T, L2, K> {
+        Server { deadline: self.deadline, timeout: self.timeout, shedder: layer, bulkhead: self.bulkhead }
     }
 
     /// Puts `layer` in the place of the bulkhead, which the preset leaves out.
-    pub fn with_bulkhead<K2>(self, layer: K2) -> Server<L, K2> {
-        Server { deadline: self.deadline, shedder: self.shedder, bulkhead: layer }
+    pub fn with_bulkhead<K2>(self, layer: K2) -> Server<D, T, L, K2> {
+        Server { deadline: self.deadline, timeout: self.timeout, shedder: self.shedder, bulkhead: layer }
+    }
+
+    /// Lets handlers go on past their callers' deadlines, of which they are told all the same.
+    pub fn without_timeout(self) -> Server<D, Identity, L, K> {
+        self.with_timeout(Identity::new())
     }
 
     /// Leaves the load shedder out.
-    pub fn without_shedder(self) -> Server<Identity, K> {
+    pub fn without_shedder(self) -> Server<D, T, Identity, K> {
         self.with_shedder(Identity::new())
     }
 
     /// The layer that takes callers' deadlines: how many it could not read, and how many had passed.
-    pub const fn deadline(&self) -> &ReceiveDeadlineLayer {
+    pub const fn deadline(&self) -> &D {
         &self.deadline
     }
 
@@ -92,24 +135,31 @@ impl<L, K> Server<L, K> {
     }
 }
 
-impl<L: Leak, K: Leak> Server<L, K> {
+impl<D: Leak, T: Leak, L: Leak, K: Leak> Server<D, T, L, K> {
     /// The same layers, whose state lives as long as the process: cheaper for cores that share them.
     #[must_use]
     pub fn leak(self) -> Self {
-        Self { deadline: self.deadline.leak(), shedder: self.shedder.leak(), bulkhead: self.bulkhead.leak() }
+        Self {
+            deadline: self.deadline.leak(),
+            timeout: self.timeout.leak(),
+            shedder: self.shedder.leak(),
+            bulkhead: self.bulkhead.leak(),
+        }
     }
 }
 
-impl<S, L, K> Layer<S> for Server<L, K>
+impl<S, D, T, L, K> Layer<S> for Server<D, T, L, K>
 where
     K: Layer<Innermost<S>>,
     L: Layer<K::Service>,
+    T: Layer<L::Service>,
+    D: Layer<T::Service>,
 {
-    type Service = ServerService<S, L, K>;
+    type Service = ServerService<S, D, T, L, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let innermost = ScopeBoundaryLayer::new().layer(WrapError::new(inner));
         let gates = self.shedder.layer(self.bulkhead.layer(innermost));
-        ClockScopeLayer::new().layer(RespondLayer::new().layer(self.deadline.layer(gates)))
+        ClockScopeLayer::new().layer(RespondLayer::new().layer(self.deadline.layer(self.timeout.layer(gates))))
     }
 }

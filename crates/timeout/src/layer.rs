@@ -68,6 +68,12 @@ impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
         TimeoutLayer { core: self.core, carry: self.carry, limit_of }
     }
 
+    /// A layer with other limits in the same environment. It shares nothing with this one.
+    #[must_use]
+    pub fn with_config(self, config: TimeoutConfig) -> Self {
+        Self { core: Shared::new(Core::new(config, self.core.env.clone())), ..self }
+    }
+
     /// The same layer, whose state lives as long as the process. Earlier clones keep sharing.
     #[must_use]
     pub fn leak(self) -> Self {

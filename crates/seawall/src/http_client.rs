@@ -1,0 +1,123 @@
+use std::{fmt::Display, time::Duration};
+
+use seawall_backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer};
+use seawall_bulkhead::{Bulkhead, BulkheadConfig, BulkheadLayer};
+use seawall_circuit_breaker::{BreakerConfig, CircuitBreakerLayer};
+use seawall_core::{AtHead, Entropy, Env, Environment, MonotonicClock, NoObserver, Observer, ThreadEntropy, Timer};
+use seawall_http::{AtBodyEnd, CarryInRequest, GuardedBody, Http, HttpAttributes, HttpReplay, SendDeadlineLayer};
+use seawall_timeout::{TimeoutConfig, TimeoutLayer};
+use tower_layer::Identity;
+
+use crate::{
+    Client,
+    client::{self, Limits},
+};
+
+/// How long a call may take in all, unless told otherwise: the gateway's figure in the reference stack.
+const TOTAL: Duration = Duration::from_secs(5);
+/// How long one attempt may take, unless told otherwise: leaves room for two more.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// How many calls may be under way, unless told otherwise.
+const PLACES: usize = 100;
+
+/// The environment of the presets' layers, with a clock, an observer and an entropy of one's own.
+pub type PresetEnv<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> = Env<K, Http, HttpAttributes, O, AtHead, R>;
+
+/// The environment of the layer that holds a place until the last byte of the body.
+pub type BodyEnv<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> = Env<K, Http, HttpAttributes, O, AtBodyEnd, R>;
+
+/// The client preset over HTTP.
+pub type HttpClient<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> =
+    HttpLayers<K, O, R, CarryInRequest, SendDeadlineLayer<K>>;
+
+/// The layers of a client preset, which carries deadlines in requests by `C` and tells them to the other side by `D`.
+pub type HttpLayers<K, O, R, C, D, F = Identity> = Client<
+    TimeoutLayer<PresetEnv<K, O, R>, C>,
+    RetryLayer<PresetEnv<K, O, R>, HttpReplay>,
+    CircuitBreakerLayer<PresetEnv<K, O, R>>,
+    BulkheadLayer<BodyEnv<K, O, R>>,
+    TimeoutLayer<PresetEnv<K, O, R>, C>,
+    D,
+    F,
+>;
+
+/// The body of a response through the client preset: it holds the call's place in the bulkhead until its end.
+pub type HttpClientBody<B, K = MonotonicClock, O = NoObserver, R = ThreadEntropy> =
+    GuardedBody<B, Bulkhead, BodyEnv<K, O, R>>;
+
+/// The preset for calling an HTTP service: 5 s in all, 2 s per attempt, three attempts with full jitter on a 10% budget
+/// and only what may be repeated, a circuit breaker over 10 s, 100 calls at once until their bodies end.
+///
+/// The other side is told in `x-request-timeout-ms` (and `grpc-timeout`) how much time an attempt has. No attempt is begun
+/// with less left until the call's deadline than 95 in 100 recent successes took.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::{Service, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let connection = service_fn(|request: Request<Full<Bytes>>| async move {
+/// #     assert!(request.headers().contains_key("x-request-timeout-ms"));
+/// #     Ok::<_, std::io::Error>(Response::new(Full::<Bytes>::default()))
+/// # });
+/// let mut client = seawall::client().protect(connection);
+/// let answer = client.ready().await?.call(Request::new(Full::default())).await?;
+/// assert_eq!(answer.status(), 200);
+/// # Ok(())
+/// # }
+/// ```
+pub fn client() -> HttpClient {
+    client_with_env(seawall_http::env())
+}
+
+/// The same preset, whose layers tell an observer of one's own what happens, or read another clock.
+///
+/// ```
+/// use seawall::core::VirtualClock;
+///
+/// let clock = VirtualClock::new();
+/// let layers = seawall::client_with_env(seawall::http::env().with_clock(clock));
+/// assert_eq!(layers.bulkhead().gate().in_flight(), 0);
+/// ```
+pub fn client_with_env<K, O, R>(env: PresetEnv<K, O, R>) -> HttpClient<K, O, R>
+where
+    K: Timer + Clone,
+    O: Observer + Clone,
+    R: Entropy + Clone,
+{
+    let deadline = SendDeadlineLayer::new(Duration::ZERO).with_clock(env.clock().clone());
+    layers(env, CarryInRequest, deadline, Identity::new())
+}
+
+/// The layers that all HTTP presets have.
+pub(crate) fn layers<K, O, R, C, D, F>(
+    env: PresetEnv<K, O, R>,
+    carry: C,
+    deadline: D,
+    fallback: F,
+) -> HttpLayers<K, O, R, C, D, F>
+where
+    K: Timer + Clone,
+    O: Observer + Clone,
+    R: Entropy + Clone,
+    C: Clone,
+{
+    Client {
+        total: TimeoutLayer::with_env(valid(TimeoutConfig::total(TOTAL)), env.clone()).with_carry(carry.clone()),
+        retry: RetryLayer::with_env(RetryConfig::new(IfUnknown::OnlyUnsent), env.clone()).with_replay(HttpReplay),
+        breaker: CircuitBreakerLayer::with_env(BreakerConfig::default(), env.clone()),
+        bulkhead: BulkheadLayer::with_env(valid(BulkheadConfig::new(PLACES)), env.clone().with_settle(AtBodyEnd)),
+        attempt: TimeoutLayer::with_env(valid(client::attempt(ATTEMPT)), env).with_carry(carry),
+        deadline,
+        fallback,
+        limits: Limits { total: Some(TOTAL), attempt: Some(ATTEMPT), sent: true },
+    }
+}
+
+/// What a constant of this file builds.
+pub(crate) fn valid<T, E: Display>(config: Result<T, E>) -> T {
+    config.unwrap_or_else(|error| unreachable!("a default that is not valid: {error}"))
+}
