@@ -3,28 +3,17 @@
 //!
 //! `reqwest-client URL` prints the status and the body of the answer.
 
-use std::{error::Error, time::Duration};
+use std::error::Error;
 
 use reqwest::{Client, Method, Request};
-use seawall::{
-    bulkhead::{BulkheadConfig, BulkheadLayer},
-    http::env,
-    timeout::{TimeoutConfig, TimeoutLayer},
-};
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).ok_or("usage: reqwest-client URL")?;
-    // The preset's timeouts hand their deadline on in extensions, which a reqwest request has not, and its bulkhead holds a
-    // place to the end of a body, which reqwest hides: these parts take the ones that need neither.
-    let preset = seawall::client()
-        .with_total(TimeoutLayer::with_env(TimeoutConfig::total(Duration::from_secs(5))?, env()))
-        .with_bulkhead(BulkheadLayer::with_env(BulkheadConfig::new(100)?, env()))
-        .with_attempt(TimeoutLayer::with_env(TimeoutConfig::attempt(Duration::from_secs(2))?, env()));
-    let client = preset.leak().protect(Client::new());
+    let mut client = seawall::reqwest_client().leak().protect(Client::new());
 
-    let answer = client.oneshot(Request::new(Method::GET, url.parse()?)).await?;
+    let answer = client.ready().await?.call(Request::new(Method::GET, url.parse()?)).await?;
     println!("{}", answer.status());
     print!("{}", answer.text().await?);
     Ok(())
