@@ -5,6 +5,7 @@ use std::sync::{PoisonError, RwLock};
 use metrics::{Gauge, counter, gauge};
 use seawall::backoff_with_jitter::RetryLayer;
 use seawall::circuit_breaker::{CircuitBreakerLayer, State};
+use seawall::http::ReceiveDeadlineLayer;
 use seawall_core::{Clock as _, Environment, MonotonicClock};
 
 use super::metrics::install;
@@ -61,4 +62,12 @@ where
     let attempts = counter!("seawall_retry_attempts_total", "name" => name);
     let retry = retry.clone();
     before_scrape(move || attempts.absolute(retry.figures().retries));
+}
+
+/// Requests that arrived when their caller had stopped waiting: `seawall_deadline_expired_total`.
+pub fn of_deadlines(received: &ReceiveDeadlineLayer) {
+    install();
+    let expired = counter!("seawall_deadline_expired_total");
+    let received = received.clone();
+    before_scrape(move || expired.absolute(received.expired()));
 }

@@ -29,11 +29,19 @@ impl Instances {
 
     /// The next one: of those not tried before if there are any, of these a healthy one if there is any.
     pub fn next(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        self.next_with_room(tried, |_| true)
+    }
+
+    /// The next one; of the healthy ones not tried before, one that has room if there is any.
+    pub fn next_with_room(&self, tried: &[SocketAddr], has_room: impl Fn(SocketAddr) -> bool) -> Option<SocketAddr> {
         let topology = self.topology.borrow();
         let all: Vec<_> = topology.of(self.role).map(|endpoint| (endpoint.address, endpoint.healthy)).collect();
         let fresh = |address: &SocketAddr| !tried.contains(address);
-        let choices: [Vec<SocketAddr>; 3] = [
-            all.iter().filter(|(address, healthy)| *healthy && fresh(address)).map(|(address, _)| *address).collect(),
+        let good: Vec<_> =
+            all.iter().filter(|(address, healthy)| *healthy && fresh(address)).map(|(address, _)| *address).collect();
+        let choices: [Vec<SocketAddr>; 4] = [
+            good.iter().copied().filter(|address| has_room(*address)).collect(),
+            good,
             all.iter().filter(|(address, _)| fresh(address)).map(|(address, _)| *address).collect(),
             all.iter().map(|(address, _)| *address).collect(),
         ];
@@ -82,6 +90,15 @@ mod tests {
         assert_eq!(instances.next(&[]), Some(at(1)));
         assert_eq!(instances.next(&[at(1)]), Some(at(2)));
         assert!(instances.next(&[at(1), at(2)]).is_some());
+    }
+
+    #[test]
+    fn one_without_room_is_passed_over_while_there_is_another_that_is_healthy() {
+        let instances = instances(&[(1, true), (2, true), (3, false)]);
+        let next = |tried: &[SocketAddr]| instances.next_with_room(tried, |address| address != at(1));
+
+        assert_eq!((next(&[]), next(&[])), (Some(at(2)), Some(at(2))));
+        assert_eq!(next(&[at(2)]), Some(at(1)));
     }
 
     #[test]

@@ -11,10 +11,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use seawall::health::{Answer, Health, HealthReport, Registry};
-use seawall_core::{Clock as _, MonotonicClock, Timestamp};
+use seawall::http::{ReceiveDeadlineLayer, RespondLayer};
+use seawall::timeout::{TimeoutConfig, TimeoutLayer};
+use seawall_core::{Clock as _, MonotonicClock, Timestamp, WrapErrorLayer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tower::ServiceBuilder;
 
 use super::faults::Faults;
 use super::figures;
@@ -26,6 +29,9 @@ use crate::link::{Instance, Role};
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 /// Names the fallback that made an answer.
 pub const DEGRADED: HeaderName = HeaderName::from_static("x-seawall-degraded");
+
+/// How long a request may take at most, whatever its caller says: more than the edge allows a gateway.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// How many connections wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -72,12 +78,25 @@ impl Serving {
         &self.shared.metrics
     }
 
-    /// Routes as they are served: counted, subject to the instance's faults, every answer signed, unknown paths answered.
-    pub fn observed(&self, routes: Router) -> Router {
-        routes
+    /// Routes as they are served: every answer signed, no request worked for longer than its caller waits, counted,
+    /// subject to the instance's faults, unknown paths answered.
+    ///
+    /// # Errors
+    /// Never: the limit is a constant that is allowed.
+    pub fn observed(&self, routes: Router) -> anyhow::Result<Router> {
+        let received = ReceiveDeadlineLayer::new(LIMIT);
+        // The limit is what the callers' deadlines are cut to, so that they alone end a request.
+        let until = TimeoutLayer::with_env(TimeoutConfig::total(Duration::MAX)?, seawall::http::env());
+        figures::of_deadlines(&received);
+        let deadlines =
+            ServiceBuilder::new().layer(RespondLayer::new()).layer(received).layer(until).layer(WrapErrorLayer::new());
+        let routes = routes
             .fallback(problem::not_found)
             .method_not_allowed_fallback(problem::method_not_allowed)
             .layer(middleware::from_fn_with_state(self.clone(), observe))
+            .layer(deadlines)
+            .layer(middleware::map_response_with_state(self.clone(), sign));
+        Ok(routes)
     }
 
     /// `/health`, `/health/live`, `/health/ready` and `/metrics`.
@@ -115,13 +134,17 @@ impl Drop for Counted<'_> {
 async fn observe(State(serving): State<Serving>, request: Request, next: Next) -> Response {
     let shared = &serving.shared;
     let mut counted = Counted::start(&shared.metrics);
-    let mut response = if shared.faults.strike().await {
+    let response = if shared.faults.strike().await {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a fault was injected here").into_response()
     } else {
         next.run(request).await
     };
     counted.outcome = outcome(&response);
-    response.headers_mut().entry(SERVED_BY).or_insert_with(|| shared.name.clone());
+    response
+}
+
+async fn sign(State(serving): State<Serving>, mut response: Response) -> Response {
+    response.headers_mut().entry(SERVED_BY).or_insert_with(|| serving.shared.name.clone());
     response
 }
 
@@ -201,7 +224,7 @@ pub async fn drained(mut drain: watch::Receiver<bool>) {
 /// # Errors
 /// When a listener cannot be bound.
 pub async fn serve(instance: &Instance, serving: &Serving, routes: Router) -> anyhow::Result<()> {
-    let observed = serving.observed(routes);
+    let observed = serving.observed(routes)?;
     if instance.role == Role::Edge {
         let (public, admin) = (shared_listener(instance.listen)?, loopback_listener().await?);
         instance.report.listening(public.local_addr()?, admin.local_addr()?, None);

@@ -48,7 +48,7 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
         tokio::spawn(accept(listeners.0, part("database", database))),
         tokio::spawn(accept(listeners.1, part("cache", cache))),
     ];
-    let routes = serving.admin().fallback_service(serving.observed(Router::new()));
+    let routes = serving.admin().fallback_service(serving.observed(Router::new())?);
     answer(listeners.2, routes, instance.drain.clone()).await?;
     serving::drained(instance.drain.clone()).await;
     for passing in passing {

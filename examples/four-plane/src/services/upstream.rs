@@ -1,4 +1,5 @@
-//! A role as another one calls it: timeout, retry on another instance, circuit breaker and bulkhead, in this order.
+//! A role as another one calls it: timeout, retry on another instance, circuit breaker, throttle of each instance,
+//! bulkhead and the time that an attempt has, in this order. What is left of a call's time is told to the instance.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,9 +10,12 @@ use http::{Request, Response};
 use seawall::backoff_with_jitter::{Advice, IfUnknown, RetryConfig, RetryLayer};
 use seawall::bulkhead::{BulkheadConfig, BulkheadLayer};
 use seawall::circuit_breaker::{BreakerConfig, CircuitBreakerLayer};
-use seawall::http::HttpEnv;
+use seawall::http::{CarryInRequest, Http, HttpAttributes, HttpEnv, SendDeadlineLayer};
+use seawall::load_shedder::{KeyedThrottleLayer, ThrottleConfig};
 use seawall::timeout::{AdaptiveConfig, TimeoutConfig, TimeoutLayer};
-use seawall_core::{Class, Error, MetricsObserver, Pattern, Verdict, WrapErrorLayer};
+use seawall_core::{
+    Class, Env, Error, MetricsObserver, MonotonicClock, Pattern, Reason, Rejection, Verdict, WrapErrorLayer,
+};
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 
@@ -20,6 +24,13 @@ use super::figures;
 use super::instances::Instances;
 use super::metrics::CallMetrics;
 use crate::link::{Instance, Role};
+
+/// How much earlier than the caller stops waiting an instance has to be done: what an answer takes back over loopback.
+const RESERVE: Duration = Duration::from_millis(2);
+/// Throttles are kept for so many instances, those that are gone included until they are forgotten.
+const MAX_INSTANCES: usize = 64;
+/// An instance of whose calls more than this part is held back is passed over while another has room.
+const FULL: f64 = 0.5;
 
 /// An answer, or why there is none: the instances' failure, or a refusal on this side.
 pub type Answer = Result<Response<Bytes>, Error<CallError>>;
@@ -64,6 +75,32 @@ impl std::fmt::Debug for Upstream {
 #[derive(Debug, Clone, Default)]
 struct Tried(Arc<RwLock<Vec<SocketAddr>>>);
 
+/// The instance that an attempt goes to; none when the role has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Chosen(Option<SocketAddr>);
+
+impl Chosen {
+    /// One that this call has not tried yet, and that does not refuse most calls while others do not.
+    fn among(instances: &Instances, throttle: &InstanceThrottle, tried: &Tried) -> Self {
+        let mut tried = tried.0.write().unwrap_or_else(PoisonError::into_inner);
+        let held_back = |address| throttle.gate(&Self(Some(address))).gate().reject_probability();
+        let address = instances.next_with_room(&tried, |address| held_back(address) <= FULL);
+        tried.extend(address);
+        Self(address)
+    }
+
+    fn of(request: &Request<Bytes>) -> &Self {
+        static NOBODY: Chosen = Chosen(None);
+        request.extensions().get().unwrap_or(&NOBODY)
+    }
+}
+
+type InstanceThrottle = KeyedThrottleLayer<
+    Chosen,
+    fn(&Request<Bytes>) -> &Chosen,
+    Env<MonotonicClock, Http, HttpAttributes, MetricsObserver>,
+>;
+
 impl Upstream {
     /// The instances of a role, called by this instance and protected like this.
     ///
@@ -86,17 +123,36 @@ impl Upstream {
             _ if matches!(verdict.class, Class::Failure | Class::Overload) => Advice::IfIdempotent,
             _ => Advice::Stop,
         };
-        let retry = RetryLayer::with_env(RetryConfig::new(IfUnknown::OnlyUnsent), env).with_when(when);
+        // What one instance asks to be waited for says nothing of the next; and while none is to be called, the caller's
+        // fallback answers at once.
+        let config = RetryConfig::new(IfUnknown::OnlyUnsent).with_max_hint(Duration::ZERO);
+        let retry = RetryLayer::with_env(config, env).with_when(when);
         let breaker = CircuitBreakerLayer::with_env(BreakerConfig::default(), observed(Pattern::CircuitBreaker));
         figures::of_breaker(name, &breaker);
         figures::of_retry(name, &retry);
-        let one = service_fn(move |request| attempt_once(client.clone(), instances.clone(), request));
+        let throttle: InstanceThrottle = KeyedThrottleLayer::with_env(
+            MAX_INSTANCES,
+            ThrottleConfig::default(),
+            Chosen::of as fn(&Request<Bytes>) -> &Chosen,
+            observed(Pattern::Throttle),
+        )?;
+        let throttles = throttle.clone();
+        let choose = move |mut request: Request<Bytes>| {
+            let tried = request.extensions().get::<Tried>().cloned().unwrap_or_default();
+            request.extensions_mut().insert(Chosen::among(&instances, &throttles, &tried));
+            request
+        };
+        let one = service_fn(move |request| attempt_once(client.clone(), name, request));
         let service = ServiceBuilder::new()
-            .layer(TimeoutLayer::with_env(total, observed(Pattern::Timeout)))
+            .layer(TimeoutLayer::with_env(total, observed(Pattern::Timeout)).with_carry(CarryInRequest))
             .layer(retry)
             .layer(breaker)
+            .map_err(without_wait_for_one)
+            .map_request(choose)
+            .layer(throttle)
             .layer(BulkheadLayer::with_env(places, observed(Pattern::Bulkhead)))
-            .layer(TimeoutLayer::<HttpEnv>::with_env(attempt, env))
+            .layer(TimeoutLayer::<HttpEnv>::with_env(attempt, env).with_carry(CarryInRequest))
+            .layer(SendDeadlineLayer::new(RESERVE))
             .layer(WrapErrorLayer::new())
             .service(one);
         Ok(Self { service: BoxCloneSyncService::new(service), metrics })
@@ -114,15 +170,22 @@ impl Upstream {
     }
 }
 
-/// One attempt, at an instance that this call has not tried yet.
+/// A refusal on behalf of one instance: another may have room at once.
+fn without_wait_for_one(error: Error<CallError>) -> Error<CallError> {
+    match error {
+        Error::Rejected(rejection) if rejection.reason() == Reason::Throttled => {
+            Error::Rejected(Rejection::new(rejection.pattern(), Reason::Throttled))
+        }
+        error => error,
+    }
+}
+
+/// One attempt, at the instance that was chosen for it.
 async fn attempt_once(
     client: Client,
-    instances: Instances,
+    role: &'static str,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, CallError> {
-    let tried = request.extensions().get::<Tried>().cloned().unwrap_or_default();
-    let address = instances.next(&tried.0.read().unwrap_or_else(PoisonError::into_inner));
-    let address = address.ok_or(CallError::NoInstance { role: instances.role().name() })?;
-    tried.0.write().unwrap_or_else(PoisonError::into_inner).push(address);
-    client.send(address, request).await
+    let Chosen(address) = *Chosen::of(&request);
+    client.send(address.ok_or(CallError::NoInstance { role })?, request).await
 }

@@ -100,6 +100,13 @@ impl Stack {
         self.running.remove(place.expect("it was started")).serving.abort();
     }
 
+    /// Adds an instance that is not one of ours.
+    pub(crate) fn announce(&self, role: Role, instance: u32, address: SocketAddr) {
+        self.topology.send_modify(|topology| {
+            topology.endpoints.push(Endpoint { role, instance, address, cache: None, healthy: true });
+        });
+    }
+
     /// Takes an instance out of what the others know.
     pub(crate) fn forget(&self, role: Role, number: u32) {
         self.topology.send_modify(|topology| {
