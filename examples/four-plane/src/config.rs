@@ -6,10 +6,11 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::link::{InstanceOptions, Role, StateMode};
+use crate::link::{InstanceOptions, ProtectionMode, Role, StateMode};
 
 /// The fields of the configuration file; flags have the same names with `-`, except `capacity`.
-const FIELDS: &str = "listen, control, data, state, database_url, redis_url, load, ready_file, capacity";
+const FIELDS: &str = "listen, control, data, state, database_url, redis_url, load, ready_file, capacity, \
+                      protection, trust_criticality";
 /// Environment variables and the fields that they set.
 pub(crate) const ENVIRONMENT: [(&str, &str); 2] =
     [("FOUR_PLANE_DATABASE_URL", "database_url"), ("FOUR_PLANE_REDIS_URL", "redis_url")];
@@ -249,6 +250,14 @@ impl RunOptions {
                     _ => return Err(wrong(field, text, "auto or embedded")),
                 }
             }
+            "protection" => {
+                self.instance.protection = match text {
+                    "on" => ProtectionMode::On,
+                    "off" => ProtectionMode::Off,
+                    _ => return Err(wrong(field, text, "on or off")),
+                }
+            }
+            "trust_criticality" => self.instance.trust_criticality = parse(field, text, "true or false")?,
             "database_url" => {
                 let allowed = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE";
                 endpoint(field, text, &["postgres", "postgresql"], 5432, allowed)?;

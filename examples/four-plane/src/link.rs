@@ -241,6 +241,28 @@ impl StateMode {
     }
 }
 
+/// Whether calls are protected.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "both modes are handled wherever modes are told apart")]
+pub enum ProtectionMode {
+    /// By everything that there is.
+    #[default]
+    On,
+    /// Without shedding, throttles, breakers, bulkheads, retries and attempt timeouts: to see what they are worth.
+    Off,
+}
+
+impl ProtectionMode {
+    /// The name used on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// What the parent's command line and configuration say to every instance.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct InstanceOptions {
@@ -252,6 +274,11 @@ pub struct InstanceOptions {
     pub database_url: Option<String>,
     /// A Redis to use.
     pub redis_url: Option<String>,
+    /// Whether calls are protected.
+    pub protection: ProtectionMode,
+    /// Whether the edge takes what a request's `x-criticality` says for true. By default it only lowers what the path is
+    /// worth: whoever asks would raise it otherwise.
+    pub trust_criticality: bool,
 }
 
 /// What a role gets to serve with.

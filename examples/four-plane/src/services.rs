@@ -3,6 +3,7 @@
 pub mod cached;
 pub mod catalog;
 pub mod client;
+pub mod criticality;
 pub mod database;
 pub mod edge;
 pub mod faults;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use seawall::health::{CheckConfig, HealthError, RecoveryAction, Registry};
 
 use super::guard::{Guard, Refusal};
-use super::metrics::CallMetrics;
 use crate::clock;
 use crate::data::City;
 use crate::link::Instance;
@@ -16,7 +15,10 @@ use crate::state::{Catalog, Counted, View};
 /// request no time for a fallback.
 const TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(300));
 
-/// A [`Catalog`] behind timeout and circuit breaker.
+/// Three for each connection: who waits for one gets it within a few queries' time, or is answered without the database.
+const PLACES: usize = 30;
+
+/// A [`Catalog`] behind bulkhead, circuit breaker and timeout.
 #[derive(Debug)]
 pub struct Database {
     catalog: Arc<dyn Catalog>,
@@ -26,7 +28,7 @@ pub struct Database {
 impl Database {
     /// Over this catalog, called by this instance.
     pub fn new(catalog: Arc<dyn Catalog>, caller: &Instance) -> Self {
-        Self { catalog, guard: Guard::new("database", TIMEOUT, CallMetrics::new(caller, "database")) }
+        Self { catalog, guard: Guard::new("database", TIMEOUT, PLACES, caller) }
     }
 
     /// Adds the check of the database, and follows what it finds: while it fails, no call is made.

@@ -1,7 +1,8 @@
 //! The edge role: the public port, in front of the gateways.
 //!
-//! Requests pass the load shedder, where they may wait for a moment, occupy a worker for its service time, and go on to a gateway. The shedder looks at this
-//! process alone: that a service or the database is slow is the gateway's matter, whose breakers and bulkheads are nearer.
+//! Requests pass the load shedder, where they may wait for a moment, occupy a worker for its service time, and go on to a
+//! gateway. The shedder looks at this process alone: that a service or the database is slow is the gateway's matter, whose
+//! breakers and bulkheads are nearer. Who goes first is decided here, by path and header, and told to everybody behind.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,13 +18,14 @@ use seawall::load_shedder::{LimitRange, LoadShedderConfig, QueueingLoadShedderLa
 use seawall_core::{Attributes as _, ByResult, Env, Error, MetricsObserver, MonotonicClock, NoAttributes, Pattern};
 
 use super::client::Client;
+use super::criticality::{self, Criticalities};
 use super::figures;
 use super::gateway::collected;
 use super::problem;
 use super::serving::{self, Serving, Shed};
 use super::upstream::{Protection, RetryOn, Upstream};
 use super::workers::{WORKERS, Workers};
-use crate::link::{Instance, Role};
+use crate::link::{Instance, ProtectionMode, Role};
 
 /// Longer than a gateway takes with all its attempts.
 const TO_GATEWAY: Protection =
@@ -31,15 +33,11 @@ const TO_GATEWAY: Protection =
 
 /// The lowest, first and highest limit of requests at the workers.
 const LIMIT: (u32, u32, u32) = (WORKERS, 2 * WORKERS, 1_000);
-/// How long requests wait for the workers while the queue has not been empty for long, and otherwise: about one service
-/// time under overload, three to get over a burst. With those at the workers an answer then takes at most four times as
-/// long as from an idle process.
-const DELAY: (Duration, Duration) = (Duration::from_millis(15), Duration::from_millis(45));
-
 /// What the edge serves with.
 #[derive(Debug, Clone)]
 pub struct Edge {
-    shedder: Shedder,
+    shedder: Option<Shedder>,
+    criticalities: Criticalities,
     workers: Arc<Workers>,
     gateways: Upstream,
 }
@@ -47,17 +45,19 @@ pub struct Edge {
 type Shedder = QueueingLoadShedderLayer<Env<MonotonicClock, ByResult, NoAttributes, MetricsObserver>>;
 
 impl Edge {
-    /// From these parts.
+    /// From these parts, for this instance.
     ///
     /// # Errors
     /// When the limits of the shedder make no range.
-    pub fn new(workers: Workers, gateways: Upstream) -> anyhow::Result<Self> {
+    pub fn new(instance: &Instance, workers: Workers, gateways: Upstream) -> anyhow::Result<Self> {
         super::metrics::install();
         let env = Env::new().with_observer(MetricsObserver::new(Pattern::LoadShedder, "edge"));
         let range = LimitRange::new(LIMIT.0, LIMIT.1, LIMIT.2)?;
         let config = LoadShedderConfig::default().with_range(range);
-        let shedder = Shedder::with_env(QueueingShedderConfig::new(config).with_delay(DELAY.0, DELAY.1)?, env);
-        Ok(Self { shedder, workers: Arc::new(workers), gateways })
+        let on = instance.options.protection == ProtectionMode::On;
+        let shedder = on.then(|| Shedder::with_env(QueueingShedderConfig::new(config), env));
+        let criticalities = Criticalities::new(instance.options.trust_criticality);
+        Ok(Self { shedder, criticalities, workers: Arc::new(workers), gateways })
     }
 }
 
@@ -68,9 +68,11 @@ impl Edge {
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     let serving = Serving::new(&instance, serving::checks(&instance));
     let gateways = Upstream::new(Client::default(), &instance, Role::Gateway, &TO_GATEWAY)?;
-    let edge = Edge::new(Workers::new(instance.capacity), gateways)?;
-    let (shedder, metrics) = (edge.shedder.clone(), serving.metrics().clone());
-    figures::before_scrape(move || metrics.limited_to(shedder.gate().limit().into()));
+    let edge = Edge::new(&instance, Workers::new(instance.capacity), gateways)?;
+    if let Some(shedder) = edge.shedder.clone() {
+        let metrics = serving.metrics().clone();
+        figures::before_scrape(move || metrics.limited_to(shedder.gate().limit().into()));
+    }
     serving::serve(&instance, &serving, routes(edge)).await
 }
 
@@ -79,13 +81,19 @@ pub fn routes(edge: Edge) -> Router {
     Router::new().route("/", any(pass)).route("/{*rest}", any(pass)).with_state(edge)
 }
 
-async fn pass(State(edge): State<Edge>, request: Request) -> Response {
+async fn pass(State(edge): State<Edge>, mut request: Request) -> Response {
+    let criticality = edge.criticalities.of(&request);
+    criticality::write(criticality, request.headers_mut());
     let context = HttpAttributes.context(&request);
     let work = async {
         edge.workers.work().await;
         Ok::<_, Infallible>(())
     };
-    if let Err(Error::Rejected(rejection)) = edge.shedder.run_with(context, work).await {
+    let worked = match &edge.shedder {
+        Some(shedder) => shedder.run_with(context, work).await,
+        None => work.await.map_err(Error::Inner),
+    };
+    if let Err(Error::Rejected(rejection)) = worked {
         let mut response = problem::of_rejection(rejection);
         response.extensions_mut().insert(Shed);
         return response;

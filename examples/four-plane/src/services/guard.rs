@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use seawall::bulkhead::{BulkheadConfig, BulkheadLayer};
 use seawall::circuit_breaker::{BreakerConfig, CircuitBreakerLayer, Window};
 use seawall::health::{RecoveryAction, RecoveryEdge, Registry};
 use seawall::timeout::{AdaptiveConfig, TimeoutConfig, TimeoutLayer};
@@ -9,6 +10,7 @@ use seawall_core::{ByResult, Clock as _, Env, Error, MetricsObserver, MonotonicC
 
 use super::figures;
 use super::metrics::CallMetrics;
+use crate::link::{Instance, ProtectionMode};
 use crate::state::StateError;
 
 /// Why there is no answer: the part failed, or the call was refused or cut on this side.
@@ -23,22 +25,32 @@ const MIN_CALLS: u32 = 10;
 const OPEN_FOR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
 
 /// Calls that take longer than three times the 99th percentile are cut and count as failures; while half of them fail,
-/// none is made.
+/// none is made; and never more at once than there are places, so that one part cannot hold up all requests.
 #[derive(Debug)]
 pub struct Guard {
+    protection: ProtectionMode,
+    bulkhead: Bulkhead,
     timeout: TimeoutLayer,
     breaker: Breaker,
     metrics: CallMetrics,
 }
 
+type Bulkhead = BulkheadLayer<Env<MonotonicClock, ByResult, NoAttributes, MetricsObserver>>;
 type Breaker = CircuitBreakerLayer<Env<MonotonicClock, ByResult, NoAttributes, MetricsObserver>>;
 
 impl Guard {
-    /// Of `database` or `cache`; the timeout stays within `bounds`.
-    pub(super) fn new(name: &'static str, (floor, ceiling): (Duration, Duration), metrics: CallMetrics) -> Self {
+    /// Of `database` or `cache` as this instance calls it: at most so many calls at once, each within a timeout that stays
+    /// within these bounds.
+    pub(super) fn new(
+        name: &'static str,
+        (floor, ceiling): (Duration, Duration),
+        places: usize,
+        caller: &Instance,
+    ) -> Self {
         super::metrics::install();
         let adaptive = AdaptiveConfig::new(floor, ceiling).expect("constants in their ranges");
-        let env = Env::new().with_observer(MetricsObserver::new(Pattern::CircuitBreaker, name));
+        let observed = |pattern| Env::new().with_observer(MetricsObserver::new(pattern, name));
+        let places = BulkheadConfig::new(places).expect("constants in their ranges");
         let config = BreakerConfig::builder()
             .window(Window::Time(WINDOW))
             .min_calls(MIN_CALLS)
@@ -46,22 +58,29 @@ impl Guard {
             .max_open_for(OPEN_FOR.1)
             .build()
             .expect("constants in their ranges");
-        let breaker = CircuitBreakerLayer::with_env(config, env);
+        let breaker = CircuitBreakerLayer::with_env(config, observed(Pattern::CircuitBreaker));
         figures::of_breaker(name, &breaker);
-        Self { timeout: TimeoutLayer::new(TimeoutConfig::adaptive(adaptive)), breaker, metrics }
+        Self {
+            protection: caller.options.protection,
+            bulkhead: BulkheadLayer::with_env(places, observed(Pattern::Bulkhead)),
+            timeout: TimeoutLayer::new(TimeoutConfig::adaptive(adaptive)),
+            breaker,
+            metrics: CallMetrics::new(caller, name),
+        }
     }
 
     /// Runs a call, or refuses it.
     pub(super) async fn run<T>(&self, call: impl Future<Output = Result<T, StateError>> + Send) -> Result<T, Refusal> {
-        let answer = self.breaker.run(self.timeout.run(call)).await;
-        self.metrics.finished(answer.is_ok());
-        match answer {
-            Ok(answer) => Ok(answer),
-            Err(Error::Rejected(rejection) | Error::Inner(Error::Rejected(rejection))) => {
-                Err(Error::Rejected(rejection))
+        let answer = match self.protection {
+            ProtectionMode::On => {
+                // Outside the breaker: that there is no place says nothing of the part.
+                let guarded = self.bulkhead.run(self.breaker.run(self.timeout.run(call))).await;
+                guarded.map_err(|error| flattened(flattened(error)))
             }
-            Err(Error::Inner(Error::Inner(error))) => Err(Error::Inner(error)),
-        }
+            ProtectionMode::Off => call.await.map_err(Error::Inner),
+        };
+        self.metrics.finished(answer.is_ok());
+        answer
     }
 
     /// Makes no call while a health check says that the part is down; afterwards calls decide again.
@@ -71,5 +90,13 @@ impl Guard {
             RecoveryEdge::Begin => breaker.gate().force_open(MonotonicClock.now()),
             RecoveryEdge::End => breaker.gate().reset(MonotonicClock.now()),
         });
+    }
+}
+
+/// One refusal, whichever layer it is of.
+fn flattened<E>(error: Error<Error<E>>) -> Error<E> {
+    match error {
+        Error::Inner(error) => error,
+        Error::Rejected(rejection) => Error::Rejected(rejection),
     }
 }

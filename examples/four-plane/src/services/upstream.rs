@@ -23,7 +23,7 @@ use super::client::{CallError, Client};
 use super::figures;
 use super::instances::Instances;
 use super::metrics::CallMetrics;
-use crate::link::{Instance, Role};
+use crate::link::{Instance, ProtectionMode, Role};
 
 /// How much earlier than the caller stops waiting an instance has to be done: what an answer takes back over loopback.
 const RESERVE: Duration = Duration::from_millis(2);
@@ -143,6 +143,14 @@ impl Upstream {
             request
         };
         let one = service_fn(move |request| attempt_once(client.clone(), name, request));
+        if caller.options.protection == ProtectionMode::Off {
+            let service = ServiceBuilder::new()
+                .layer(TimeoutLayer::with_env(total, observed(Pattern::Timeout)))
+                .map_request(choose)
+                .layer(WrapErrorLayer::new())
+                .service(one);
+            return Ok(Self { service: BoxCloneSyncService::new(service), metrics });
+        }
         let service = ServiceBuilder::new()
             .layer(TimeoutLayer::with_env(total, observed(Pattern::Timeout)).with_carry(CarryInRequest))
             .layer(retry)

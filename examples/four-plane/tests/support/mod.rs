@@ -55,6 +55,11 @@ impl Stack {
         }
     }
 
+    /// Edges started from here on believe what requests say that they are worth.
+    pub(crate) fn trust_criticality(&mut self) {
+        self.options.trust_criticality = true;
+    }
+
     /// Edges started from here on can do this many requests per second.
     pub(crate) fn set_capacity(&mut self, capacity: f64) {
         self.capacity = capacity;
