@@ -90,7 +90,7 @@ impl Gate for Bulkhead {
         let weight = context().cost.max(1);
         match self.places.try_take(weight) {
             Ok(()) => Admission::Admitted(Place::new(weight)),
-            Err(seen) => Admission::Refused(seen.refusal(weight)),
+            Err(seen) => Admission::Refused(seen.refusal(weight, seen.limit())),
         }
     }
 

@@ -72,9 +72,9 @@ impl Future for Drain<'_> {
 
 impl Drop for Drain<'_> {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.drainers.lock().remove(key);
-        }
+        // Bound, so that the waker goes after the lock.
+        let waker = self.key.take().and_then(|key| self.drainers.lock().remove(key));
+        drop(waker);
     }
 }
 

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use seawall_core::Criticality;
+
 /// A bulkhead that cannot be built as asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BulkheadError {
     /// The limit is 0.
@@ -22,4 +24,38 @@ pub enum BulkheadError {
         /// The value given.
         max_wait: Duration,
     },
+    /// More is kept free than there is, or for nobody.
+    #[error(
+        "{share} of the places are kept above {criticality:?}; allowed are 0 to less than 1, and above Sheddable, \
+         Degraded or Default"
+    )]
+    Kept {
+        /// The criticality that may not take what is kept.
+        criticality: Criticality,
+        /// The value given.
+        share: f64,
+    },
+    /// A tenant's share is nothing, or more than everything.
+    #[error("the share of tenant {tenant} is {share}; allowed are 0.000001 to 1")]
+    Share {
+        /// Whose share.
+        tenant: u64,
+        /// The value given.
+        share: f64,
+    },
+    /// A tenant has two shares.
+    #[error("tenant {tenant} has two shares; allowed is one")]
+    ShareTwice {
+        /// Whose shares.
+        tenant: u64,
+    },
+    /// The shares are more than everything.
+    #[error("the shares sum to {millionths} millionths; allowed are 1000000 at most")]
+    ShareSum {
+        /// The sum.
+        millionths: u64,
+    },
+    /// There are too many shares.
+    #[error("more than 1024 tenants have a share of their own; allowed are 1024")]
+    ShareCount,
 }

@@ -1,6 +1,6 @@
 use seawall_core::{Env, GateLayer, GateService};
 
-use crate::{Bulkhead, QueueingBulkhead};
+use crate::{Bulkhead, PriorityBulkhead, QueueingBulkhead};
 
 /// Puts one [`Bulkhead`], shared by every service and clone, before a service.
 ///
@@ -15,6 +15,20 @@ pub type BulkheadLayer<E = Env> = GateLayer<Bulkhead, E>;
 
 /// A service behind a [`BulkheadLayer`].
 pub type BulkheadService<S, E = Env> = GateService<S, Bulkhead, E>;
+
+/// Puts one [`PriorityBulkhead`], shared by every service and clone, before a service.
+///
+/// ```
+/// use seawall_bulkhead::{BulkheadConfig, PriorityBulkheadLayer, Reserve};
+///
+/// let layer = PriorityBulkheadLayer::new((BulkheadConfig::new(10)?, Reserve::default()));
+/// assert_eq!(layer.gate().limit(), 10);
+/// # Ok::<(), seawall_bulkhead::BulkheadError>(())
+/// ```
+pub type PriorityBulkheadLayer<E = Env> = GateLayer<PriorityBulkhead, E>;
+
+/// A service behind a [`PriorityBulkheadLayer`].
+pub type PriorityBulkheadService<S, E = Env> = GateService<S, PriorityBulkhead, E>;
 
 /// Puts one [`QueueingBulkhead`], shared by every service and clone, before a service that can be cloned. For another
 /// timer than the default: `GateLayer::with_env(QueueingBulkhead::new(config, timer), env)`.

@@ -14,7 +14,10 @@
 //! ```
 //!
 //! [`Bulkhead`] fails fast: the call that finds all places taken is refused at once, for one atomic operation and no
-//! clock reading. [`QueueingBulkhead`] lets a bounded number of calls wait a bounded time, first come, first served.
+//! clock reading. [`PriorityBulkhead`] also does, and keeps places for calls that matter. [`QueueingBulkhead`] lets a
+//! bounded number of calls wait a bounded time, and serves them in an [`Order`]: first come, first served; the newest,
+//! the nearest deadline or the most critical first; or each tenant by its [share](Shares), what one leaves idle lent to
+//! the others. `IsolateLayer` (feature `tokio`) runs a dangerous dependency on a runtime of its own.
 //!
 //! - A place is taken in `call`, never in `poll_ready`, and given back however the call ends: answered, failed, timed
 //!   out, dropped or panicked.
@@ -22,21 +25,39 @@
 //! - The limit can change while calls are under way; [`Bulkhead::drain`] ends a service in good order.
 //! - All clones of a layer and all services that it makes share the places; [`KeyedLayer`](seawall_core::KeyedLayer)
 //!   keeps a bulkhead per host, tenant or route.
+mod accounts;
 mod bulkhead;
 mod config;
+mod deadline_line;
 mod drain;
 mod error;
 mod layer;
+mod line;
+mod order;
 mod places;
+mod priority;
+mod queue;
 mod queueing;
+mod queueing_config;
+mod reserve;
+mod share_lines;
+mod shares;
 mod wait;
 
 pub use bulkhead::Bulkhead;
-pub use config::{BulkheadConfig, QueueingBulkheadConfig};
+pub use config::BulkheadConfig;
 pub use drain::Drain;
 pub use error::BulkheadError;
-pub use layer::{BulkheadLayer, BulkheadService, QueueingBulkheadLayer, QueueingBulkheadService};
+pub use layer::{
+    BulkheadLayer, BulkheadService, PriorityBulkheadLayer, PriorityBulkheadService, QueueingBulkheadLayer,
+    QueueingBulkheadService,
+};
+pub use order::Order;
 pub use places::Place;
+pub use priority::PriorityBulkhead;
 pub use queueing::QueueingBulkhead;
+pub use queueing_config::QueueingBulkheadConfig;
+pub use reserve::Reserve;
 pub use seawall_core::{Error, Rejection, WrapErrorLayer};
+pub use shares::Shares;
 pub use wait::BulkheadWait;

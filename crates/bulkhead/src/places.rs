@@ -4,7 +4,7 @@ use seawall_core::{
         CachePadded,
         atomic::{
             AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
 };
@@ -32,15 +32,25 @@ pub(crate) struct Seen(u64);
 #[must_use = "a place that is not given back is lost"]
 pub struct Place {
     weight: u32,
+    account: u32,
 }
 
 impl Place {
     pub(crate) const fn new(weight: u32) -> Self {
-        Self { weight }
+        Self::of(weight, 0)
+    }
+
+    /// Places that are kept count of under `account`.
+    pub(crate) const fn of(weight: u32, account: u32) -> Self {
+        Self { weight, account }
     }
 
     pub(crate) const fn weight(&self) -> u32 {
         self.weight
+    }
+
+    pub(crate) const fn account(&self) -> u32 {
+        self.account
     }
 }
 
@@ -67,10 +77,10 @@ impl Seen {
         self.0 & !WAITING == 0
     }
 
-    /// Whether `weight` more fit.
-    pub(crate) const fn fits(self, weight: u32) -> bool {
+    /// Whether `weight` more fit below `ceiling`.
+    pub(crate) const fn fits(self, weight: u32, ceiling: u32) -> bool {
         // Two numbers of 32 bits: the sum cannot saturate.
-        (self.taken() as u64).saturating_add(weight as u64) <= self.limit() as u64
+        (self.taken() as u64).saturating_add(weight as u64) <= ceiling as u64
     }
 
     /// Whether `weight` more fit and nobody waits: the flag is the sign of the word, and makes the limit negative.
@@ -81,12 +91,12 @@ impl Seen {
         (self.taken() as i64).wrapping_add(weight as i64) <= self.0 as i64 >> LIMIT_SHIFT
     }
 
-    /// Why a call of `weight` that found no room is refused.
+    /// Why a call of `weight` that found no room below `ceiling` is refused.
     #[cold]
-    pub(crate) const fn refusal(self, weight: u32) -> Rejection {
+    pub(crate) const fn refusal(self, weight: u32, ceiling: u32) -> Rejection {
         let reason = if self.is_closed() {
             Reason::Closed
-        } else if weight > self.limit() {
+        } else if weight > ceiling {
             Reason::TooHeavy
         } else {
             Reason::BulkheadFull
@@ -116,28 +126,42 @@ impl Places {
         }
     }
 
+    /// The same below a ceiling, which follows from the limit. Not for the hot path of a bulkhead without ceilings.
+    #[inline]
+    pub(crate) fn try_take_below(&self, weight: u32, ceiling: impl Fn(u32) -> u32) -> Result<(), Seen> {
+        self.take_if(weight, |seen| !seen.is_waiting() && seen.fits(weight, ceiling(seen.limit())))
+    }
+
     /// Takes `weight` places for one who waits, past the flag that keeps the others out.
-    pub(crate) fn try_take_in_turn(&self, weight: u32) -> Result<(), Seen> {
+    pub(crate) fn try_take_in_turn(&self, weight: u32, ceiling: impl Fn(u32) -> u32) -> Result<(), Seen> {
+        self.take_if(weight, |seen| seen.fits(weight, ceiling(seen.limit())))
+    }
+
+    #[inline]
+    fn take_if(&self, weight: u32, may: impl Fn(Seen) -> bool) -> Result<(), Seen> {
+        // Release pairs with the Acquire of `take_or_wait`: who raises the flag sees what those who came before noted.
         self.word
-            .fetch_update(Relaxed, Relaxed, |seen| Seen(seen).fits(weight).then(|| seen.wrapping_add(weight.into())))
+            .fetch_update(Release, Relaxed, |seen| may(Seen(seen)).then(|| seen.wrapping_add(weight.into())))
             .map(|_| ())
             .map_err(Seen)
     }
 
     /// Takes `weight` places, or else raises the flag that somebody waits, in one step: a place that comes free is seen
     /// here, or its giver sees the flag. Neither when the bulkhead is closed or too small.
-    pub(crate) fn take_or_wait(&self, weight: u32) -> Result<(), Seen> {
-        let before = self.word.fetch_update(Relaxed, Relaxed, |seen| {
-            if Seen(seen).fits(weight) {
+    pub(crate) fn take_or_wait(&self, weight: u32, ceiling: impl Fn(u32) -> u32) -> Result<(), Seen> {
+        // Acquire pairs with the Release of `take_if` and `give_back`.
+        let before = self.word.fetch_update(AcqRel, Relaxed, |seen| {
+            let ceiling = ceiling(Seen(seen).limit());
+            if Seen(seen).fits(weight, ceiling) {
                 Some(seen.wrapping_add(weight.into()))
-            } else if Seen(seen).limit() < weight {
+            } else if ceiling < weight {
                 None
             } else {
                 Some(seen | WAITING)
             }
         });
         match before {
-            Ok(seen) if Seen(seen).fits(weight) => Ok(()),
+            Ok(seen) if Seen(seen).fits(weight, ceiling(Seen(seen).limit())) => Ok(()),
             Ok(seen) | Err(seen) => Err(Seen(seen)),
         }
     }
@@ -145,7 +169,8 @@ impl Places {
     /// Gives `weight` places back; what the word says after that.
     #[inline]
     pub(crate) fn give_back(&self, weight: u32) -> Seen {
-        // Release pairs with the Acquire of `seen`: who finds a drained bulkhead sees what its calls did.
+        // Release pairs with the Acquire of `seen`, for who finds a drained bulkhead sees what its calls did, and of
+        // `take_or_wait`.
         Seen(self.word.fetch_sub(weight.into(), Release).wrapping_sub(weight.into()))
     }
 
@@ -182,7 +207,7 @@ mod tests {
         let places = Places::new(MAX_LIMIT);
 
         assert_eq!(places.try_take(MAX_LIMIT), Ok(()));
-        assert!(places.take_or_wait(1).is_err());
+        assert!(places.take_or_wait(1, |limit| limit).is_err());
 
         let seen = places.seen();
         assert_eq!((seen.limit(), seen.taken(), seen.is_waiting()), (MAX_LIMIT, MAX_LIMIT, true));

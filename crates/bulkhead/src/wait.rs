@@ -5,17 +5,16 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use seawall_core::{Pattern, Reason, Rejection, Timer, Timestamp};
+use seawall_core::{Rejection, Timer, Timestamp};
 
-use crate::{Place, queueing::InLine};
+use crate::{Place, line::InLine};
 
 pin_project! {
     /// A call that waits for a place of a [`QueueingBulkhead`](crate::QueueingBulkhead): ready with the place, or with
     /// the rejection when time has run out. Dropping it leaves the line.
     #[must_use = "futures do nothing unless polled"]
     pub struct BulkheadWait<T: Timer> {
-        in_line: InLine,
-        timer: T,
+        in_line: InLine<T>,
         until: Timestamp,
         #[pin]
         sleep: Option<T::Sleep>,
@@ -23,8 +22,8 @@ pin_project! {
 }
 
 impl<T: Timer> BulkheadWait<T> {
-    pub(crate) const fn new(in_line: InLine, timer: T, until: Timestamp) -> Self {
-        Self { in_line, timer, until, sleep: None }
+    pub(crate) const fn new(in_line: InLine<T>, until: Timestamp) -> Self {
+        Self { in_line, until, sleep: None }
     }
 }
 
@@ -40,13 +39,12 @@ impl<T: Timer> Future for BulkheadWait<T> {
             return Poll::Pending;
         }
         if this.sleep.is_none() {
-            this.sleep.set(Some(this.timer.sleep_until(*this.until)));
+            this.sleep.set(Some(this.in_line.clock().sleep_until(*this.until)));
         }
         let Some(sleep) = this.sleep.as_mut().as_pin_mut() else { return Poll::Pending };
         ready!(sleep.poll(cx));
         this.until.clone_from(&Timestamp::MAX);
-        let timed_out = Err(Rejection::new(Pattern::Bulkhead, Reason::QueueTimeout));
-        Poll::Ready(this.in_line.leave().unwrap_or(timed_out))
+        Poll::Ready(this.in_line.give_up())
     }
 }
 
