@@ -31,6 +31,8 @@ mod config;
 mod deadline_line;
 mod drain;
 mod error;
+#[cfg(feature = "tokio")]
+mod isolate;
 mod layer;
 mod line;
 mod order;
@@ -48,6 +50,8 @@ pub use bulkhead::Bulkhead;
 pub use config::BulkheadConfig;
 pub use drain::Drain;
 pub use error::BulkheadError;
+#[cfg(feature = "tokio")]
+pub use isolate::{Isolate, IsolateFuture, IsolateLayer};
 pub use layer::{
     BulkheadLayer, BulkheadService, PriorityBulkheadLayer, PriorityBulkheadService, QueueingBulkheadLayer,
     QueueingBulkheadService,

@@ -108,6 +108,8 @@ pub enum Reason {
     Closed,
     /// No endpoint is there to take the call.
     NoEndpoints,
+    /// What the call ran on went away under it.
+    Interrupted,
 }
 
 impl Reason {
@@ -130,6 +132,7 @@ impl Reason {
             Self::TooHeavy => "too_heavy",
             Self::Closed => "closed",
             Self::NoEndpoints => "no_endpoints",
+            Self::Interrupted => "interrupted",
         }
     }
 
@@ -151,6 +154,7 @@ impl Reason {
             Self::TooHeavy => "it weighs more than there are places",
             Self::Closed => "the gate is closed",
             Self::NoEndpoints => "no endpoint is available",
+            Self::Interrupted => "what it ran on is gone",
         }
     }
 
@@ -163,8 +167,8 @@ impl Reason {
 
 /// Why a layer refused or cut a call: 16 bytes, no heap.
 ///
-/// Only a call cut by a timeout may have reached the other side ([`Rejection::may_have_been_sent`]); all others were
-/// never sent.
+/// Only a call cut by a timeout, or interrupted, may have reached the other side ([`Rejection::may_have_been_sent`]); all
+/// others were never sent.
 ///
 /// ```
 /// use seawall_core::{Pattern, Reason, Rejection};
@@ -212,7 +216,7 @@ impl Rejection {
 
     /// Whether the other side may have seen the call. What it has not seen is safe to send again.
     pub const fn may_have_been_sent(&self) -> bool {
-        self.reason.is_timeout()
+        self.reason.is_timeout() || matches!(self.reason, Reason::Interrupted)
     }
 }
 
