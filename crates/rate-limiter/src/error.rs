@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{keyed_quota::MAX_KEYS, queueing_quota::MAX_QUEUED, quota::MAX_SPAN};
+use crate::{distributed::quota::LEASE_FOR, keyed_quota::MAX_KEYS, queueing_quota::MAX_QUEUED, quota::MAX_SPAN};
 
 /// A quota that cannot be kept as asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +45,24 @@ pub enum QuotaError {
     MaxQueued {
         /// The value given.
         max_queued: usize,
+    },
+    /// Nobody shares the quota.
+    #[error("processes is {processes}; allowed are 1 to 4294967295")]
+    Processes {
+        /// The value given.
+        processes: u32,
+    },
+    /// A process would ask without end, or keep from others what it does not use.
+    #[error("lease_for is {lease_for:?}; allowed are {:?} to {:?}", LEASE_FOR.0, LEASE_FOR.1)]
+    LeaseFor {
+        /// The value given.
+        lease_for: Duration,
+    },
+    /// No store is that quick.
+    #[error("timeout is {timeout:?}; allowed is any time above 0s")]
+    Timeout {
+        /// The value given.
+        timeout: Duration,
     },
     /// Nobody could wait.
     #[error("max_wait is {max_wait:?}; allowed is any time above 0s")]

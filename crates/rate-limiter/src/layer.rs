@@ -1,6 +1,6 @@
 use seawall_core::{Env, GateLayer, GateService};
 
-use crate::{Gcra, QueueingGcra};
+use crate::{DistributedKeyedGcra, Gcra, KeyedRateLimiter, KeyedRateLimiterLayer, QueueingGcra};
 
 /// Puts one [`Gcra`], shared by every service and clone, before a service.
 ///
@@ -22,3 +22,10 @@ pub type QueueingRateLimiterLayer<E = Env> = GateLayer<QueueingGcra, E>;
 
 /// A service behind a [`QueueingRateLimiterLayer`].
 pub type QueueingRateLimiter<S, E = Env> = GateService<S, QueueingGcra, E>;
+
+/// Puts one [`DistributedKeyedGcra`] before a service, which [`DistributedKeyedGcra::layer`] does. The key, a name, is
+/// borrowed from the request.
+pub type DistributedRateLimiterLayer<F, E = Env> = KeyedRateLimiterLayer<str, F, E, DistributedKeyedGcra>;
+
+/// A service behind a [`DistributedRateLimiterLayer`].
+pub type DistributedRateLimiter<S, F, E = Env> = KeyedRateLimiter<S, str, F, E, DistributedKeyedGcra>;

@@ -23,6 +23,7 @@
 //! - [`KeyedRateLimiterLayer`] keeps a quota per tenant, address or token in memory that is fixed at the start;
 //!   [`Quotas`] holds several at once, all or nothing; [`QueueingRateLimiterLayer`] lets calls wait, first come, first
 //!   served.
+//! - [`DistributedRateLimiterLayer`] shares a quota among processes, by leases from a Redis that no call waits for.
 //! - Nothing is taken in `poll_ready`: a handle that is made ready and dropped burns nothing.
 //! - All clones of a layer and all services that it makes share the quota.
 #[cfg(doctest)]
@@ -30,6 +31,7 @@
 struct Readme;
 
 mod bucket;
+mod distributed;
 mod error;
 mod gcra;
 mod keyed;
@@ -46,12 +48,24 @@ mod standing;
 mod table;
 mod wait;
 
+#[cfg(feature = "redis")]
+pub use distributed::redis::{RedisStore, RedisStoreError};
+pub use distributed::{
+    gcra::DistributedGcra,
+    keyed::{DistributedFigures, DistributedKeyedGcra},
+    quota::{DistributedQuota, IfGone},
+    script::{SCRIPT, SCRIPT_SHA1, script_answer, script_arguments},
+    store::{Answer, Exchange, Need, Store},
+};
 pub use error::QuotaError;
 pub use gcra::Gcra;
 pub use keyed::{AdmitKey, KeyedGcra};
 pub use keyed_layer::{KeyedRateLimiter, KeyedRateLimiterLayer};
 pub use keyed_quota::KeyedQuota;
-pub use layer::{QueueingRateLimiter, QueueingRateLimiterLayer, RateLimiter, RateLimiterLayer};
+pub use layer::{
+    DistributedRateLimiter, DistributedRateLimiterLayer, QueueingRateLimiter, QueueingRateLimiterLayer, RateLimiter,
+    RateLimiterLayer,
+};
 pub use queueing::QueueingGcra;
 pub use queueing_quota::QueueingQuota;
 pub use quota::Quota;

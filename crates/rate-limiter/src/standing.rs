@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::pace::Pace;
+use crate::{Quota, pace::Pace};
 
 /// How a quota stands at one moment: what a `RateLimit` header tells a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,11 @@ impl Standing {
             next_in: Duration::from_nanos(pace.next_in(arrival, now)),
             full_in: Duration::from_nanos(arrival.saturating_sub(now)),
         }
+    }
+
+    /// All of it.
+    pub(crate) fn full(quota: Quota) -> Self {
+        Self::new(Pace::of(&quota), 0, 0)
     }
 
     /// How many calls may come at once.
