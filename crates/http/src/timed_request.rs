@@ -155,3 +155,81 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::ready,
+        pin::pin,
+        task::{Poll, Waker},
+        time::Duration,
+    };
+
+    use reqwest::Method;
+    use seawall_core::{Error, InheritDeadline, VirtualClock};
+    use tower::service_fn;
+
+    use super::*;
+    use crate::TIMEOUT_HEADER;
+
+    const fn at(millis: u64) -> Timestamp {
+        Timestamp::ZERO.saturating_add(Duration::from_millis(millis))
+    }
+
+    fn timed(deadlines: &[u64]) -> TimedRequest {
+        let mut timed = TimedRequest::from(reqwest::Request::new(Method::GET, "http://127.0.0.1/".parse().unwrap()));
+        for millis in deadlines {
+            timed.bring_forward(at(*millis));
+        }
+        timed
+    }
+
+    fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    /// The deadline that layers see, where the caller's is at `inherited`.
+    fn seen(timed: &TimedRequest, inherited: Option<u64>) -> Option<Timestamp> {
+        let inherited = inherited.map_or(Timestamp::MAX, at);
+        let context = now_or_never(InheritDeadline::new(inherited, async { HttpAttributes.context(timed) }));
+        context.unwrap().deadline
+    }
+
+    #[test]
+    fn the_earliest_of_all_deadlines_counts() {
+        assert_eq!((seen(&timed(&[]), None), seen(&timed(&[]), Some(9))), (None, Some(at(9))));
+        assert_eq!((seen(&timed(&[5, 7]), Some(9)), seen(&timed(&[7, 5]), Some(3))), (Some(at(5)), Some(at(3))));
+        assert_eq!(timed(&[7, 5]).deadline(), Some(Deadline::new(at(5))));
+    }
+
+    #[cfg(feature = "retry")]
+    #[test]
+    fn a_further_attempt_has_the_deadline_of_the_first() {
+        use seawall_backoff_with_jitter::Replay;
+
+        let (_, kept) = crate::HttpReplay.keep(timed(&[5]));
+        let again =
+            <crate::HttpReplay as Replay<TimedRequest>>::again(&crate::HttpReplay, &mut kept.unwrap(), 1).unwrap();
+
+        assert_eq!(seen(&again, None), Some(at(5)));
+        assert_eq!(again.get_ref().headers()["x-previous-attempts"], "1");
+    }
+
+    #[test]
+    fn what_is_left_of_the_earliest_deadline_is_sent() {
+        let layer = SendTimedLayer::new(SendDeadlineLayer::new(Duration::ZERO).with_clock(VirtualClock::new()));
+        let echo = |request: reqwest::Request| ready(Ok::<_, Error<()>>(request));
+        let sent = |timed, inherited| {
+            let mut service = layer.layer(service_fn(echo));
+            let call = async move { service.call(timed).await };
+            let sent = now_or_never(InheritDeadline::new(at(inherited), call)).unwrap();
+            sent.ok().map(|request| request.headers()[TIMEOUT_HEADER].to_str().unwrap().to_owned())
+        };
+
+        assert_eq!((sent(timed(&[]), 9), sent(timed(&[5]), 9)), (Some("9".to_owned()), Some("5".to_owned())));
+        assert_eq!(sent(timed(&[5]), 0), None, "nothing is left");
+    }
+}
