@@ -14,7 +14,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    CarryRejection, Clock, Env, Environment, Gate, GateFuture, Gated, Readiness, Serves, Settle, Shared, WrapError,
+    CarryRejection, Clock, Env, Environment, Gate, GateFuture, Gated, OwnedKey, PickKey, Readiness, Serves, Settle,
+    Shared, WrapError,
 };
 
 /// Tables up to this size per shard stay in one, so that a small bound is exact.
@@ -42,6 +43,30 @@ pub enum KeyedError {
 /// Bounded: at most `max_keys` gates, 10,000 by default. When it is full, a new key takes the place of one that is idle;
 /// a gate that a call holds, or that says it is not idle (an open breaker), is never forgotten. When none is idle, new
 /// keys share one overflow gate. All clones and all services share the table.
+///
+/// ```
+/// use seawall_core::{Admission, CallContext, Gate, KeyedLayer, NoWait, Outcome, Timestamp};
+/// # #[derive(Clone)]
+/// # struct Config;
+/// # struct Open;
+/// # impl From<Config> for Open {
+/// #     fn from(_: Config) -> Self { Open }
+/// # }
+/// # impl Gate for Open {
+/// #     type Ticket = ();
+/// #     type Wait = NoWait;
+/// #     fn admit(&self, _: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Admission<()> { Admission::Admitted(()) }
+/// #     fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
+/// # }
+///
+/// struct Search {
+///     tenant: String,
+/// }
+///
+/// let per_tenant = KeyedLayer::<str, _, Open>::new(1_000, Config, |search: &Search| search.tenant.as_str())?;
+/// assert!(per_tenant.is_empty());
+/// # Ok::<(), seawall_core::KeyedError>(())
+/// ```
 ///
 /// A lookup takes the read lock of one of up to 64 shards: eviction must see that nobody is about to use an entry, and
 /// under the shard's write lock it does.
@@ -80,13 +105,14 @@ where
     /// How many keys a table holds unless told otherwise.
     pub const DEFAULT_MAX_KEYS: usize = 10_000;
 
-    /// A table in the default environment. `key` picks the key out of a request.
+    /// A table in the default environment. `key` borrows the key from a request.
     ///
     /// # Errors
     /// `max_keys` outside 1 to 16,777,216.
-    pub fn new<C>(max_keys: usize, config: C, key: F) -> Result<Self, KeyedError>
+    pub fn new<C, Req>(max_keys: usize, config: C, key: F) -> Result<Self, KeyedError>
     where
         C: Into<G> + Clone + Send + Sync + 'static,
+        F: for<'r> Fn(&'r Req) -> &'r Q,
     {
         Self::with_env(max_keys, config, key, Env::new())
     }
@@ -102,7 +128,42 @@ where
     ///
     /// # Errors
     /// `max_keys` outside 1 to 16,777,216.
-    pub fn with_env<C>(max_keys: usize, config: C, key: F, env: E) -> Result<Self, KeyedError>
+    pub fn with_env<C, Req>(max_keys: usize, config: C, key: F, env: E) -> Result<Self, KeyedError>
+    where
+        C: Into<G> + Clone + Send + Sync + 'static,
+        F: for<'r> Fn(&'r Req) -> &'r Q,
+    {
+        Self::build(max_keys, config, key, env)
+    }
+}
+
+impl<Q, F, G, E> KeyedLayer<Q, OwnedKey<F>, G, E>
+where
+    Q: ?Sized + ToOwned<Owned: Hash + Eq + Send + Sync> + Hash + Eq + 'static,
+    G: Gate,
+    E: Environment,
+{
+    /// A table whose keys `key` makes anew from each request, where none can be borrowed from it.
+    ///
+    /// # Errors
+    /// `max_keys` outside 1 to 16,777,216.
+    pub fn with_owned_keys<C, Req, K>(max_keys: usize, config: C, key: F, env: E) -> Result<Self, KeyedError>
+    where
+        C: Into<G> + Clone + Send + Sync + 'static,
+        F: Fn(&Req) -> K,
+        K: Borrow<Q>,
+    {
+        Self::build(max_keys, config, OwnedKey::new(key), env)
+    }
+}
+
+impl<Q, F, G, E> KeyedLayer<Q, F, G, E>
+where
+    Q: ?Sized + ToOwned<Owned: Hash + Eq + Send + Sync> + Hash + Eq + 'static,
+    G: Gate,
+    E: Environment,
+{
+    fn build<C>(max_keys: usize, config: C, key: F, env: E) -> Result<Self, KeyedError>
     where
         C: Into<G> + Clone + Send + Sync + 'static,
     {
@@ -269,7 +330,7 @@ impl<S, Req, Q, F, G, E> Service<Req> for KeyedService<S, Q, F, G, E>
 where
     S: Service<Req, Error: CarryRejection>,
     Q: ?Sized + ToOwned<Owned: Hash + Eq> + Hash + Eq,
-    F: for<'r> Fn(&'r Req) -> &'r Q,
+    F: PickKey<Req, Q>,
     G: Gate<Wait: Readiness<S, Req>>,
     E: Serves<Req, S::Response, S::Error>,
 {
@@ -282,7 +343,7 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let shared = self.layer.table.entry((self.layer.key)(&request));
+        let shared = self.layer.key.pick(&request, |key| self.layer.table.entry(key));
         GateFuture::begin(&shared, &mut self.inner, request)
     }
 }

@@ -1,13 +1,17 @@
 //! One gate per key, bounded, and never forgotten while somebody needs it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+use std::{
+    cell::Cell,
+    hash::{Hash, Hasher},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 use seawall_core::{
-    Admission, CallContext, Gate, KeyedError, KeyedLayer, NoWait, Outcome, Pattern, Reason, Rejection, Timestamp,
+    Admission, CallContext, Env, Gate, KeyedError, KeyedLayer, NoWait, Outcome, Pattern, Reason, Rejection, Timestamp,
 };
 use tower::{ServiceExt, service_fn};
 
@@ -50,7 +54,7 @@ impl Gate for OnePlace {
 type ByKey = KeyedLayer<str, fn(&String) -> &str, OnePlace>;
 
 fn by_key(max_keys: usize) -> ByKey {
-    KeyedLayer::new(max_keys, Config, String::as_str as fn(&String) -> &str).unwrap()
+    KeyedLayer::new(max_keys, Config, String::as_str as fn(&_) -> &_).unwrap()
 }
 
 #[tokio::test]
@@ -119,6 +123,108 @@ fn threads_that_race_for_a_new_key_get_one_gate() {
 
     assert!(gates.iter().all(|gate| gate.same(&gates[0])));
     assert_eq!(Arc::new(layer).len(), 1);
+}
+
+/// A request of which a key can be borrowed, or made.
+#[derive(Clone)]
+struct Call<B> {
+    host: String,
+    port: u16,
+    _body: B,
+}
+
+fn call(host: &str, port: u16) -> Call<()> {
+    Call { host: host.to_owned(), port, _body: () }
+}
+
+#[tokio::test]
+async fn a_key_is_borrowed_by_a_closure_or_made_by_one() {
+    let service = || service_fn(|call: Call<()>| async move { Ok::<_, std::convert::Infallible>(call.port) });
+    let by_host = KeyedLayer::<str, _, OnePlace>::new(9, Config, |call: &Call<_>| call.host.as_str()).unwrap();
+    let by_both = |call: &Call<_>| format!("{}:{}", call.host, call.port);
+    let by_both = KeyedLayer::<str, _, OnePlace>::with_owned_keys(9, Config, by_both, Env::new()).unwrap();
+    by_host.gate("a").gate().taken.store(1, SeqCst);
+    by_both.gate("a:1").gate().taken.store(1, SeqCst);
+
+    for (layered, answers) in
+        [(call("a", 1), [false, false]), (call("a", 2), [false, true]), (call("b", 1), [true, true])]
+    {
+        let hosts = by_host.protect(service()).oneshot(layered.clone()).await;
+        let both = by_both.protect(service()).oneshot(layered).await;
+        assert_eq!([hosts.is_ok(), both.is_ok()], answers);
+    }
+}
+
+/// Marks the gates of `keys`, which are made by that.
+fn mark(layer: &ByKey, keys: &[&str]) {
+    for key in keys {
+        layer.gate(key).gate().taken.store(1, SeqCst);
+    }
+}
+
+/// Whether the gate of `key` is the one that was marked.
+fn is_kept(layer: &ByKey, key: &str) -> bool {
+    layer.gate(key).gate().taken.load(SeqCst) == 1
+}
+
+#[test]
+fn a_key_that_was_looked_up_again_outlives_those_that_were_not() {
+    let layer = by_key(3);
+    mark(&layer, &["a", "b", "c"]);
+    drop(layer.gate("a"));
+
+    mark(&layer, &["d", "e"]);
+
+    assert_eq!(["a", "d", "e"].map(|key| is_kept(&layer, key)), [true; 3]);
+    assert!(!is_kept(&layer, "b"));
+}
+
+#[test]
+fn a_second_chance_is_had_once() {
+    let layer = by_key(3);
+    mark(&layer, &["a", "b", "c"]);
+    mark(&layer, &["a", "b", "c"]);
+
+    mark(&layer, &["d"]);
+
+    assert!(!layer.gate("d").same(&layer.gate("e")), "all had theirs, so one made room");
+    assert_eq!(layer.len(), 3);
+}
+
+/// A key of which two threads that look for it at once both learn that it is not there.
+#[derive(Clone, PartialEq, Eq)]
+struct Raced(bool);
+
+static BOTH_LOOK: Barrier = Barrier::new(2);
+
+thread_local! {
+    static HASHED: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Hash for Raced {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+        // The first time is for the shard, the second is under the shard's read lock.
+        if self.0 && HASHED.replace(HASHED.get().saturating_add(1)) == 1 {
+            BOTH_LOOK.wait();
+        }
+    }
+}
+
+#[test]
+fn of_two_threads_that_both_miss_a_key_the_second_finds_the_gate_of_the_first() {
+    let identity: fn(&Raced) -> &Raced = |key| key;
+    let layer = KeyedLayer::<Raced, _, OnePlace>::new(9, Config, identity).unwrap();
+    // An empty table would be looked through without a hash.
+    drop(layer.gate(&Raced(false)));
+
+    let gates: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| layer.gate(&Raced(true)))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+
+    assert!(gates[0].same(&gates[1]));
+    assert_eq!(layer.len(), 2);
 }
 
 #[test]
