@@ -25,6 +25,10 @@
 //! - The limit can change while calls are under way; [`Bulkhead::drain`] ends a service in good order.
 //! - All clones of a layer and all services that it makes share the places; [`KeyedLayer`](seawall_core::KeyedLayer)
 //!   keeps a bulkhead per host, tenant or route.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod accounts;
 mod bulkhead;
 mod config;

@@ -41,6 +41,10 @@
 //!
 //! What counts, what opens and closes it, and what each setting means is on the pages of [`Breaker`] and
 //! [`BreakerConfigBuilder`].
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod admission;
 mod breaker;
 mod builder;

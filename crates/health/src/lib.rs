@@ -22,6 +22,10 @@
 //! # Ok(())
 //! # }
 //! ```
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod body;
 mod check;
 mod config;

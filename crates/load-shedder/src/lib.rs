@@ -26,6 +26,10 @@
 //!   time is seen to be slow.
 //! - The limit is at least 1 and does not grow while the server is not asked for more.
 //! - All clones of a layer and all services that it makes share one limit.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod aimd;
 mod cgroup;
 mod codel;

@@ -29,6 +29,10 @@
 //! # Ok(())
 //! # }
 //! ```
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod config;
 mod connection;
 mod drain;

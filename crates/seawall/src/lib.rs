@@ -3,7 +3,7 @@
 //! [`client()`](client()) puts the layers that belong before a dependency around an HTTP client, [`server()`](server()) those
 //! that belong before a handler, in the order that works and with defaults that say why. Each layer is also a crate of its
 //! own, re-exported here.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "reqwest"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 

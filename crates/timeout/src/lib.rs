@@ -20,6 +20,10 @@
 //! deadline through [`CarryDeadline`], and calls that a handler makes through [`inherited_deadline`].
 //!
 //! Streams and bodies are bounded by [`StreamLimits`]; what must finish although its caller has gone, by a `Shield`.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod adaptive;
 mod carry;
 mod config;
