@@ -78,6 +78,9 @@ pub enum LastGoodError {
     /// Nothing could be kept.
     #[error("max_entries is 0; allowed are 1 and more")]
     MaxEntries,
+    /// Nothing is as light as that.
+    #[error("max_weight is 0; allowed are 1 and more")]
+    MaxWeight,
     /// Everything would be too old at once.
     #[error("max_age is {max_age:?}; allowed is any longer time")]
     MaxAge {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync::Cache};
 use seawall_core::Timestamp;
 
 use crate::{Alternative, Case, Combine, Degraded, LastGoodError, Reply};
@@ -17,6 +17,7 @@ use crate::{Alternative, Case, Combine, Degraded, LastGoodError, Reply};
 pub struct LastGoodConfig {
     max_entries: usize,
     max_age: Duration,
+    weight_limit: u64,
 }
 
 impl LastGoodConfig {
@@ -32,14 +33,39 @@ impl LastGoodConfig {
         if max_age.is_zero() {
             return Err(LastGoodError::MaxAge { max_age });
         }
-        Ok(Self { max_entries, max_age })
+        Ok(Self { max_entries, max_age, weight_limit: u64::MAX })
+    }
+
+    /// Keeps no more than `max_weight` of them together, as [`Memory::weight`] weighs them: bytes, say. Default: no limit but
+    /// their number.
+    ///
+    /// # Errors
+    /// It is 0.
+    pub const fn with_max_weight(mut self, max_weight: u64) -> Result<Self, LastGoodError> {
+        if max_weight == 0 {
+            return Err(LastGoodError::MaxWeight);
+        }
+        self.weight_limit = max_weight;
+        Ok(self)
+    }
+
+    /// An empty store.
+    fn entries<Q: Hash + Eq, V: Clone>(&self) -> Cache<Q, Entry<V>, ByWeight> {
+        let most = u64::try_from(self.max_entries).unwrap_or(u64::MAX);
+        // Each takes up at least its share of the weight, so that there are no more of them than that.
+        let (capacity, share) = if self.weight_limit == u64::MAX {
+            (most, u64::MAX)
+        } else {
+            (self.weight_limit, self.weight_limit.div_ceil(most))
+        };
+        Cache::with_weighter(self.max_entries, capacity, ByWeight { share })
     }
 }
 
 impl Default for LastGoodConfig {
     /// 10,000 responses, five minutes.
     fn default() -> Self {
-        Self { max_entries: 10_000, max_age: Duration::from_secs(300) }
+        Self { max_entries: 10_000, max_age: Duration::from_secs(300), weight_limit: u64::MAX }
     }
 }
 
@@ -50,6 +76,12 @@ pub trait Memory<Res> {
 
     /// Takes what is needed from a good response on its way to the caller; `None`: it cannot be kept.
     fn remember(&self, response: &Res) -> Option<Self::Kept>;
+
+    /// What it weighs beside others: see [`LastGoodConfig::with_max_weight`]. Default 1.
+    fn weight(&self, kept: &Self::Kept) -> u64 {
+        let _ = kept;
+        1
+    }
 
     /// Makes the response anew; `None`: it has turned out that it cannot be.
     fn recall(&self, kept: Self::Kept) -> Option<Res>;
@@ -94,8 +126,8 @@ impl<Res: Clone> Memory<Res> for CloneResponse {
 /// # }
 /// ```
 pub struct LastGood<G, Q, V, M = CloneResponse> {
-    entries: Cache<Q, Entry<V>>,
-    max_age: Duration,
+    entries: Cache<Q, Entry<V>, ByWeight>,
+    config: LastGoodConfig,
     key: G,
     memory: M,
 }
@@ -104,6 +136,20 @@ pub struct LastGood<G, Q, V, M = CloneResponse> {
 struct Entry<V> {
     kept: V,
     at: Timestamp,
+    weight: u64,
+}
+
+/// What an entry takes up.
+#[derive(Clone)]
+struct ByWeight {
+    /// The least; [`u64::MAX`] where only the number counts.
+    share: u64,
+}
+
+impl<Q, V> Weighter<Q, Entry<V>> for ByWeight {
+    fn weight(&self, _: &Q, entry: &Entry<V>) -> u64 {
+        if self.share == u64::MAX { 1 } else { entry.weight.max(self.share) }
+    }
 }
 
 impl<G, Q: Hash + Eq, V: Clone> LastGood<G, Q, V> {
@@ -112,15 +158,14 @@ impl<G, Q: Hash + Eq, V: Clone> LastGood<G, Q, V> {
     where
         G: Fn(&K) -> Option<Q>,
     {
-        Self { entries: Cache::new(config.max_entries), max_age: config.max_age, key, memory: CloneResponse }
+        Self { entries: config.entries(), config, key, memory: CloneResponse }
     }
 }
 
 impl<G, Q: Hash + Eq, V: Clone, M> LastGood<G, Q, V, M> {
     /// Keeps responses as `memory` does. Default [`CloneResponse`].
     pub fn with_memory<V2: Clone, M2>(self, memory: M2) -> LastGood<G, Q, V2, M2> {
-        let capacity = usize::try_from(self.entries.capacity()).unwrap_or(usize::MAX);
-        LastGood { entries: Cache::new(capacity), max_age: self.max_age, key: self.key, memory }
+        LastGood { entries: self.config.entries(), config: self.config, key: self.key, memory }
     }
 
     /// How many responses are kept.
@@ -156,7 +201,7 @@ where
         let Some(key) = (self.key)(case.request) else { return Poll::Ready(Reply::Pass) };
         let Some(entry) = self.entries.get(&key) else { return Poll::Ready(Reply::Pass) };
         let age = case.now.since(entry.at);
-        if age > self.max_age {
+        if age > self.config.max_age {
             self.entries.remove(&key);
             return Poll::Ready(Reply::Pass);
         }
@@ -170,7 +215,8 @@ where
     fn remember(&self, request: &K, response: &Res, now: impl FnOnce() -> Timestamp) {
         let Some(key) = (self.key)(request) else { return };
         if let Some(kept) = self.memory.remember(response) {
-            self.entries.insert(key, Entry { kept, at: now() });
+            let weight = self.memory.weight(&kept);
+            self.entries.insert(key, Entry { kept, at: now(), weight });
         }
     }
 }
@@ -179,7 +225,7 @@ impl<G, Q: Hash + Eq, V: Clone, M> fmt::Debug for LastGood<G, Q, V, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LastGood")
             .field("entries", &self.entries.len())
-            .field("max_age", &self.max_age)
+            .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::HashMap, future::ready, time::Duration};
 use proptest::prelude::*;
 use seawall_core::{Env, Error, VirtualClock};
 use seawall_fallback::{
-    Combine, Degraded, FallbackError, FallbackLayer, LastGood, LastGoodConfig, LastGoodError, Value,
+    Combine, Degraded, FallbackError, FallbackLayer, LastGood, LastGoodConfig, LastGoodError, Memory, Value,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -101,8 +101,42 @@ fn no_more_responses_are_kept_than_allowed() {
     }
 }
 
+/// Weighs a response by what it says.
+struct Heavy;
+
+impl Memory<Answer> for Heavy {
+    type Kept = Answer;
+
+    fn remember(&self, answer: &Answer) -> Option<Answer> {
+        Some(*answer)
+    }
+
+    fn weight(&self, (weight, _): &Answer) -> u64 {
+        u64::from(*weight)
+    }
+
+    fn recall(&self, kept: Answer) -> Option<Answer> {
+        Some(kept)
+    }
+}
+
+#[test]
+fn no_more_weight_is_kept_than_allowed_and_still_no_more_responses() {
+    for (entries, weight, most) in [(1_000, 20_000, 200), (50, 1_000_000, 50), (10, 250, 2)] {
+        let config = config(entries).with_max_weight(weight).unwrap();
+        let layer = FallbackLayer::new(LastGood::<_, u32, Answer>::new(config, key).with_memory(Heavy));
+
+        for request in 0..1_000 {
+            let _ = ask!(layer, request * 2, good(100));
+        }
+
+        assert!((1..=most).contains(&layer.alternative().len()), "{}", layer.alternative().len());
+    }
+}
+
 #[test]
 fn settings_that_keep_nothing_are_refused() {
+    assert_eq!(config(1).with_max_weight(0).unwrap_err().to_string(), "max_weight is 0; allowed are 1 and more");
     assert_eq!(LastGoodConfig::new(0, MINUTE).unwrap_err().to_string(), "max_entries is 0; allowed are 1 and more");
     let no_time = LastGoodConfig::new(1, Duration::ZERO).unwrap_err();
     assert_eq!(no_time, LastGoodError::MaxAge { max_age: Duration::ZERO });
@@ -111,7 +145,8 @@ fn settings_that_keep_nothing_are_refused() {
 
 #[test]
 fn the_defaults_are_these() {
-    assert_eq!(format!("{:?}", LastGoodConfig::default()), "LastGoodConfig { max_entries: 10000, max_age: 300s }");
+    let text = "LastGoodConfig { max_entries: 10000, max_age: 300s, weight_limit: 18446744073709551615 }";
+    assert_eq!(format!("{:?}", LastGoodConfig::default()), text);
 }
 
 proptest! {
