@@ -11,7 +11,7 @@ pub mod figures;
 pub mod gateway;
 pub mod guard;
 pub mod instances;
-pub mod last_good;
+mod last_good;
 pub mod metrics;
 pub mod problem;
 pub mod recommendation;

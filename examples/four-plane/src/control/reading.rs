@@ -47,9 +47,9 @@ impl Reading {
                 // 0 until an instance says how many it lets in.
                 "four_plane_limit" if sample.value > 0.0 => *reading.limit.entry(service).or_default() += sample.value,
                 "seawall_circuit_breaker_state" if sample.value > 0.5 => {
-                    sample.label("state").clone_into(&mut reading.breaker(&sample).state);
+                    plain(sample.label("state")).clone_into(&mut reading.breaker(&sample).state);
                 }
-                "seawall_circuit_breaker_failure_ratio" => {
+                "seawall_circuit_breaker_failure_ratio" if sample.value.is_finite() => {
                     reading.breaker(&sample).failure_ratio = Some(sample.value);
                 }
                 _ => reading.services.entry(service).or_default().take(&sample),
@@ -61,6 +61,15 @@ impl Reading {
 
     fn breaker(&mut self, sample: &Sample<'_>) -> &mut BreakerReading {
         self.breakers.entry(sample.label("name").to_owned()).or_default()
+    }
+}
+
+/// What a state means to a call, whoever forced the breaker into it.
+fn plain(state: &str) -> &str {
+    match state {
+        "forced_open" => "open",
+        "forced_closed" | "disabled" => "closed",
+        state => state,
     }
 }
 
@@ -192,6 +201,20 @@ seawall_retry_attempts_total{name="database"} 4
         assert_eq!((reading.in_flight["catalog"], reading.limit["catalog"]), (3.0, 20.0));
         assert_eq!(reading.breakers["database"].state, "open");
         assert_eq!(reading.services.len(), 1);
+    }
+
+    #[test]
+    fn a_breaker_is_what_its_calls_meet_and_has_no_ratio_that_is_no_number() {
+        for (state, shown) in [("forced_open", "open"), ("forced_closed", "closed"), ("half_open", "half_open")] {
+            let text = format!(
+                "seawall_circuit_breaker_state{{name=\"cache\",state=\"{state}\"}} 1\n\
+                 seawall_circuit_breaker_failure_ratio{{name=\"cache\"}} NaN\n"
+            );
+
+            let breaker = &Reading::parse(&text, "catalog").breakers["cache"];
+
+            assert_eq!((breaker.state.as_str(), breaker.failure_ratio), (shown, None));
+        }
     }
 
     #[test]

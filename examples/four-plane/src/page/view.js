@@ -7,6 +7,9 @@ const stateOf = (text) => String(text ?? "unknown").toLowerCase().replace("_", "
 /** `gateway` and `catalog` make `gateway→catalog`; a name that tells both ends stays. */
 const breakerName = (service, name) => name.includes("→") ? name : `${service}→${name}`;
 
+// Whose requests are the plane's; the other services are behind it.
+const FRONT = { service: "gateway" };
+
 export class View {
   constructor(status) {
     this.status = status;
@@ -60,8 +63,10 @@ export class View {
     // A degraded answer passes through every service above the one that gave it: it is counted once.
     const degraded = services.reduce((most, service) => Math.max(most, service.degraded_total ?? 0), 0);
     const breakers = services.flatMap((service) => this.callsOf(service.service)).filter((call) => call.breaker).map((call) => call.breaker);
+    const front = services.filter((service) => service.service === (FRONT[plane.plane] ?? service.service));
+    const atFront = (figure) => sum(front.map((service) => service[figure]));
     return {
-      inFlight: of("in_flight"), limit: of("limit"), shed: of("shed_total"), retried: of("retried_total"), degraded, breakers,
+      inFlight: atFront("in_flight"), limit: atFront("limit"), shed: of("shed_total"), retried: of("retried_total"), degraded, breakers,
     };
   }
 }

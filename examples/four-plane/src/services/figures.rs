@@ -2,9 +2,9 @@
 
 use std::sync::{PoisonError, RwLock};
 
-use metrics::{Gauge, counter, gauge};
+use metrics::counter;
 use seawall::backoff_with_jitter::RetryLayer;
-use seawall::circuit_breaker::{CircuitBreakerLayer, State};
+use seawall::circuit_breaker::{BreakerMetrics, CircuitBreakerLayer};
 use seawall::http::ReceiveDeadlineLayer;
 use seawall_core::{Clock as _, Environment, MonotonicClock};
 
@@ -13,13 +13,6 @@ use super::metrics::install;
 type Reading = Box<dyn Fn() + Send + Sync>;
 
 static READINGS: RwLock<Vec<Reading>> = RwLock::new(Vec::new());
-
-/// States as they are labelled; exactly one is 1 at a time.
-const STATES: [(&str, &[State]); 3] = [
-    ("closed", &[State::Closed, State::ForcedClosed, State::Disabled]),
-    ("open", &[State::Open, State::ForcedOpen]),
-    ("half_open", &[State::HalfOpen]),
-];
 
 /// Sets all figures to what they are at this time.
 pub fn read() {
@@ -34,23 +27,13 @@ pub fn before_scrape(reading: impl Fn() + Send + Sync + 'static) {
     READINGS.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(reading));
 }
 
-/// State and failure ratio of a breaker: `seawall_circuit_breaker_state{name,state}`,
-/// `seawall_circuit_breaker_failure_ratio{name}`.
+/// States, changes and ratios of a breaker, as [`BreakerMetrics`] names them.
 pub fn of_breaker<E: Environment>(name: &'static str, breaker: &CircuitBreakerLayer<E>) {
     install();
-    let states: Vec<(Gauge, &[State])> = STATES
-        .iter()
-        .map(|(label, states)| (gauge!("seawall_circuit_breaker_state", "name" => name, "state" => *label), *states))
-        .collect();
-    let ratio = gauge!("seawall_circuit_breaker_failure_ratio", "name" => name);
+    let metrics = BreakerMetrics::new(name);
+    metrics.follow(breaker.gate());
     let breaker = breaker.clone();
-    before_scrape(move || {
-        let snapshot = breaker.gate().snapshot(MonotonicClock.now());
-        for (gauge, states) in &states {
-            gauge.set(if states.contains(&snapshot.state) { 1.0 } else { 0.0 });
-        }
-        ratio.set(snapshot.figures.failure_ratio().unwrap_or(0.0));
-    });
+    before_scrape(move || metrics.scrape(breaker.gate(), MonotonicClock.now()));
 }
 
 /// Attempts after the first: `seawall_retry_attempts_total{name}`.

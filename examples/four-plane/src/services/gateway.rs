@@ -13,15 +13,18 @@ use http_body_util::{BodyExt as _, Limited};
 
 use super::catalog::Popular;
 use super::client::Client;
-use super::last_good::LastGood;
+use super::last_good::{self, LastGoodLayer};
 use super::problem::{self, Problem};
 use super::recommendation::{Basis, Recommended};
 use super::serving::{self, DEGRADED, Serving};
 use super::upstream::{Protection, RetryOn, Upstream};
-use crate::link::{Instance, Role};
+use crate::link::{Instance, ProtectionMode, Role};
 
 /// The largest request body that is passed on: 1 MiB.
 const MAX_BODY: usize = 1 << 20;
+
+/// Calls under way to one service at most.
+const PLACES: u8 = 64;
 
 /// Per service: 5 s in all. An attempt may take three times the 99th percentile, but no less than a service needs to find
 /// out that its database does not answer, and no more than leaves time for another.
@@ -29,36 +32,30 @@ pub(crate) const TO_SERVICE: Protection = Protection {
     total: Duration::from_secs(5),
     attempt: Some((Duration::from_millis(400), Duration::from_secs(2))),
     retry: RetryOn::NoneOrFailure,
-    places: 64,
+    places: PLACES as usize,
 };
 
 /// One service as the gateway calls it.
 #[derive(Debug, Clone)]
 pub struct Route {
     upstream: Upstream,
-    last_good: LastGood,
+    last_good: LastGoodLayer,
 }
 
 impl Route {
     /// To this service, with its last good answers as fallback.
-    pub fn new(upstream: Upstream) -> Self {
-        Self { upstream, last_good: LastGood::default() }
+    pub fn new(upstream: Upstream, name: &'static str) -> Self {
+        Self { upstream, last_good: last_good::layer(name) }
     }
 
     /// The service's answer, or else the last good one to the same request, or else the failure.
     async fn call(&self, request: http::Request<Bytes>) -> Result<Response, Response> {
-        let key = LastGood::key(&request);
-        let failure = match self.upstream.call(request).await {
-            Ok(answer) if !answer.status().is_server_error() => {
-                if let Some(key) = key {
-                    self.last_good.keep(key, &answer);
-                }
-                return Ok(answer.map(Body::from));
-            }
-            Ok(answer) => answer.map(Body::from),
-            Err(error) => problem::of_call(&error),
-        };
-        key.and_then(|key| self.last_good.answer(&key)).ok_or(failure)
+        let key = last_good::key(&request);
+        match last_good::answer(&self.last_good, key, self.upstream.call(request)).await {
+            Ok(answer) if answer.status().is_server_error() => Err(answer.map(Body::from)),
+            Ok(answer) => Ok(answer.map(Body::from)),
+            Err(error) => Err(problem::of_call(&error)),
+        }
     }
 }
 
@@ -70,9 +67,12 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     let serving = Serving::new(&instance, serving::checks(&instance));
     let client = Client::default();
     let route = |role| -> anyhow::Result<Route> {
-        Ok(Route::new(Upstream::new(client.clone(), &instance, role, &TO_SERVICE)?))
+        Ok(Route::new(Upstream::new(client.clone(), &instance, role, &TO_SERVICE)?, role.name()))
     };
     let routes = routes(route(Role::Catalog)?, route(Role::Recommendation)?);
+    if instance.options.protection == ProtectionMode::On {
+        serving.metrics().limited_to(2.0 * f64::from(PLACES));
+    }
     serving::serve(&instance, &serving, routes).await
 }
 
