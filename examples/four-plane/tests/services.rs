@@ -204,6 +204,25 @@ async fn an_instance_that_answers_with_errors_costs_no_request() {
 }
 
 #[tokio::test]
+async fn what_waits_for_the_database_is_in_flight_there() {
+    let (_folder, stack, edge) = in_folder().await;
+    let admin = stack.at(Role::State, 1).admin;
+    let in_flight = async || {
+        let metrics = get(admin, "/metrics").await;
+        let figure = "four_plane_in_flight{service=\"database\",instance=\"state/1\"} ";
+        let figure = metrics.text().lines().find_map(|line| line.strip_prefix(figure)).expect("it is counted");
+        figure.parse::<f64>().expect("a number")
+    };
+    stack.inject(&[(FaultKind::Hang, "database", 0.0)]);
+
+    assert_eq!(item(edge, data::cities()[7].id).await.status, 200);
+    until("questions wait for the database", async || in_flight().await >= 1.0).await;
+    stack.inject(&[]);
+
+    until("all questions are answered", async || in_flight().await == 0.0).await;
+}
+
+#[tokio::test]
 async fn a_database_that_hangs_opens_the_breaker_and_the_snapshot_answers_until_it_is_back() {
     let (_folder, stack, edge) = in_folder().await;
     stack.inject(&[(FaultKind::Latency, "database", 500.0)]);

@@ -84,41 +84,80 @@ struct Database {
 }
 
 impl Database {
-    fn part(&self) -> &dyn Catalog {
-        match self.dial.topology.borrow().state.as_ref() {
-            Some(parts) if parts.database == POSTGRESQL => &self.postgres,
-            _ => &self.embedded,
-        }
+    /// Waits until it is known which it is: an instance that was just started has not been told, and would speak the wrong
+    /// language to whatever answers.
+    async fn part(&self) -> Result<&dyn Catalog, StateError> {
+        let mut topology = self.dial.topology.clone();
+        let known = topology.wait_for(|topology| topology.state.is_some()).await.map_err(|_| StateError::Absent)?;
+        let is_postgres = known.state.as_ref().is_some_and(|parts| parts.database == POSTGRESQL);
+        Ok(if is_postgres { &self.postgres } else { &self.embedded })
     }
 }
 
 #[async_trait]
 impl Catalog for Database {
     async fn item(&self, id: u32) -> Result<Option<City>, StateError> {
-        self.part().item(id).await
+        self.part().await?.item(id).await
     }
 
     async fn search(&self, query: &str, limit: usize) -> Result<Vec<City>, StateError> {
-        self.part().search(query, limit).await
+        self.part().await?.search(query, limit).await
     }
 
     async fn largest(&self, limit: usize) -> Result<Vec<City>, StateError> {
-        self.part().largest(limit).await
+        self.part().await?.largest(limit).await
     }
 
     async fn record_views(&self, views: &[View], at: SystemTime) -> Result<(), StateError> {
-        self.part().record_views(views, at).await
+        self.part().await?.record_views(views, at).await
     }
 
     async fn popular(&self, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
-        self.part().popular(limit, now).await
+        self.part().await?.popular(limit, now).await
     }
 
     async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.part().seen_together(item, limit).await
+        self.part().await?.seen_together(item, limit).await
     }
 
     async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.part().recommended(user, limit).await
+        self.part().await?.recommended(user, limit).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_is_asked_nothing_before_it_is_known_which_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let endpoint = Endpoint { role: Role::State, instance: 1, address, cache: Some(address), healthy: true };
+        let endpoints = vec![endpoint];
+        let (tell, topology) = watch::channel(Topology { endpoints: endpoints.clone(), state: None });
+        let catalog = database(&Dial::new(topology));
+        let asking = tokio::spawn(async move { catalog.largest(1).await });
+        tokio::task::yield_now().await;
+
+        let parts = StateParts {
+            database: POSTGRESQL.to_owned(),
+            cache: REDIS.to_owned(),
+            database_url: Some("postgresql://me@127.0.0.1/cities".to_owned()),
+            redis_url: None,
+        };
+        tell.send_replace(Topology { endpoints, state: Some(parts) });
+        let (mut stream, _) = tokio::time::timeout(Duration::from_mins(1), listener.accept()).await.unwrap().unwrap();
+        let mut begin = [0; 8];
+        stream.read_exact(&mut begin).await.unwrap();
+
+        // Version 3.0 of PostgreSQL's protocol, behind the length of the message.
+        assert_eq!(begin[4..], [0, 3, 0, 0]);
+        asking.abort();
     }
 }

@@ -113,7 +113,9 @@ async fn pass(part: &Part, client: TcpStream, server: impl AsyncRead + AsyncWrit
             if read == 0 {
                 return to_server.shutdown().await;
             }
-            asked.at(MonotonicClock.now());
+            if asked.at(MonotonicClock.now()) {
+                part.metrics.entered();
+            }
             go_wrong(part).await?;
             to_server.write_all(chunk.get(..read).unwrap_or_default()).await?;
             to_server.flush().await?;
@@ -126,16 +128,12 @@ async fn pass(part: &Part, client: TcpStream, server: impl AsyncRead + AsyncWrit
             if read == 0 {
                 return to_client.shutdown().await;
             }
-            if let Some(since) = asked.answered() {
-                part.metrics.finished("ok", MonotonicClock.now().since(since));
-            }
+            asked.finished(&part.metrics, "ok");
             to_client.write_all(chunk.get(..read).unwrap_or_default()).await?;
         }
     };
     let ended = tokio::try_join!(ask, answer);
-    if let Some(since) = asked.answered() {
-        part.metrics.finished("error", MonotonicClock.now().since(since));
-    }
+    asked.finished(&part.metrics, "error");
     ended.map(|_| ())
 }
 
@@ -144,13 +142,19 @@ async fn pass(part: &Part, client: TcpStream, server: impl AsyncRead + AsyncWrit
 struct Asked(AtomicU64);
 
 impl Asked {
-    fn at(&self, now: Timestamp) {
+    /// Says whether no other question waits for its answer.
+    fn at(&self, now: Timestamp) -> bool {
         // Relaxed, here and below: both sides run in one task.
-        let _asked_before = self.0.compare_exchange(0, now.as_nanos(), Relaxed, Relaxed);
+        self.0.compare_exchange(0, now.as_nanos().max(1), Relaxed, Relaxed).is_ok()
     }
 
-    fn answered(&self) -> Option<Timestamp> {
-        Some(self.0.swap(0, Relaxed)).filter(|nanos| *nanos != 0).map(Timestamp::from_nanos)
+    /// Counts the question, if there is one.
+    fn finished(&self, metrics: &RequestMetrics, outcome: &str) {
+        let since = self.0.swap(0, Relaxed);
+        if since != 0 {
+            metrics.left();
+            metrics.finished(outcome, MonotonicClock.now().since(Timestamp::from_nanos(since)));
+        }
     }
 }
 
