@@ -2,6 +2,7 @@
 
 mod experiment;
 mod overload;
+mod promises;
 
 use std::path::Path;
 use std::time::Duration;
@@ -91,6 +92,8 @@ pub struct Row {
     pub verdict: &'static str,
     /// What is missing to measure it, or how the measurement failed.
     pub reason: Option<String>,
+    /// What the stack promises under this fault and did not keep, a sentence each.
+    pub missed: Vec<String>,
     /// Further figures of this fault alone.
     pub figures: Value,
 }
@@ -109,6 +112,7 @@ impl Row {
             remedied_by: None,
             verdict,
             reason: Some(reason),
+            missed: Vec::new(),
             figures: json!({}),
         }
     }
@@ -143,13 +147,16 @@ pub async fn measure(binary: &Path, fault: &str, edge_capacity: f64) -> Result<R
         }
         Kind::Overload => overload::measure(binary, name, edge_capacity).await,
     };
-    Ok(measured.unwrap_or_else(|error| Row::without_figures(name, "failed", format!("{error:#}"))))
+    Ok(match measured {
+        Ok(row) => Row { missed: promises::missed(&row), ..row },
+        Err(error) => Row::without_figures(name, "failed", format!("{error:#}")),
+    })
 }
 
 /// `four-plane chaos`: measures one fault, or all, and prints a row for each as soon as it is there.
 ///
 /// # Errors
-/// [`ConfigError::Value`] for an unknown fault; any other error when a measurement failed.
+/// [`ConfigError::Value`] for an unknown fault; any other error when a measurement failed or a promise was not kept.
 pub async fn run(fault: Option<&str>, json: bool) -> anyhow::Result<()> {
     let binary = std::env::current_exe().context("cannot find the program itself")?;
     let names: Vec<&str> = fault.map_or_else(|| faults().collect(), |fault| vec![fault]);
@@ -159,14 +166,16 @@ pub async fn run(fault: Option<&str>, json: bool) -> anyhow::Result<()> {
     if !json {
         say::out(HEADER);
     }
-    let mut failed = Vec::new();
+    let (mut failed, mut missed) = (Vec::new(), Vec::new());
     for name in names {
         let row = measure(&binary, name, RunOptions::default().capacity.edge).await?;
         say::out(if json { serde_json::to_string(&row)? } else { line(&row) });
         if row.verdict == "failed" {
             failed.push(name);
         }
+        missed.extend(row.missed.iter().map(|promise| format!("{name}: {promise}")));
     }
+    ensure!(missed.is_empty(), "not kept: {}", missed.join("; "));
     ensure!(failed.is_empty(), "could not be measured: {}", failed.join(", "));
     Ok(())
 }

@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use four_plane::chaos::{self, Row};
-use serde_json::Value;
 
 /// Requests per second that each edge declares where its capacity is exceeded. Five times of two edges is far below what
 /// two busy cores can do, so that it is the declared capacity that is exceeded and not the machine's.
@@ -18,36 +17,24 @@ async fn measured(fault: &str) -> Row {
     row
 }
 
-fn figure(row: &Row, name: &str) -> f64 {
-    row.figures.get(name).and_then(Value::as_f64).expect("every figure was measured")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn of_thirty_thousand_requests_none_fails_while_ten_catalog_instances_are_killed() {
     let row = measured("instance-termination").await;
 
-    assert!(row.requests >= Some(30_000) && figure(&row, "kills") >= 10.0, "{row:?}");
-    assert_eq!((row.errors, row.lost, row.shed), (Some(0), Some(0), Some(0)), "{row:?}");
-    assert!(row.recovered_s < Some(30.0), "{row:?}");
+    assert_eq!(row.missed, [""; 0], "{row:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_times_the_capacity_is_shed_while_what_is_accepted_stays_fast_and_fills_the_capacity() {
     let row = measured("overload").await;
 
-    assert!(row.shed > Some(0), "{row:?}");
     // Refusals are those with 503 or 429 and Retry-After: without it, they would be errors.
-    assert_eq!((row.errors, row.lost), (Some(0), Some(0)), "{row:?}");
-    assert!(figure(&row, "p99_ms") <= 4.0 * figure(&row, "unloaded_p99_ms"), "{row:?}");
-    assert!(figure(&row, "goodput_of_capacity") >= 0.9, "{row:?}");
+    assert_eq!(row.missed, [""; 0], "{row:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_database_opens_a_breaker_and_is_stood_in_for_until_it_closes_again() {
     let row = measured("network-latency").await;
 
-    assert!(row.degraded > Some(0), "{row:?}");
-    assert_eq!((row.errors, row.lost), (Some(0), Some(0)), "{row:?}");
-    assert!(figure(&row, "breaker_opened_after_s") < 12.0, "{row:?}");
-    assert!(figure(&row, "breakers_closed_after_s") < 12.0, "{row:?}");
+    assert_eq!(row.missed, [""; 0], "{row:?}");
 }

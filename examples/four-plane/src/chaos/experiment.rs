@@ -214,6 +214,7 @@ pub(super) fn row(
         remedied_by: (!remedies.is_empty()).then(|| remedies.join(", ")),
         verdict: "measured",
         reason: None,
+        missed: Vec::new(),
         figures,
     }
 }

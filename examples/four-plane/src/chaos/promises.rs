@@ -1,0 +1,118 @@
+//! What the stack promises under three of the faults. The others are measured without a bar.
+
+use serde_json::Value;
+
+use super::Row;
+
+/// While instances are killed: enough requests that a rare loss would show.
+const REQUESTS: f64 = 30_000.0;
+const KILLS: f64 = 10.0;
+/// The document's target for the recovery, in seconds.
+const RECOVERED: f64 = 30.0;
+/// Under overload, beside a load that loads nothing.
+const SLOWDOWN: f64 = 4.0;
+/// Under overload, of the declared capacity.
+const GOODPUT: f64 = 0.9;
+/// For breakers to open under a slow database, and to close after it, in seconds: a window of calls and the longest wait.
+const BREAKERS: f64 = 12.0;
+
+/// The promises that were not kept, a sentence each.
+pub(super) fn missed(row: &Row) -> Vec<String> {
+    #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
+    let count = |count: Option<u64>| count.map(|count| count as f64);
+    let figure = |name: &str| row.figures.get(name).and_then(Value::as_f64);
+    let shown = |value: Option<f64>| value.map_or_else(|| "missing".to_owned(), |value| value.to_string());
+    let at_most = |name: &str, value: Option<f64>, most: f64| {
+        let kept = value.is_some_and(|value| value <= most);
+        (!kept).then(|| format!("{name} is {}, promised is at most {most}", shown(value)))
+    };
+    let at_least = |name: &str, value: Option<f64>, least: f64| {
+        let kept = value.is_some_and(|value| value >= least);
+        (!kept).then(|| format!("{name} is {}, promised is at least {least}", shown(value)))
+    };
+    let own = match row.fault {
+        "instance-termination" => [
+            at_least("requests", count(row.requests), REQUESTS),
+            at_least("kills", figure("kills"), KILLS),
+            at_most("shed", count(row.shed), 0.0),
+            at_most("recovered_s", row.recovered_s, RECOVERED),
+        ],
+        "overload" => [
+            at_least("shed", count(row.shed), 1.0),
+            at_most("p99_ms", figure("p99_ms"), SLOWDOWN * figure("unloaded_p99_ms").unwrap_or_default()),
+            at_least("goodput_of_capacity", figure("goodput_of_capacity"), GOODPUT),
+            None,
+        ],
+        "network-latency" => [
+            at_least("degraded", count(row.degraded), 1.0),
+            at_most("breaker_opened_after_s", figure("breaker_opened_after_s"), BREAKERS),
+            at_most("breakers_closed_after_s", figure("breakers_closed_after_s"), BREAKERS),
+            None,
+        ],
+        _ => return Vec::new(),
+    };
+    let clean = [at_most("errors", count(row.errors), 0.0), at_most("lost", count(row.lost), 0.0)];
+    clean.into_iter().chain(own).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn measured(fault: &'static str, figures: Value) -> Row {
+        Row {
+            requests: Some(30_000),
+            errors: Some(0),
+            lost: Some(0),
+            shed: Some(0),
+            degraded: Some(1),
+            recovered_s: Some(1.0),
+            figures,
+            ..Row::without_figures(fault, "measured", String::new())
+        }
+    }
+
+    #[test]
+    fn a_kill_may_cost_no_request_of_thirty_thousand() {
+        let row = measured("instance-termination", json!({"kills": 10}));
+
+        assert_eq!(missed(&row), [""; 0]);
+        assert_eq!(missed(&Row { lost: Some(1), ..row.clone() }), ["lost is 1, promised is at most 0"]);
+        assert_eq!(
+            missed(&Row { requests: Some(29_999), ..row.clone() }),
+            ["requests is 29999, promised is at least 30000"]
+        );
+        assert_eq!(missed(&Row { recovered_s: None, ..row }), ["recovered_s is missing, promised is at most 30"]);
+    }
+
+    #[test]
+    fn overload_has_to_be_shed_while_what_is_accepted_stays_fast_and_fills_the_capacity() {
+        let row = |shed, p99, goodput| Row {
+            shed: Some(shed),
+            ..measured("overload", json!({"p99_ms": p99, "unloaded_p99_ms": 50, "goodput_of_capacity": goodput}))
+        };
+
+        assert_eq!(missed(&row(1, 200, 0.9)), [""; 0]);
+        assert_eq!(missed(&row(0, 200, 0.9)), ["shed is 0, promised is at least 1"]);
+        assert_eq!(missed(&row(1, 201, 0.9)), ["p99_ms is 201, promised is at most 200"]);
+        assert_eq!(missed(&row(1, 200, 0.89)), ["goodput_of_capacity is 0.89, promised is at least 0.9"]);
+    }
+
+    #[test]
+    fn a_slow_database_has_to_open_a_breaker_that_closes_after() {
+        let row = |opened, closed| {
+            measured("network-latency", json!({"breaker_opened_after_s": opened, "breakers_closed_after_s": closed}))
+        };
+
+        assert_eq!(missed(&row(Some(3), Some(5))), [""; 0]);
+        assert_eq!(missed(&row(Some(3), None)), ["breakers_closed_after_s is missing, promised is at most 12"]);
+        assert_eq!(missed(&Row { errors: Some(2), ..row(Some(3), Some(5)) }), ["errors is 2, promised is at most 0"]);
+    }
+
+    #[test]
+    fn a_fault_without_a_promise_misses_none() {
+        assert_eq!(missed(&Row::without_figures("edge-termination", "measured", String::new())), [""; 0]);
+    }
+}
