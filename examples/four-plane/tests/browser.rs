@@ -36,7 +36,9 @@ where
     let shown = page.clone();
     let outcome = tokio::spawn(async move {
         shown.wait("traffic flows", "q('#verdict').dataset.level === 'good' && number('#answer-rate') > 0", SOON).await;
-        body(shown).await;
+        assert_eq!(shown.number("window.loaded = 7").await, 7);
+        body(shown.clone()).await;
+        assert_eq!(shown.number("window.loaded").await, 7, "the page was not loaded again");
     })
     .await;
 
@@ -54,6 +56,8 @@ async fn a_killed_instance_is_replaced_and_nobody_notices() {
         let old = page.number("q('[data-instance=\"catalog/1\"]').dataset.pid").await;
         assert_eq!(page.text("#kill-target option:checked").await, "catalog/1");
 
+        let retried = page.figure("service", "retried").await;
+
         page.press("#kill-button").await;
         page.wait(
             "the kill has a result",
@@ -70,6 +74,10 @@ async fn a_killed_instance_is_replaced_and_nobody_notices() {
         assert_eq!(page.number("q('#last-fault-result').dataset.failed").await, 0, "no answer failed");
         page.wait("the restart is counted", "q('[data-instance=\"catalog/1\"]').dataset.restarts === '1'", SOON).await;
         page.wait("the events tell it", "q('#events').textContent.includes('catalog/1')", SOON).await;
+        // An instance that fails costs retries, as one that is killed does, but for certain.
+        let fails = r#"{"kind": "error", "target": "catalog/1", "value": 1, "seconds": 3}"#;
+        page.number(&format!("(fetch('control/faults', {{method: 'POST', body: '{fails}'}}), 1)")).await;
+        page.wait("retries are counted", &format!("amount('service', 'retried') > {retried}"), SOON).await;
     })
     .await;
 }
@@ -86,7 +94,10 @@ async fn a_slow_database_opens_a_breaker_fallbacks_answer_and_it_closes_again() 
             SOON,
         )
         .await;
+        page.wait("the state plane is slow", "amount('state', 'p99') >= 400", SOON).await;
+        page.wait("questions wait there", "amount('state', 'in-flight') > 0", SOON).await;
         page.wait("a breaker opens", "q('[data-breaker][data-state=open]') !== null", REPLACED).await;
+        page.wait("its plane shows it", "/^[1-9][0-9]* open$/.test(figure('service', 'breakers'))", SOON).await;
         page.wait(
             "the slow database has a result",
             "q('#last-fault-result').matches('[data-kind=latency]:not([data-state=running])')",
@@ -100,6 +111,9 @@ async fn a_slow_database_opens_a_breaker_fallbacks_answer_and_it_closes_again() 
         assert!(page.count("#degraded-total").await > degraded, "the total of degraded answers has grown");
         assert_eq!(page.number("document.querySelectorAll('[data-breaker]:not([data-state=closed])').length").await, 0);
         assert_eq!(page.text("#fault-count").await, "0");
+        page.wait("its plane shows no open one", "/^[1-9][0-9]* closed$/.test(figure('service', 'breakers'))", SOON)
+            .await;
+        page.wait("the state plane is fast", "amount('state', 'p99') < 400", SOON).await;
     })
     .await;
 }
@@ -107,8 +121,20 @@ async fn a_slow_database_opens_a_breaker_fallbacks_answer_and_it_closes_again() 
 #[tokio::test]
 async fn five_times_the_capacity_is_shed_and_the_rest_answered() {
     on_the_page(|page| async move {
+        let (rate, p99) = (page.figure("edge", "rate").await, page.figure("edge", "p99").await);
+        let shed = page.figure("edge", "shed").await;
+
         page.press("#overload-button").await;
         page.wait("something is shed", "number('#shed-total') > 0", REPLACED).await;
+        page.wait("its plane shows it", &format!("amount('edge', 'shed') > {shed}"), SOON).await;
+        page.wait("more is asked for", &format!("amount('edge', 'rate') > 2 * {rate}"), SOON).await;
+        page.wait("it takes longer", &format!("amount('edge', 'p99') > {p99}"), SOON).await;
+        page.wait(
+            "requests are under way of a limit",
+            r"/^[1-9][0-9]* \/ [1-9][0-9,]*$/.test(figure('edge', 'in-flight'))",
+            SOON,
+        )
+        .await;
         page.wait(
             "the overload has a result",
             "q('#last-fault-result').matches('[data-kind=overload]:not([data-state=running])')",
@@ -145,11 +171,21 @@ async fn a_fault_can_be_cancelled_from_the_page() {
 #[tokio::test]
 async fn every_plane_shows_figures_and_no_width_overflows() {
     on_the_page(|page| async move {
-        for plane in ["edge", "service", "state"] {
-            for figure in ["rate", "p50", "p99", "errors"] {
-                let shown = format!("/[0-9]/.test(q('[data-plane=\"{plane}\"] [data-sum=\"{figure}\"] dd')?.textContent)");
+        let everywhere = ["rate", "p50", "p99", "errors"];
+        for (plane, further) in [
+            ("edge", &["in-flight", "shed", "retried", "degraded", "breakers"] as &[&str]),
+            ("service", &["in-flight", "shed", "retried", "degraded", "breakers"]),
+            ("state", &["in-flight"]),
+            ("control", &[]),
+        ] {
+            for figure in everywhere.iter().chain(further) {
+                let shown = format!("/[0-9]/.test(figure('{plane}', '{figure}'))");
                 page.wait(&format!("{plane} shows {figure}"), &shown, SOON).await;
             }
+        }
+        for plane in ["edge", "service"] {
+            let limited = format!(r"/^[0-9,]+ \/ [1-9][0-9,]*$/.test(figure('{plane}', 'in-flight'))");
+            page.wait(&format!("{plane} shows what is in flight of its limit"), &limited, SOON).await;
         }
         for width in [1440, 1024, 700, 360] {
             page.resize(width).await;

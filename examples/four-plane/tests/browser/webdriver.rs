@@ -35,9 +35,11 @@ const ARGUMENTS: [&str; 10] = [
     "--disable-sync",
     "--window-size=1440,1000",
 ];
-/// What every script may use.
+/// What every script may use. `amount` is the first number of what a plane shows, times in milliseconds.
 const SHORTHANDS: &str = "const q = (selector) => document.querySelector(selector); \
-    const number = (selector) => Number(q(selector).textContent.replaceAll(',', ''));";
+    const number = (selector) => Number(q(selector).textContent.replaceAll(',', '')); \
+    const figure = (plane, name) => q(`[data-plane=\"${plane}\"] [data-sum=\"${name}\"] dd`)?.textContent ?? ''; \
+    const amount = (plane, name) => parseFloat(figure(plane, name).replaceAll(',', '')) * (/[0-9] s$/.test(figure(plane, name)) ? 1000 : 1);";
 
 /// One page in a browser of its own.
 #[derive(Clone)]
@@ -124,6 +126,11 @@ impl Page {
     pub(crate) async fn number(&self, expression: &str) -> i64 {
         let value = self.run(&format!("Math.trunc(Number({expression}))")).await;
         value.as_i64().unwrap_or_else(|| panic!("{expression} is no number but {value}"))
+    }
+
+    /// What a plane shows of a figure: its first number, in milliseconds where it is a time.
+    pub(crate) async fn figure(&self, plane: &str, figure: &str) -> i64 {
+        self.number(&format!("amount('{plane}', '{figure}')")).await
     }
 
     /// A count as it is shown.
