@@ -71,7 +71,8 @@ select * from unnest($1::integer[], $2::text[], $3::text[], $4::bigint[], $5::fl
 on conflict (id) do update set name = excluded.name, country = excluded.country, population = excluded.population,
     latitude = excluded.latitude, longitude = excluded.longitude, folded = excluded.folded";
 
-const ITEM: &str = "select id, name, country, population, latitude, longitude from four_plane.cities where id = $1";
+pub(crate) const ITEM: &str =
+    "select id, name, country, population, latitude, longitude from four_plane.cities where id = $1";
 
 /// The second part runs only as far as the first leaves room.
 const SEARCH: &str = "
@@ -82,7 +83,7 @@ union all
  where strpos(folded, $1) > 1 order by population desc, id limit $3)
 limit $3";
 
-const LARGEST: &str = "select id, name, country, population, latitude, longitude from four_plane.cities
+pub(crate) const LARGEST: &str = "select id, name, country, population, latitude, longitude from four_plane.cities
 order by population desc, id limit $1";
 
 const POPULAR: &str = "

@@ -5,6 +5,7 @@
 mod backoff;
 mod breaker_cost;
 mod bulkhead;
+mod cached;
 mod calm;
 mod fallback;
 mod full;
@@ -16,6 +17,7 @@ mod moderate;
 mod overload;
 mod pool;
 mod quantile;
+mod queries;
 mod slow_database;
 mod traffic;
 mod turns;
@@ -34,12 +36,14 @@ type Claims<O> = &'static [(&'static str, fn(&O) -> Finding)];
 /// 10,000 requests within a minute.
 const LOAD: u32 = 250;
 
-/// What the groups may take, one after another: a run ends within three minutes of its stack's start. A group with no
+/// What the groups may take, one after another: a run ends within four minutes of its stack's start. A group with no
 /// time left has not observed anything.
 const PATTERNS: Duration = Duration::from_secs(20);
+const QUERIES: Duration = Duration::from_secs(40);
 const CALM: Duration = Duration::from_secs(15);
 const MODERATE: Duration = Duration::from_mins(1);
 const KILLS: Duration = Duration::from_secs(45);
+const CACHED: Duration = Duration::from_secs(40);
 const SLOW_DATABASE: Duration = Duration::from_secs(30);
 const FALLBACK: Duration = Duration::from_secs(50);
 const HANG: Duration = Duration::from_secs(25);
@@ -60,6 +64,8 @@ pub async fn all() -> anyhow::Result<Findings> {
     let called = within("calling what does not answer", PATTERNS, gateway_call::observe()).await;
     judge(&mut findings, gateway_call::CLAIMS, &called);
     judge(&mut findings, turns::CLAIMS, &Ok(turns::observe()));
+    let asked = within("asking a PostgreSQL", QUERIES, queries::observe()).await;
+    judge(&mut findings, queries::CLAIMS, &asked);
     let program = std::env::current_exe()?;
     let moderate = within("watching a stack under a moderate load", MODERATE, moderate::observe(&program)).await;
     judge(&mut findings, moderate::CLAIMS, &moderate);
@@ -74,6 +80,7 @@ pub async fn all() -> anyhow::Result<Findings> {
 async fn over_stack(stack: &Stack, findings: &mut Findings) -> anyhow::Result<()> {
     judge(findings, calm::CLAIMS, &within("watching it under load", CALM, calm::observe(stack)).await);
     judge(findings, kills::CLAIMS, &within("killing catalog instances", KILLS, kills::observe(stack)).await);
+    judge(findings, cached::CLAIMS, &within("watching the warm cache", CACHED, cached::observe(stack)).await);
     let slowed = within("slowing the database by 500 ms", SLOW_DATABASE, slow_database::observe(stack)).await;
     judge(findings, slow_database::CLAIMS, &slowed);
     stack.heal_all().await?;
@@ -132,9 +139,11 @@ mod tests {
             ids(health_checks::CLAIMS),
             ids(gateway_call::CLAIMS),
             ids(turns::CLAIMS),
+            ids(queries::CLAIMS),
             ids(moderate::CLAIMS),
             ids(calm::CLAIMS),
             ids(kills::CLAIMS),
+            ids(cached::CLAIMS),
             ids(slow_database::CLAIMS),
             ids(fallback::CLAIMS),
             ids(hang::CLAIMS),

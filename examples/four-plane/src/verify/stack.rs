@@ -80,6 +80,7 @@ pub(super) struct Breaker {
 pub(super) struct InstanceStatus {
     pub(super) instance: String,
     pub(super) pid: Option<u32>,
+    pub(super) url: Option<String>,
     pub(super) health: String,
     pub(super) rps: Option<f64>,
 }

@@ -37,7 +37,6 @@ pub(super) const CLAIMS: Claims<Calm> = &[
     ("figure.failure-first.api-gateway", figure::gateway),
     ("figure.failure-first.recommendation-service", figure::recommendation),
     ("figure.failure-first.catalog-service", figure::catalog),
-    ("figure.failure-first.catalog-service.cache-hit", figure::cache_hit),
     ("figure.failure-first.plane.state", figure::state_plane),
     ("figure.failure-first.redis-cache", figure::redis),
     ("figure.failure-first.redis-cache.ttl", figure::redis_ttl),
@@ -78,6 +77,10 @@ pub(super) const CLAIMS: Claims<Calm> = &[
     ("golden-signals.saturation", stateless::saturation_is_shown),
     ("golden-signals.saturation.metric", stateless::saturation_is_shown),
     ("cache-strategies.cache-aside", stateless::cache_aside),
+    ("figure.caching.application-servers", figure::catalog),
+    ("figure.caching.plane.state", figure::redis),
+    ("figure.caching.l2-cache-redis", figure::redis),
+    ("figure.caching.primary-database", figure::database),
 ];
 
 /// What was seen.
@@ -169,6 +172,7 @@ mod tests {
         let instance = |number| InstanceStatus {
             instance: format!("{name}/{number}"),
             pid: Some(1),
+            url: None,
             health: "pass".into(),
             rps: Some(10.0),
         };

@@ -45,7 +45,7 @@ pub(super) const CLAIMS: Claims<Calls> = &[
 /// What was seen.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// How long the gateway's call took that nobody answered, if it ended as timed out.
+    /// How long the gateway's call took that nobody answered, if it ended because the time was over.
     whole: Option<Duration>,
     /// The 99th percentile of calls that were answered.
     p99: Option<Duration>,
@@ -95,7 +95,9 @@ async fn unanswered() -> anyhow::Result<Option<Duration>> {
     let answer = upstream.call(request).await;
     let took = watch.elapsed();
     drop(topology);
-    let timed_out = matches!(answer, Err(Error::Rejected(rejection)) if rejection.reason() == Reason::TotalTimeout);
+    // The last attempt has no more time than the call, so either of them may be the first to say that it is over.
+    let over = [Reason::TotalTimeout, Reason::AttemptTimeout, Reason::DeadlineExceeded, Reason::DeadlineTooClose];
+    let timed_out = matches!(answer, Err(Error::Rejected(rejection)) if over.contains(&rejection.reason()));
     Ok(timed_out.then_some(took))
 }
 

@@ -4,9 +4,6 @@ use super::{Calm, Finding, WATCH};
 
 const COLOURS: [&str; 4] = ["#3b82f6", "#10b981", "#f59e0b", "#8b5cf6"];
 
-/// Of the catalog's cache.
-const CACHE_HIT: f64 = 0.95;
-
 /// More than the time since the question was asked first.
 const YOUNG: u64 = 15;
 
@@ -70,17 +67,6 @@ pub(super) fn redis_ttl(calm: &Calm) -> Finding {
             "{} answers from Redis to one question; age is 300 s less what Redis says it will still hold it",
             ages.len()
         ),
-    )
-}
-
-pub(super) fn cache_hit(calm: &Calm) -> Finding {
-    let Some(ratio) = calm.status.service("catalog").and_then(|service| service.cache_hit_ratio) else {
-        return Finding::unobserved("the control plane shows no hit ratio of the catalog");
-    };
-    Finding::judged(
-        ratio >= CACHE_HIT,
-        format!("{:.0}%", ratio * 100.0),
-        "the control plane over 5 s, less than a minute after the stack's start, half of the load for items asked for once",
     )
 }
 

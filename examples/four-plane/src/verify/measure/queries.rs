@@ -1,0 +1,305 @@
+//! The catalog in a PostgreSQL of its own: how long its queries take, what they are answered from, what a pool saves.
+//!
+//! Where PostgreSQL is not installed, the rows stay open.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::net::TcpStream;
+use tokio_postgres::NoTls;
+
+use super::{
+    Claims,
+    quantile::{microseconds, milliseconds, quantile},
+};
+use crate::{
+    clock,
+    data::{self, City},
+    link::{InstanceOptions, StateMode, StateParts},
+    state::{
+        Backend, Catalog, View,
+        connect::{self, Dial},
+        postgres::{ITEM, LARGEST},
+        provision,
+    },
+    trial::Folder,
+    verify::{report::Finding, web::Stopwatch},
+};
+
+/// How often each kind of query is asked.
+const ASKED: usize = 500;
+/// How often a client that has no connection yet asks.
+const FRESH: usize = 30;
+/// Who looked at something before it is asked what was seen together.
+const VISITORS: usize = 100;
+/// How many items each of them looked at.
+const VISITED: usize = 8;
+
+/// The document's targets for the 99th percentile.
+const LOOKUP: Duration = Duration::from_millis(1);
+const RANGE: Duration = Duration::from_millis(10);
+const JOIN: Duration = Duration::from_millis(25);
+const AGGREGATION: Duration = Duration::from_millis(100);
+const SEARCH: Duration = Duration::from_millis(50);
+/// The document's shares of a call that a pool saves.
+const LATENCY_SAVED: f64 = 0.4;
+const OVERHEAD_SAVED: f64 = 0.9;
+
+pub(super) const CLAIMS: Claims<Queries> = &[
+    ("query-performance.point-lookup", lookup),
+    ("query-performance.point-lookup.best-practice", lookup_plan),
+    ("query-performance.point-lookup.performance-target", lookup),
+    ("query-performance.point-lookup.index-strategy", lookup_index),
+    ("query-performance.range-query", range),
+    ("query-performance.range-query.performance-target", range),
+    ("query-performance.range-query.index-strategy", range_index),
+    ("query-performance.join-query", join),
+    ("query-performance.join-query.performance-target", join),
+    ("query-performance.aggregation", aggregation),
+    ("query-performance.aggregation.performance-target", aggregation),
+    ("query-performance.full-text-search.performance-target", search),
+    ("database-performance.connection-pooling.performance-impact", latency_saved),
+    ("database-performance.connection-reuse", overhead_saved),
+    ("database-performance.connection-reuse.performance-impact", overhead_saved),
+];
+
+/// What was seen; nothing where there is no PostgreSQL.
+#[derive(Debug, Default)]
+pub(super) struct Queries {
+    server: bool,
+    lookups: Vec<Duration>,
+    ranges: Vec<Duration>,
+    joins: Vec<Duration>,
+    aggregations: Vec<Duration>,
+    searches: Vec<Duration>,
+    /// First calls of clients, which have to connect.
+    fresh: Vec<Duration>,
+    lookup_plan: String,
+    range_plan: String,
+    /// Columns of the indexes that the two plans should name.
+    lookup_columns: i16,
+    range_columns: i16,
+}
+
+/// Starts a PostgreSQL, if one is installed, and asks it.
+pub(super) async fn observe() -> anyhow::Result<Queries> {
+    let folder = Folder::new()?;
+    let options =
+        InstanceOptions { data: folder.path().to_owned(), state: StateMode::Auto, ..InstanceOptions::default() };
+    let provisioned = provision(&options).await?;
+    let observed = match &provisioned.database {
+        Backend::Embedded => Ok(Queries::default()),
+        Backend::Server { url, host, port } => asked(url, host, *port).await,
+    };
+    provisioned.stop().await;
+    observed
+}
+
+async fn asked(url: &str, host: &str, port: u16) -> anyhow::Result<Queries> {
+    let address: SocketAddr = format!("{host}:{port}").parse()?;
+    let parts = StateParts {
+        database: connect::POSTGRESQL.to_owned(),
+        cache: connect::EMBEDDED.to_owned(),
+        database_url: Some(url.to_owned()),
+        redis_url: None,
+    };
+    let client = || connect::database(&Dial::fixed(address, address, parts.clone()));
+    let catalog = client();
+    let now = clock::wall();
+    let cities = data::cities();
+    for (visitor, seen) in cities.chunks(VISITED).take(VISITORS).enumerate() {
+        let user = Some(format!("u{visitor}"));
+        let neighbours = seen.iter().chain(cities.iter().take(VISITED));
+        let views: Vec<View> = neighbours.map(|city| View { user: user.clone(), item: city.id }).collect();
+        catalog.record_views(&views, now).await?;
+    }
+    let mut queries = Queries { server: true, ..Queries::default() };
+    for (number, city) in spread(cities, ASKED) {
+        timed(&mut queries.lookups, catalog.item(city.id)).await?;
+        timed(&mut queries.ranges, catalog.largest(10)).await?;
+        timed(&mut queries.joins, catalog.popular(10, now)).await?;
+        let user = format!("u{}", number.checked_rem(VISITORS).unwrap_or_default());
+        timed(&mut queries.aggregations, catalog.recommended(&user, 10)).await?;
+        let typed: String = city.name.chars().take(4).collect();
+        timed(&mut queries.searches, catalog.search(&typed, 10)).await?;
+    }
+    for (_, city) in spread(cities, FRESH) {
+        let fresh: Arc<dyn Catalog> = client();
+        timed(&mut queries.fresh, fresh.item(city.id)).await?;
+    }
+    explain(url, address, &mut queries).await?;
+    Ok(queries)
+}
+
+/// So many cities from all over the list.
+fn spread(cities: &'static [City], count: usize) -> impl Iterator<Item = (usize, &'static City)> {
+    let step = cities.len().checked_div(count).unwrap_or_default().max(1);
+    cities.iter().step_by(step).take(count).enumerate()
+}
+
+async fn timed<T, E>(took: &mut Vec<Duration>, call: impl Future<Output = Result<T, E>>) -> Result<(), E> {
+    let watch = Stopwatch::start();
+    call.await?;
+    took.push(watch.elapsed());
+    Ok(())
+}
+
+async fn explain(url: &str, address: SocketAddr, queries: &mut Queries) -> anyhow::Result<()> {
+    let config: tokio_postgres::Config = url.parse()?;
+    let (client, connection) = config.connect_raw(TcpStream::connect(address).await?, NoTls).await?;
+    let driver = tokio::spawn(connection);
+    let plan = async |query: &str, parameter: &str| -> anyhow::Result<String> {
+        let rows = client.query(&format!("explain {}", query.replace("$1", parameter)), &[]).await?;
+        let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        Ok(lines.join("; "))
+    };
+    let columns = async |index: &str| -> anyhow::Result<i16> {
+        let asked = format!("select indnatts from pg_index where indexrelid = 'four_plane.{index}'::regclass");
+        Ok(client.query_one(&asked, &[]).await?.get(0))
+    };
+    queries.lookup_plan = plan(ITEM, "2950159").await?;
+    queries.range_plan = plan(LARGEST, "10").await?;
+    queries.lookup_columns = columns(LOOKUP_INDEX).await?;
+    queries.range_columns = columns(RANGE_INDEX).await?;
+    driver.abort();
+    Ok(())
+}
+
+const LOOKUP_INDEX: &str = "cities_pkey";
+const RANGE_INDEX: &str = "cities_population";
+
+fn within(queries: &Queries, what: &str, took: &[Duration], most: Duration) -> Finding {
+    if !queries.server {
+        return Finding::not_yet();
+    }
+    let (Some(half), Some(p99)) = (quantile(took.to_vec(), 0.5), quantile(took.to_vec(), 0.99)) else {
+        return Finding::unobserved("nothing was asked");
+    };
+    Finding::judged(
+        p99 < most,
+        format!("p50 {}, p99 {}", microseconds(half), microseconds(p99)),
+        format!("{} times {what} of PostgreSQL over a pooled connection, without other load", took.len()),
+    )
+}
+
+fn lookup(queries: &Queries) -> Finding {
+    within(queries, "an item by its id", &queries.lookups, LOOKUP)
+}
+
+fn range(queries: &Queries) -> Finding {
+    within(queries, "the ten largest cities", &queries.ranges, RANGE)
+}
+
+fn join(queries: &Queries) -> Finding {
+    within(queries, "what is popular, joined with the cities", &queries.joins, JOIN)
+}
+
+fn aggregation(queries: &Queries) -> Finding {
+    within(queries, "recommendations, summed over what was seen together", &queries.aggregations, AGGREGATION)
+}
+
+fn search(queries: &Queries) -> Finding {
+    within(queries, "the cities whose name holds four letters", &queries.searches, SEARCH)
+}
+
+fn uses(queries: &Queries, plan: &str, index: &str, fits: bool, what: &str) -> Finding {
+    if !queries.server {
+        return Finding::not_yet();
+    }
+    let used = plan.contains(&format!("Index Scan using {index} "));
+    Finding::judged(used && fits, format!("{index}, {what}"), format!("explain: {plan}"))
+}
+
+fn lookup_plan(queries: &Queries) -> Finding {
+    uses(queries, &queries.lookup_plan, LOOKUP_INDEX, true, "the primary key's index")
+}
+
+fn lookup_index(queries: &Queries) -> Finding {
+    let columns = queries.lookup_columns;
+    uses(queries, &queries.lookup_plan, LOOKUP_INDEX, columns == 1, &format!("columns: {columns}"))
+}
+
+fn range_index(queries: &Queries) -> Finding {
+    let columns = queries.range_columns;
+    uses(queries, &queries.range_plan, RANGE_INDEX, columns > 1, &format!("columns: {columns}"))
+}
+
+fn saved(queries: &Queries, least: f64) -> Finding {
+    if !queries.server {
+        return Finding::not_yet();
+    }
+    let half = |took: &[Duration]| quantile(took.to_vec(), 0.5);
+    let (Some(fresh), Some(pooled)) = (half(&queries.fresh), half(&queries.lookups)) else {
+        return Finding::unobserved("nothing was asked");
+    };
+    let saved = 1.0 - pooled.as_secs_f64() / fresh.as_secs_f64();
+    Finding::judged(
+        saved >= least,
+        format!("{:.0}% less: {} instead of {}", saved * 100.0, milliseconds(pooled), milliseconds(fresh)),
+        "p50 of an item by its id over a pooled connection, and by a client that connects for it",
+    )
+}
+
+fn latency_saved(queries: &Queries) -> Finding {
+    saved(queries, LATENCY_SAVED)
+}
+
+fn overhead_saved(queries: &Queries) -> Finding {
+    saved(queries, OVERHEAD_SAVED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::report::Verdict;
+
+    fn took(milliseconds: &[u64]) -> Vec<Duration> {
+        milliseconds.iter().copied().map(Duration::from_millis).collect()
+    }
+
+    #[test]
+    fn without_a_server_every_row_stays_open() {
+        for (id, judgement) in CLAIMS {
+            assert_eq!(judgement(&Queries::default()), Finding::not_yet(), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_was_asked_nothing_meets_no_row() {
+        for (id, judgement) in CLAIMS {
+            assert_eq!(judgement(&Queries { server: true, ..Queries::default() }).verdict, Verdict::NotMet, "{id}");
+        }
+    }
+
+    #[test]
+    fn the_slowest_hundredth_decides() {
+        let range_of =
+            |slow| Queries { server: true, ranges: took(&[&[1; 98][..], &[slow; 2]].concat()), ..Queries::default() };
+
+        assert_eq!(range(&range_of(9)).verdict, Verdict::Met);
+        assert_eq!(range(&range_of(10)).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn a_plan_that_reads_the_table_or_an_index_of_other_width_is_not_met() {
+        let queries = |plan: &str, columns| Queries {
+            server: true,
+            lookup_plan: plan.to_owned(),
+            lookup_columns: columns,
+            ..Queries::default()
+        };
+        let index = "Index Scan using cities_pkey on cities  (cost=0.29..8.30 rows=1 width=42)";
+
+        assert_eq!(lookup_index(&queries(index, 1)).verdict, Verdict::Met);
+        assert_eq!(lookup_index(&queries(index, 2)).verdict, Verdict::NotMet);
+        assert_eq!(lookup_plan(&queries("Seq Scan on cities", 1)).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn what_a_pool_saves_is_a_share_of_the_call_that_connects() {
+        let queries = Queries { server: true, fresh: took(&[10]), lookups: took(&[2]), ..Queries::default() };
+
+        assert_eq!(latency_saved(&queries).measured, "80% less: 2.0 ms instead of 10.0 ms");
+        assert_eq!(latency_saved(&queries).verdict, Verdict::Met);
+        assert_eq!(overhead_saved(&queries).verdict, Verdict::NotMet);
+    }
+}
