@@ -69,6 +69,38 @@ const BARS: &[(&str, Bar)] = &[
     ),
 ];
 
+/// Rows that may cost at most so many times what another costs: a queue's step, however many wait.
+const FLAT: &[(&str, &str, f64)] = &[
+    ("queueing/depth-10000", "queueing/depth-10", 1.3),
+    ("queueing/shedder-depth-10000", "queueing/shedder-depth-10", 1.3),
+];
+
+/// The figures of one row.
+pub type Figures = (&'static str, Measured, Option<f64>);
+
+/// What rows missed that are held against each other, where both were measured.
+pub fn apart(figures: &[Figures]) -> Vec<Missed> {
+    let find = |name| figures.iter().find(|(row, ..)| *row == name);
+    let mut missed = Vec::new();
+    for (dear, cheap, most) in FLAT {
+        let (Some((_, deep, counted_deep)), Some((_, flat, counted_flat))) = (find(*dear), find(*cheap)) else {
+            continue;
+        };
+        let times = deep.ns_median / flat.ns_median.max(f64::MIN_POSITIVE);
+        if times > *most {
+            missed
+                .push(Missed { fatal: false, text: format!("{dear}: {times:.2} × the time of {cheap}, bar {most}") });
+        }
+        if let (Some(deep), Some(flat)) = (counted_deep, counted_flat)
+            && *deep > flat * most
+        {
+            let text = format!("{dear}: {deep:.0} instructions, {cheap} {flat:.0}, bar {most} times as many");
+            missed.push(Missed { fatal: true, text });
+        }
+    }
+    missed
+}
+
 /// A row that did not reach its bar.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -118,4 +150,33 @@ pub fn missed(row: &Row, measured: &Measured, instructions: Option<f64>) -> Vec<
         }
     }
     missed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(name: &'static str, ns_median: f64, instructions: f64) -> Figures {
+        let measured = Measured {
+            ns_min: 0.0,
+            ns_median,
+            two_threads_over_one: 1.0,
+            peers: Vec::new(),
+            peers_two_threads: Vec::new(),
+            allocs: 0.0,
+        };
+        (name, measured, Some(instructions))
+    }
+
+    #[test]
+    fn a_long_queue_may_cost_three_tenths_more_than_a_short_one() {
+        let missed = |ns, instructions| -> Vec<bool> {
+            let rows = [figures("queueing/depth-10", 100.0, 100.0), figures("queueing/depth-10000", ns, instructions)];
+            apart(&rows).iter().map(|missed| missed.fatal).collect()
+        };
+
+        assert_eq!(missed(130.0, 130.0), [false; 0]);
+        assert_eq!(missed(131.0, 100.0), [false], "time is noise until somebody looks");
+        assert_eq!(missed(100.0, 131.0), [true], "counts repeat");
+    }
 }

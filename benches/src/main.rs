@@ -107,7 +107,7 @@ fn count(rows: &[Row], name: &str, runtime: &tokio::runtime::Handle) -> ExitCode
 
 fn run(rows: &[Row], arguments: &Arguments, runtime: &tokio::runtime::Handle) -> ExitCode {
     let bare = instructions::per_call(rows::BARE_ROW);
-    let mut missed = Vec::new();
+    let (mut missed, mut figures) = (Vec::new(), Vec::new());
     for row in rows.iter().filter(|row| row.name.contains(&arguments.only)) {
         let measured = measure::row(row, &rows::BARE, Effort::FULL, runtime);
         let instructions = instructions::per_call(row.name)
@@ -118,7 +118,9 @@ fn run(rows: &[Row], arguments: &Arguments, runtime: &tokio::runtime::Handle) ->
             println!("{}", report::text(row, &measured, instructions));
         }
         missed.extend(bars::missed(row, &measured, instructions));
+        figures.push((row.name, measured, instructions));
     }
+    missed.extend(bars::apart(&figures));
     for miss in &missed {
         eprintln!("{}: {miss}", if miss.fatal { "regression" } else { "missed" });
     }

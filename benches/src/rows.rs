@@ -7,6 +7,7 @@ mod floor;
 mod load_shedder;
 mod peers;
 mod pool;
+mod queueing;
 mod rate_limiter;
 mod retry;
 mod stack;
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Row> {
         rate_limiter::rows(),
         fallback::rows(),
         pool::rows(),
+        queueing::rows(),
         stack::rows(),
     ]
     .concat()
