@@ -48,6 +48,11 @@ pub trait Observer: Send + Sync + 'static {
         let _ = outcome;
     }
 
+    /// A call that had to queue was admitted, after it had waited for so long. Only when [`Observer::PER_CALL`].
+    fn on_wait(&self, waited: Duration) {
+        let _ = waited;
+    }
+
     /// A call is tried again after `wait`, when `attempts` (1 and more) have failed.
     fn on_retry(&self, attempts: u32, wait: Duration) {
         let _ = (attempts, wait);
@@ -87,6 +92,11 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
         }
     }
 
+    fn on_wait(&self, waited: Duration) {
+        self.0.on_wait(waited);
+        self.1.on_wait(waited);
+    }
+
     fn on_retry(&self, attempts: u32, wait: Duration) {
         self.0.on_retry(attempts, wait);
         self.1.on_retry(attempts, wait);
@@ -112,6 +122,10 @@ impl<O: Observer> Observer for std::sync::Arc<O> {
 
     fn on_call(&self, outcome: Outcome) {
         O::on_call(self, outcome);
+    }
+
+    fn on_wait(&self, waited: Duration) {
+        O::on_wait(self, waited);
     }
 
     fn on_retry(&self, attempts: u32, wait: Duration) {

@@ -7,7 +7,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    CarryRejection, Environment, Gate, Gated, Guard, Observer, Outcome, Readiness, Rejection, Serves, Shared, Wait,
+    CarryRejection, Clock, Environment, Gate, Gated, Guard, Observer, Outcome, Readiness, Rejection, Serves, Shared,
+    Timestamp, Wait,
 };
 
 /// A call that is under way, and what guards it; or the error that it ended with.
@@ -66,16 +67,24 @@ impl<P, G: Gate, E: Environment> Turn<G::Wait, P, G, E> {
 /// Reports a call that leaves the queue by itself.
 pub(crate) struct Place<G: Gate, E: Environment> {
     gated: Option<Shared<Gated<G, E>>>,
+    /// When it began to wait, where somebody wants to know.
+    since: Timestamp,
 }
 
 impl<G: Gate, E: Environment> Place<G, E> {
-    pub(crate) const fn new(gated: Shared<Gated<G, E>>) -> Self {
-        Self { gated: Some(gated) }
+    pub(crate) fn new(gated: Shared<Gated<G, E>>) -> Self {
+        let since = if E::Observer::PER_CALL { gated.env.clock().now() } else { Timestamp::ZERO };
+        Self { gated: Some(gated), since }
     }
 
     /// The turn has come: the ticket is guarded from here on.
     pub(crate) fn admitted(&mut self, ticket: G::Ticket) -> Guard<G, E> {
-        self.gated.take().map_or_else(Guard::disarmed, |gated| Guard::new(&gated, ticket))
+        let Some(gated) = self.gated.take() else { return Guard::disarmed() };
+        let guard = Guard::new(&gated, ticket);
+        if E::Observer::PER_CALL {
+            gated.env.observer().on_wait(gated.env.clock().now().since(self.since));
+        }
+        guard
     }
 
     pub(crate) fn refused(&mut self, rejection: &Rejection) {

@@ -4,13 +4,13 @@ use std::{
     convert::Infallible,
     future::{Future, pending, ready},
     pin::pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, RwLock, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use seawall_bulkhead::{QueueingBulkheadConfig, QueueingBulkheadLayer};
-use seawall_core::{CallContext, Gate, Reason, Timestamp, TokioClock, VirtualClock};
+use seawall_bulkhead::{QueueingBulkhead, QueueingBulkheadConfig, QueueingBulkheadLayer};
+use seawall_core::{CallContext, Env, Gate, GateLayer, Observer, Reason, Timestamp, TokioClock, VirtualClock};
 use tower::{Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 
 use super::{Count, hold, places, poll, queueing, reason};
@@ -100,6 +100,45 @@ fn a_call_waits_no_longer_than_its_deadline() {
     clock.advance(Duration::from_nanos(5));
 
     assert!(poll(&mut waiting).is_ready());
+}
+
+/// Keeps how long each call waited.
+#[derive(Clone, Default)]
+struct Waits(Arc<RwLock<Vec<Duration>>>);
+
+impl Observer for Waits {
+    const PER_CALL: bool = true;
+
+    fn on_wait(&self, waited: Duration) {
+        self.0.write().expect("nobody panicked").push(waited);
+    }
+}
+
+#[tokio::test]
+async fn the_observer_hears_how_long_each_call_waited_that_was_let_in_out_of_the_queue() {
+    let (clock, waits) = (VirtualClock::new(), Waits::default());
+    let config = QueueingBulkheadConfig::new(places(1)).with_max_wait(Duration::from_millis(50)).unwrap();
+    let env = Env::new().with_clock(clock.clone()).with_observer(waits.clone());
+    let layer: GateLayer<QueueingBulkhead<VirtualClock>, _> =
+        GateLayer::with_env(QueueingBulkhead::new(config, clock.clone()), env);
+    let mut service = layer.protect(service_fn(|()| pending::<Result<(), Infallible>>()));
+    let mut first = Box::pin(layer.run(pending::<Result<(), Infallible>>()));
+    let mut second = Box::pin(layer.run(pending::<Result<(), Infallible>>()));
+    let mut late = Box::pin(layer.run(pending::<Result<(), Infallible>>()));
+    assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
+    let mut third = Box::pin(service.ready().await.unwrap().call(()));
+    assert!(poll(&mut third).is_pending() && poll(&mut late).is_pending());
+
+    clock.advance(Duration::from_millis(30));
+    drop(first);
+    assert!(poll(&mut second).is_pending());
+    clock.advance(Duration::from_millis(10));
+    drop(second);
+    assert!(poll(&mut third).is_pending());
+    clock.advance(Duration::from_millis(10));
+    assert!(poll(&mut late).is_ready(), "its time is up");
+
+    assert_eq!(*waits.0.read().unwrap(), [30, 40].map(Duration::from_millis));
 }
 
 #[test]

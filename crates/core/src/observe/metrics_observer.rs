@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Counter, counter};
+use metrics::{Counter, Histogram, counter, histogram};
 
 use super::Observer;
 use crate::{Class, Outcome, Pattern, Rejection};
@@ -12,6 +12,7 @@ use crate::{Class, Outcome, Pattern, Rejection};
 /// Counts through the `metrics` facade:
 /// `seawall_<pattern>_calls_total{name, outcome}` and `seawall_<pattern>_rejections_total{name, reason}`.
 ///
+/// How long those waited that a gate let in out of its queue is in the histogram `seawall_<pattern>_wait_seconds{name}`.
 /// A retry also counts `seawall_retry_retries_total{name}` and `seawall_retry_given_up_total{name, reason}`, a fallback
 /// `seawall_fallback_degraded_total{name, source}`.
 ///
@@ -28,6 +29,7 @@ pub struct MetricsObserver {
     timed_out: Counter,
     cancelled: Counter,
     panicked: Counter,
+    waits: Arc<OnceLock<Histogram>>,
     retries: Arc<OnceLock<Counter>>,
     rejections: Arc<ByLabel>,
     given_up: Arc<ByLabel>,
@@ -47,6 +49,7 @@ impl MetricsObserver {
             timed_out: calls("timed_out"),
             cancelled: calls("cancelled"),
             panicked: calls("panicked"),
+            waits: Arc::default(),
             retries: Arc::default(),
             rejections: Arc::default(),
             given_up: Arc::default(),
@@ -114,6 +117,14 @@ impl Observer for MetricsObserver {
         .increment(1);
     }
 
+    fn on_wait(&self, waited: Duration) {
+        let waits = || {
+            let metric = format!("seawall_{}_wait_seconds", self.pattern.as_str());
+            histogram!(metric, "name" => self.name.to_string())
+        };
+        self.waits.get_or_init(waits).record(waited);
+    }
+
     fn on_retry(&self, _: u32, _: Duration) {
         let retries = || {
             let metric = format!("seawall_{}_retries_total", self.pattern.as_str());
@@ -141,7 +152,7 @@ mod tests {
         },
     };
 
-    use metrics::{Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+    use metrics::{Gauge, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
     use super::*;
     use crate::Reason;
@@ -152,7 +163,27 @@ mod tests {
         counters: RwLock<BTreeMap<String, (u64, Arc<AtomicU64>)>>,
     }
 
+    /// Adds up what is recorded, in milliseconds.
+    struct Milliseconds(Arc<AtomicU64>);
+
+    impl HistogramFn for Milliseconds {
+        fn record(&self, seconds: f64) {
+            let milliseconds = Duration::from_secs_f64(seconds).as_millis().try_into().unwrap_or(u64::MAX);
+            self.0.fetch_add(milliseconds, Relaxed);
+        }
+    }
+
     impl Registry {
+        /// Another use of the metric of that name.
+        fn register(&self, key: &Key) -> Arc<AtomicU64> {
+            let labels = key.labels().map(|label| format!("{}={}", label.key(), label.value()));
+            let name = format!("{}{:?}", key.name(), labels.collect::<Vec<_>>()).replace('"', "");
+            let mut counters = self.counters.write().unwrap_or_else(PoisonError::into_inner);
+            let (times, count) = counters.entry(name).or_default();
+            *times = times.saturating_add(1);
+            Arc::clone(count)
+        }
+
         fn read(&self) -> Vec<(String, u64, u64)> {
             let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
             let counted = counters.iter().filter(|(_, (_, count))| count.load(Relaxed) > 0);
@@ -166,20 +197,15 @@ mod tests {
         fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
         fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-            let labels = key.labels().map(|label| format!("{}={}", label.key(), label.value()));
-            let name = format!("{}{:?}", key.name(), labels.collect::<Vec<_>>()).replace('"', "");
-            let mut counters = self.counters.write().unwrap_or_else(PoisonError::into_inner);
-            let (times, count) = counters.entry(name).or_default();
-            *times = times.saturating_add(1);
-            Counter::from_arc(Arc::clone(count))
+            Counter::from_arc(self.register(key))
         }
 
         fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
             Gauge::noop()
         }
 
-        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-            Histogram::noop()
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::from_arc(Arc::new(Milliseconds(self.register(key))))
         }
     }
 
@@ -193,6 +219,7 @@ mod tests {
                     observer.on_reject(&Rejection::new(Pattern::Retry, Reason::QueueFull));
                     observer.on_reject(&Rejection::new(Pattern::Retry, Reason::Closed));
                     observer.on_call(Outcome::TimedOut);
+                    observer.on_wait(Duration::from_millis(1));
                     observer.on_retry(1, Duration::ZERO);
                     observer.on_give_up("budget");
                     observer.on_degraded("value");
@@ -210,6 +237,7 @@ mod tests {
                 counted("rejections_total[name=catalog, reason=closed]"),
                 counted("rejections_total[name=catalog, reason=queue_full]"),
                 counted("retries_total[name=catalog]"),
+                counted("wait_seconds[name=catalog]"),
             ]
         );
     }
