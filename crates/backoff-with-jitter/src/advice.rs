@@ -4,7 +4,10 @@ use seawall_core::{CarryRejection, Class, Classify, Outcome, Reason, Rejection, 
 
 /// Whether an attempt that ended like this is worth another.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "never, always, or it depends on the request: there is no fourth")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "it stands, or the other side has acted on it, or knows it, or has not seen it"
+)]
 pub enum Advice {
     /// The outcome stands: a success, or a failure that another attempt would not mend.
     Stop,
@@ -12,6 +15,13 @@ pub enum Advice {
     IfIdempotent,
     /// Worth another attempt, whatever the request does: the other side has not acted on this one.
     Again,
+    /// The other side has not even looked at this one: a stream that was refused, a connection that was closing. The
+    /// first such attempt of a call is made good at once, and counts neither as an attempt nor against the budget; a
+    /// further one is as [`Advice::Again`].
+    ///
+    /// # Source
+    /// Transparent retries of gRPC proposal A6.
+    Unseen,
 }
 
 /// Which outcomes are worth another attempt. Hears of what the other side answered; refusals and timeouts by layers are

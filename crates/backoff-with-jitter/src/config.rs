@@ -39,6 +39,7 @@ pub struct RetryConfig {
     max_hint: Duration,
     max_elapsed: Option<Duration>,
     min_remaining: Option<f64>,
+    multiplies: bool,
     budget: Option<Budget>,
 }
 
@@ -54,6 +55,7 @@ impl RetryConfig {
             max_elapsed: None,
             min_remaining: Some(USUAL),
             budget: Some(Budget::default()),
+            multiplies: false,
         }
     }
 
@@ -134,6 +136,19 @@ impl RetryConfig {
     pub fn without_budget(mut self) -> Self {
         self.budget = None;
         self
+    }
+
+    /// Repeats also what a retry further in has given up on, so that attempts multiply: three by three are nine. By
+    /// default such a failure goes to the caller at once, where both retries are polled in one task.
+    #[must_use]
+    pub const fn with_multiplied_attempts(mut self) -> Self {
+        self.multiplies = true;
+        self
+    }
+
+    /// Whether it repeats also what a retry further in has given up on.
+    pub const fn multiplies_attempts(&self) -> bool {
+        self.multiplies
     }
 
     /// How many attempts a call may have.

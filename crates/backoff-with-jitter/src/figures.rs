@@ -22,6 +22,8 @@ pub struct RetryFigures {
     pub deadline: u64,
     /// Calls not repeated because the budget was used up.
     pub out_of_budget: u64,
+    /// Calls not repeated because a retry further in has given up on them.
+    pub exhausted: u64,
 }
 
 /// Counters behind [`RetryFigures`]. Relaxed: each counts for itself.
@@ -35,6 +37,7 @@ pub(crate) struct Tally {
     pushed_back: AtomicU64,
     deadline: AtomicU64,
     out_of_budget: AtomicU64,
+    exhausted: AtomicU64,
 }
 
 impl Tally {
@@ -55,6 +58,7 @@ impl Tally {
             Stopped::Pushback => &self.pushed_back,
             Stopped::Deadline => &self.deadline,
             Stopped::Budget => &self.out_of_budget,
+            Stopped::Exhausted => &self.exhausted,
         };
         counter.fetch_add(1, Relaxed);
     }
@@ -69,6 +73,7 @@ impl Tally {
             pushed_back: self.pushed_back.load(Relaxed),
             deadline: self.deadline.load(Relaxed),
             out_of_budget: self.out_of_budget.load(Relaxed),
+            exhausted: self.exhausted.load(Relaxed),
         }
     }
 }

@@ -17,6 +17,7 @@ use tower_service::Service;
 use crate::{
     Advice, Ended, Replay, RetryWhen,
     shell::{Account, Course, Template},
+    spent,
     watch::Watch,
 };
 
@@ -122,6 +123,7 @@ where
         let StageProjection::First { attempt, account, template, .. } = self.as_mut().project().stage.project() else {
             return self.poll_later(cx);
         };
+        spent::forget();
         let result = ready!(template.around(|| attempt.poll(cx)));
         let Ok(response) = &result else { return self.failed(cx, result) };
         let verdict = template.env.classify(Ok(response));
@@ -188,7 +190,8 @@ where
             return Poll::Pending;
         };
         let (mut kept, mut course, mut template) = (kept.take(), Course::new(*account), template.take());
-        let next = template.next(&mut course, ended, |previous| template.replay.again(kept.as_mut()?, previous));
+        let next =
+            template.next(&mut course, (ended, outcome), |previous| template.replay.again(kept.as_mut()?, previous));
         let (Some((request, sleep)), Some(kept)) = (next, kept) else {
             template.report(outcome);
             return Poll::Ready(result);
@@ -214,6 +217,7 @@ where
         let StageProjection::Later { later } = self.project().stage.project() else { return Poll::Pending };
         let Some(mut later) = later.as_mut() else { return Poll::Pending };
         loop {
+            spent::forget();
             let this = later.as_mut().project();
             let result = match this.attempt.as_pin_mut() {
                 Some(attempt) => ready!(this.template.around(|| attempt.poll(cx))),
@@ -233,7 +237,8 @@ where
                 return Poll::Ready(result);
             }
             let template = &*this.template;
-            let next = template.next(this.course, ended, |previous| template.replay.again(this.kept, previous));
+            let next =
+                template.next(this.course, (ended, outcome), |previous| template.replay.again(this.kept, previous));
             let Some((request, sleep)) = next else {
                 this.template.report(outcome);
                 return Poll::Ready(result);

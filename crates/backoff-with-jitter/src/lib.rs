@@ -41,6 +41,7 @@ mod run;
 mod schedule;
 mod service;
 mod shell;
+mod spent;
 mod watch;
 
 pub use advice::{Advice, ByClass, Ended, Hint, RetryWhen};

@@ -10,6 +10,7 @@ use seawall_core::{CallContext, CarryRejection, Classify, Environment, Shared, T
 use crate::{
     Advice, Ended, RetryWhen,
     shell::{Core, Course},
+    spent,
     watch::Watch,
 };
 
@@ -67,6 +68,7 @@ where
                 this.attempt.set(Some(attempt));
             }
             let Some(attempt) = this.attempt.as_mut().as_pin_mut() else { return Poll::Pending };
+            spent::forget();
             let result = ready!(this.core.around(|| attempt.poll(cx)));
             this.core.around(|| this.attempt.set(None));
             let (ended, outcome) = Ended::judge(&this.core.env, this.when, &result);
@@ -74,7 +76,7 @@ where
                 this.core.end(outcome, course);
                 None
             } else {
-                this.core.next(course, ended, |_| Some(((), *this.context)))
+                this.core.next(course, (ended, outcome), |_| Some(((), *this.context)))
             };
             let Some(((), at)) = next else {
                 *this.done = true;

@@ -37,6 +37,8 @@ pub enum Stopped {
     Deadline,
     /// The budget is used up.
     Budget,
+    /// A retry further in has used up its attempts, or its budget, on this call.
+    Exhausted,
 }
 
 impl Stopped {
@@ -50,6 +52,7 @@ impl Stopped {
             Self::Pushback => "pushback",
             Self::Deadline => "deadline",
             Self::Budget => "budget",
+            Self::Exhausted => "exhausted",
         }
     }
 }
@@ -89,16 +92,18 @@ pub struct RetrySchedule {
     attempts: u32,
     position: Position,
     usual: Duration,
+    /// Whether an attempt that was not seen has been made good.
+    made_good: bool,
 }
 
 impl Default for RetrySchedule {
     fn default() -> Self {
-        Self { attempts: 1, position: Position::START, usual: Duration::ZERO }
+        Self { attempts: 1, position: Position::START, usual: Duration::ZERO, made_good: false }
     }
 }
 
 impl RetrySchedule {
-    /// How many attempts were begun, the first included.
+    /// How many attempts were begun, the first included; not the one that made good for one that was not seen.
     pub const fn attempts(&self) -> u32 {
         self.attempts
     }
@@ -113,9 +118,15 @@ impl RetrySchedule {
         match (ended.advice, ended.hint) {
             (Advice::Stop, _) => Some(Stopped::Final),
             (_, Hint::Remote(Duration::MAX)) => Some(Stopped::Pushback),
+            _ if self.is_free(config, ended) => None,
             _ if self.attempts >= config.attempts() => Some(Stopped::Attempts),
             _ => None,
         }
+    }
+
+    /// Whether the other side has not seen the attempt that ended like this, for the first time.
+    const fn is_free(&self, config: &RetryConfig, ended: Ended) -> bool {
+        matches!(ended.advice, Advice::Unseen) && !self.made_good && config.attempts() > 1
     }
 
     /// Decides after an attempt has ended at `now`. `word` is random; `pay` withdraws from the budget.
@@ -130,6 +141,13 @@ impl RetrySchedule {
     ) -> Next {
         if let Some(stopped) = self.stops(config, ended) {
             return Next::Stop(stopped);
+        }
+        if self.is_free(config, ended) {
+            if context.deadline.is_some_and(|deadline| now >= deadline) {
+                return Next::Stop(Stopped::Deadline);
+            }
+            self.made_good = true;
+            return Next::Retry { at: now, wait: Duration::ZERO };
         }
         let repeatable = context.idempotent.unwrap_or(config.if_unknown() == IfUnknown::Repeat);
         if ended.advice == Advice::IfIdempotent && !repeatable {

@@ -14,7 +14,7 @@ use seawall_core::{
     Timer, Timestamp,
 };
 
-use crate::{Ended, Hint, Next, RetryConfig, RetrySchedule, Stopped, figures::Tally, watch::Watched};
+use crate::{Advice, Ended, Hint, Next, RetryConfig, RetrySchedule, Stopped, figures::Tally, spent, watch::Watched};
 
 /// How far back it is looked to learn how long attempts take: up to two of these.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -148,6 +148,10 @@ impl<E: Environment> Core<E> {
 
     fn stop(&self, stopped: Stopped) {
         self.tally.stop(stopped);
+        let tried = stopped == Stopped::Attempts && self.config.attempts() > 1;
+        if tried || matches!(stopped, Stopped::Budget | Stopped::Exhausted) {
+            spent::mark();
+        }
         if stopped != Stopped::Final {
             self.env.observer().on_give_up(stopped.as_str());
         }
@@ -157,21 +161,23 @@ impl<E: Environment> Core<E> {
     pub(crate) fn next<R>(
         &self,
         course: &mut Course,
-        ended: Ended,
+        (ended, outcome): (Ended, Outcome),
         request: impl FnOnce(u32) -> Option<(R, CallContext)>,
     ) -> Option<(R, Option<Timestamp>)> {
         let (config, env) = (&self.config, &self.env);
-        // A refusal by a layer says nothing about the other side.
-        if !matches!(ended.hint, Hint::Refused(_)) {
+        let attempts = course.schedule.attempts();
+        // A refusal by a layer says nothing about the other side, and neither does what it has not seen.
+        if !matches!(ended.hint, Hint::Refused(_)) && ended.advice != Advice::Unseen {
             if let Some(budget) = config.budget() {
                 budget.failure();
             }
         }
-        if let Some(stopped) = course.schedule.stops(config, ended) {
+        let exhausted = (spent::take() && !config.multiplies_attempts()).then_some(Stopped::Exhausted);
+        if let Some(stopped) = course.schedule.stops(config, ended).or(exhausted) {
             self.stop(stopped);
             return None;
         }
-        let Some((request, mut context)) = request(course.schedule.attempts()) else {
+        let Some((request, mut context)) = request(attempts) else {
             self.stop(Stopped::NotReplayable);
             return None;
         };
@@ -185,7 +191,7 @@ impl<E: Environment> Core<E> {
             Next::Retry { at, wait } => {
                 course.began = Some(at);
                 self.tally.retry();
-                env.observer().on_retry(course.schedule.attempts().saturating_sub(1), wait);
+                env.observer().on_retry(attempts, wait, outcome);
                 // No wait needs no timer, which would round it up to a tick.
                 Some((request, (!wait.is_zero()).then_some(at)))
             }
@@ -255,7 +261,7 @@ impl<S, E: Environment, P, W> Template<S, E, P, W> {
     pub(crate) fn next<R, T>(
         &self,
         course: &mut Course,
-        ended: Ended,
+        ended: (Ended, Outcome),
         request: impl FnOnce(u32) -> Option<R>,
     ) -> Option<(R, Option<T>)>
     where

@@ -53,12 +53,13 @@ pub trait Observer: Send + Sync + 'static {
         let _ = waited;
     }
 
-    /// A call is tried again after `wait`, when `attempts` (1 and more) have failed.
-    fn on_retry(&self, attempts: u32, wait: Duration) {
-        let _ = (attempts, wait);
+    /// A call is tried again after `wait`, when `attempts` (1 and more) have failed, the last with `outcome`.
+    fn on_retry(&self, attempts: u32, wait: Duration, outcome: Outcome) {
+        let _ = (attempts, wait, outcome);
     }
 
-    /// A failed call that another attempt might have mended is not tried again. `reason` is a fixed word of few.
+    /// A failed call that another attempt might have mended is not tried again, or a fallback had no answer either.
+    /// `reason` is a fixed word of few.
     fn on_give_up(&self, reason: &'static str) {
         let _ = reason;
     }
@@ -97,9 +98,9 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
         self.1.on_wait(waited);
     }
 
-    fn on_retry(&self, attempts: u32, wait: Duration) {
-        self.0.on_retry(attempts, wait);
-        self.1.on_retry(attempts, wait);
+    fn on_retry(&self, attempts: u32, wait: Duration, outcome: Outcome) {
+        self.0.on_retry(attempts, wait, outcome);
+        self.1.on_retry(attempts, wait, outcome);
     }
 
     fn on_give_up(&self, reason: &'static str) {
@@ -128,8 +129,8 @@ impl<O: Observer> Observer for std::sync::Arc<O> {
         O::on_wait(self, waited);
     }
 
-    fn on_retry(&self, attempts: u32, wait: Duration) {
-        O::on_retry(self, attempts, wait);
+    fn on_retry(&self, attempts: u32, wait: Duration, outcome: Outcome) {
+        O::on_retry(self, attempts, wait, outcome);
     }
 
     fn on_give_up(&self, reason: &'static str) {

@@ -30,6 +30,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The name as it stands in metrics: `timed_out`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished(Class::Success) => "success",
+            Self::Finished(Class::Failure) => "failure",
+            Self::Finished(Class::Overload) => "overload",
+            Self::Finished(Class::Ignored) => "ignored",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Panicked => "panicked",
+        }
+    }
+
     /// How a call ended that a layer further in refused or cut: it never counts against the other side, except that a
     /// call cut by a timeout counts as timed out.
     #[inline]

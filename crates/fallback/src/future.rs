@@ -196,6 +196,7 @@ where
         Reply::Fail(error) => (primary, Some(error)),
     };
     core.state.tally.unanswered();
+    core.env.observer().on_give_up(if failure.is_some() { "failed" } else { "no_answer" });
     match (primary, failure) {
         (Ok(mut response), Some(error)) => {
             core.mark.failed(&mut response, error);

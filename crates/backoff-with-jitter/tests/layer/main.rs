@@ -3,8 +3,10 @@
 
 mod attempts;
 mod budget;
+mod nested;
 mod observer;
 mod readiness;
 mod run;
 mod scripted;
+mod unseen;
 mod waits;

@@ -15,7 +15,7 @@ use crate::scripted::{FAIL, Fault, Scripted, Step, boxed, each_second, env, poll
 #[derive(Clone, Debug, PartialEq)]
 enum Event {
     Call(Outcome),
-    Retry(u32, Duration),
+    Retry(u32, Duration, Outcome),
     GiveUp(&'static str),
 }
 
@@ -39,8 +39,8 @@ impl Observer for Heard {
         self.push(Event::Call(outcome));
     }
 
-    fn on_retry(&self, attempts: u32, wait: Duration) {
-        self.push(Event::Retry(attempts, wait));
+    fn on_retry(&self, attempts: u32, wait: Duration, outcome: Outcome) {
+        self.push(Event::Retry(attempts, wait, outcome));
     }
 
     fn on_give_up(&self, reason: &'static str) {
@@ -50,7 +50,8 @@ impl Observer for Heard {
 
 const SECOND: Duration = Duration::from_secs(1);
 const SUCCESS: Event = Event::Call(Outcome::Finished(Class::Success));
-const FAILURE: Event = Event::Call(Outcome::Finished(Class::Failure));
+const FAILED: Outcome = Outcome::Finished(Class::Failure);
+const FAILURE: Event = Event::Call(FAILED);
 
 #[tokio::test(start_paused = true)]
 async fn it_hears_of_each_retry_of_why_there_is_none_and_of_each_call_once() {
@@ -61,12 +62,12 @@ async fn it_hears_of_each_retry_of_why_there_is_none_and_of_each_call_once() {
 
     for (steps, events) in [
         (vec![Step::Answer(1)], vec![SUCCESS]),
-        (vec![FAIL, Step::Answer(1)], vec![Event::Retry(1, SECOND), SUCCESS]),
+        (vec![FAIL, Step::Answer(1)], vec![Event::Retry(1, SECOND, FAILED), SUCCESS]),
         (
-            vec![FAIL, FAIL, Step::Refuse(cut)],
+            vec![FAIL, Step::Refuse(cut), Step::Refuse(cut)],
             vec![
-                Event::Retry(1, SECOND),
-                Event::Retry(2, SECOND),
+                Event::Retry(1, SECOND, FAILED),
+                Event::Retry(2, SECOND, Outcome::TimedOut),
                 Event::GiveUp("attempts"),
                 Event::Call(Outcome::TimedOut),
             ],
@@ -142,5 +143,5 @@ async fn a_panic_in_any_attempt_is_heard_of_as_one() {
     drop(call);
 
     assert!(caught.is_err());
-    assert_eq!(heard.take(), [Event::Retry(1, SECOND), Event::Call(Outcome::Panicked)]);
+    assert_eq!(heard.take(), [Event::Retry(1, SECOND, FAILED), Event::Call(Outcome::Panicked)]);
 }

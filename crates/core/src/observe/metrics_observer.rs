@@ -13,8 +13,10 @@ use crate::{Class, Outcome, Pattern, Rejection};
 /// `seawall_<pattern>_calls_total{name, outcome}` and `seawall_<pattern>_rejections_total{name, reason}`.
 ///
 /// How long those waited that a gate let in out of its queue is in the histogram `seawall_<pattern>_wait_seconds{name}`.
-/// A retry also counts `seawall_retry_retries_total{name}` and `seawall_retry_given_up_total{name, reason}`, a fallback
-/// `seawall_fallback_degraded_total{name, source}`.
+/// A retry also counts `seawall_retry_retries_total{name, after}` by the outcome of the attempt before,
+/// `seawall_retry_repeats_total{name, attempt}` by the number of the attempt (2 to 9, and `10` for all above: what the calls
+/// and these leave is how many calls took how many attempts), and `seawall_retry_given_up_total{name, reason}`; a fallback
+/// `seawall_fallback_degraded_total{name, source}` and `seawall_fallback_given_up_total{name, reason}`.
 ///
 /// The outcome is one of `success`, `failure`, `overload`, `ignored`, `timed_out`, `cancelled`, `panicked`. The counters of
 /// outcomes are there from the start, the others once there is something to count; each is registered once.
@@ -30,7 +32,8 @@ pub struct MetricsObserver {
     cancelled: Counter,
     panicked: Counter,
     waits: Arc<OnceLock<Histogram>>,
-    retries: Arc<OnceLock<Counter>>,
+    retries: Arc<ByLabel>,
+    repeats: Arc<ByLabel>,
     rejections: Arc<ByLabel>,
     given_up: Arc<ByLabel>,
     degraded: Arc<ByLabel>,
@@ -40,17 +43,21 @@ impl MetricsObserver {
     /// Registers the counters of the instance `name` of `pattern` with the recorder that is installed at this time.
     pub fn new(pattern: Pattern, name: impl Into<String>) -> Self {
         let name: Arc<str> = name.into().into();
-        let calls = |outcome: &'static str| counter!(format!("seawall_{}_calls_total", pattern.as_str()), "name" => name.to_string(), "outcome" => outcome);
+        let calls = |outcome: Outcome| {
+            let metric = format!("seawall_{}_calls_total", pattern.as_str());
+            counter!(metric, "name" => name.to_string(), "outcome" => outcome.as_str())
+        };
         Self {
-            success: calls("success"),
-            failure: calls("failure"),
-            overload: calls("overload"),
-            ignored: calls("ignored"),
-            timed_out: calls("timed_out"),
-            cancelled: calls("cancelled"),
-            panicked: calls("panicked"),
+            success: calls(Outcome::Finished(Class::Success)),
+            failure: calls(Outcome::Finished(Class::Failure)),
+            overload: calls(Outcome::Finished(Class::Overload)),
+            ignored: calls(Outcome::Finished(Class::Ignored)),
+            timed_out: calls(Outcome::TimedOut),
+            cancelled: calls(Outcome::Cancelled),
+            panicked: calls(Outcome::Panicked),
             waits: Arc::default(),
             retries: Arc::default(),
+            repeats: Arc::default(),
             rejections: Arc::default(),
             given_up: Arc::default(),
             degraded: Arc::default(),
@@ -63,6 +70,13 @@ impl MetricsObserver {
         let metric = format!("seawall_{}_{what}_total", self.pattern.as_str());
         counter!(metric, "name" => self.name.to_string(), label => value)
     }
+}
+
+/// The number of the attempt after so many.
+fn ordinal(attempts: u32) -> &'static str {
+    const NUMBERS: [&str; 9] = ["2", "3", "4", "5", "6", "7", "8", "9", "10"];
+    let index = usize::try_from(attempts).unwrap_or(usize::MAX).saturating_sub(1);
+    NUMBERS.get(index).copied().unwrap_or("10")
 }
 
 /// As many as there are reasons, and more than there are fixed words of any other kind.
@@ -125,12 +139,11 @@ impl Observer for MetricsObserver {
         self.waits.get_or_init(waits).record(waited);
     }
 
-    fn on_retry(&self, _: u32, _: Duration) {
-        let retries = || {
-            let metric = format!("seawall_{}_retries_total", self.pattern.as_str());
-            counter!(metric, "name" => self.name.to_string())
-        };
-        self.retries.get_or_init(retries).increment(1);
+    fn on_retry(&self, attempts: u32, _: Duration, outcome: Outcome) {
+        let after = outcome.as_str();
+        self.retries.increment(after, || self.labelled("retries", "after", after));
+        let attempt = ordinal(attempts);
+        self.repeats.increment(attempt, || self.labelled("repeats", "attempt", attempt));
     }
 
     fn on_give_up(&self, reason: &'static str) {
@@ -220,7 +233,7 @@ mod tests {
                     observer.on_reject(&Rejection::new(Pattern::Retry, Reason::Closed));
                     observer.on_call(Outcome::TimedOut);
                     observer.on_wait(Duration::from_millis(1));
-                    observer.on_retry(1, Duration::ZERO);
+                    observer.on_retry(2, Duration::ZERO, Outcome::TimedOut);
                     observer.on_give_up("budget");
                     observer.on_degraded("value");
                 }
@@ -236,10 +249,16 @@ mod tests {
                 counted("given_up_total[name=catalog, reason=budget]"),
                 counted("rejections_total[name=catalog, reason=closed]"),
                 counted("rejections_total[name=catalog, reason=queue_full]"),
-                counted("retries_total[name=catalog]"),
+                counted("repeats_total[name=catalog, attempt=3]"),
+                counted("retries_total[name=catalog, after=timed_out]"),
                 counted("wait_seconds[name=catalog]"),
             ]
         );
+    }
+
+    #[test]
+    fn attempts_are_told_apart_up_to_the_tenth() {
+        assert_eq!([0, 1, 2, 8, 9, 10, u32::MAX].map(ordinal), ["2", "2", "3", "9", "10", "10", "10"]);
     }
 
     #[test]

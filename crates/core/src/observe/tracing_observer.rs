@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::Observer;
-use crate::Rejection;
+use crate::{Outcome, Rejection};
 
 /// Emits one `tracing` event at debug level per refused, repeated or degraded call.
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ impl Observer for TracingObserver {
         );
     }
 
-    fn on_retry(&self, attempts: u32, wait: Duration) {
-        tracing::debug!(name = %self.name, attempts, ?wait, "call tried again");
+    fn on_retry(&self, attempts: u32, wait: Duration, outcome: Outcome) {
+        tracing::debug!(name = %self.name, attempts, ?wait, outcome = outcome.as_str(), "call tried again");
     }
 
     fn on_give_up(&self, reason: &'static str) {

@@ -1,0 +1,98 @@
+//! A retry inside a retry.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+use seawall_backoff_with_jitter::RetryLayer;
+use seawall_core::{Budget, CallContext, Error, WindowBudget};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::scripted::{FAIL, Fault, Scripted, Step, TestEnv, each_second, layer};
+
+/// How many attempts one call makes through these two, when all fail.
+async fn attempts(outer: &RetryLayer<TestEnv>, inner: &RetryLayer<TestEnv>) -> usize {
+    let (service, script) = Scripted::new([]);
+    let answer: Result<u32, _> = outer.layer(inner.layer(service)).oneshot(()).await;
+    assert_eq!(answer, Err(Error::Inner(Fault("script over"))));
+    script.attempts()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_inner_one_has_given_up_on_is_not_repeated_by_the_outer_one() {
+    let (outer, inner) = (layer(each_second()), layer(each_second()));
+
+    assert_eq!(attempts(&outer, &inner).await, 3);
+
+    assert_eq!((outer.figures().exhausted, outer.figures().retries), (1, 0));
+    assert_eq!(inner.figures().out_of_attempts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_by_the_one_outside_of_that() {
+    let (service, script) = Scripted::new([]);
+    let service = layer(each_second()).layer(layer(each_second()).layer(layer(each_second()).layer(service)));
+
+    let _: Result<u32, _> = service.oneshot(()).await;
+
+    assert_eq!(script.attempts(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_multiply_where_that_is_wanted() {
+    let (outer, inner) = (layer(each_second().with_multiplied_attempts()), layer(each_second()));
+
+    assert_eq!(attempts(&outer, &inner).await, 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inner_one_whose_budget_is_used_up_ends_the_outer_one_too() {
+    let none = Budget::from(WindowBudget::new(0.0, 0, Duration::from_secs(10)).expect("allowed"));
+    let (outer, inner) = (layer(each_second()), layer(each_second().with_budget(none)));
+
+    assert_eq!(attempts(&outer, &inner).await, 1);
+    assert_eq!(outer.figures().exhausted, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inner_one_that_never_retries_leaves_it_to_the_outer_one() {
+    let (outer, inner) = (layer(each_second()), layer(each_second().with_attempts(1).expect("allowed")));
+
+    assert_eq!(attempts(&outer, &inner).await, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocks_of_code_are_no_exception() {
+    let (outer, inner) = (layer(each_second()), layer(each_second()));
+    let made = AtomicUsize::new(0);
+
+    let answer = outer
+        .run_carrying(CallContext::new(), |_| {
+            inner.run(|| {
+                made.fetch_add(1, Relaxed);
+                async { Err::<(), _>(Fault("busy")) }
+            })
+        })
+        .await;
+
+    assert_eq!((answer, made.into_inner()), (Err(Error::Inner(Fault("busy"))), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_inner_one_gave_up_on_earlier_says_nothing_about_a_later_call() {
+    let inner = layer(each_second());
+    let outer = layer(each_second());
+    let (gives_up, _) = Scripted::new([]);
+    // Nobody outside of it asks: the call is answered all the same.
+    let _: Result<u32, _> = inner.layer(gives_up.clone()).oneshot(()).await;
+    let swallowed = outer.layer(service_fn(move |(): ()| {
+        let call = inner.layer(gives_up.clone()).oneshot(());
+        async move { Ok::<_, Error<Fault>>(call.await.unwrap_or(0)) }
+    }));
+    assert_eq!(swallowed.oneshot(()).await, Ok(0));
+
+    let (service, script) = Scripted::new([FAIL, FAIL, Step::Answer(1)]);
+    assert_eq!(outer.layer(service).oneshot(()).await, Ok(1));
+    assert_eq!(script.attempts(), 3);
+}
