@@ -3,13 +3,15 @@
 use seawall::{
     backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer},
     bulkhead::{BulkheadConfig, BulkheadLayer},
-    core::{Env, TokioClock},
+    core::{Env, TokioClock, WrapError},
 };
 use seawall_testkit::{
     Probe, Recorder, Script, TestEnv,
     contract::{self, Crowd},
 };
 use tower::{Layer, ServiceExt};
+
+use crate::pool;
 
 /// Tries once, so that an ending happens when the probe says so.
 fn once(env: TestEnv) -> RetryLayer<TestEnv> {
@@ -65,4 +67,23 @@ async fn the_place_in_the_bulkhead_below_is_free_while_a_retry_waits() {
     drop(waiting);
 
     assert_eq!((bulkhead.gate().in_flight(), probe.running()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_of_the_pool_below_is_free_while_a_retry_waits() {
+    let env = Env::new().with_clock(TokioClock).with_observer(Recorder::default());
+    let connections = pool::pool(1);
+    let service = pool::over(&connections).layer(WrapError::new(Probe::new()));
+    let mut waiting = Box::pin(thrice(env).layer(service.clone()).oneshot(Script::Fail));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    while connections.status().totals.handed_out == 0 {
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        tokio::task::yield_now().await;
+    }
+
+    assert_eq!(connections.status().in_use, 0);
+    assert_eq!(service.oneshot(Script::Answer).await, Ok("answered"));
+    drop(waiting);
+
+    assert_eq!((connections.status().in_use, connections.status().waiters), (0, 0));
 }
