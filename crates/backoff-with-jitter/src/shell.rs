@@ -10,7 +10,7 @@ use std::{
 };
 
 use seawall_core::{
-    Attributes, CallContext, Class, Clock, Entropy, Environment, Observer, Outcome, Paid, RecentQuantile, Shared,
+    Attributes, CallContext, Class, Clock, Entropy, Environment, Held, Observer, Outcome, RecentQuantile, Shared,
     Timer, Timestamp,
 };
 
@@ -46,19 +46,19 @@ impl Account {
 }
 
 /// How far a call has come that was not answered at first.
-#[derive(Copy, Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Course {
     pub(crate) schedule: RetrySchedule,
     account: Account,
-    /// What the attempt under way took from the budget.
-    paid: Paid,
+    /// What the attempt under way has of the budget.
+    held: Option<Held>,
     /// When the attempt under way may have begun.
     began: Option<Timestamp>,
 }
 
 impl Course {
     pub(crate) fn new(account: Account) -> Self {
-        Self { schedule: RetrySchedule::default(), account, paid: Paid::default(), began: account.began() }
+        Self { schedule: RetrySchedule::default(), account, held: None, began: account.began() }
     }
 }
 
@@ -124,13 +124,14 @@ impl<E: Environment> Core<E> {
     }
 
     /// A call ends with an attempt that was worth no other.
-    pub(crate) fn end(&self, outcome: Outcome, course: &Course) {
+    pub(crate) fn end(&self, outcome: Outcome, course: &mut Course) {
         if course.schedule.attempts() == 1 {
             return self.end_at_first(outcome, course.account);
         }
+        let held = course.held.take();
         if outcome == Outcome::Finished(Class::Success) {
             if let Some(budget) = self.config.budget() {
-                budget.recovered(course.paid, || self.env.clock().now());
+                budget.recovered(held.as_ref().map(Held::paid).unwrap_or_default(), || self.env.clock().now());
             }
             self.learn(course.began);
             self.tally.recovery();
@@ -165,6 +166,7 @@ impl<E: Environment> Core<E> {
         request: impl FnOnce(u32) -> Option<(R, CallContext)>,
     ) -> Option<(R, Option<Timestamp>)> {
         let (config, env) = (&self.config, &self.env);
+        course.held = None;
         let attempts = course.schedule.attempts();
         // A refusal by a layer says nothing about the other side, and neither does what it has not seen.
         if !matches!(ended.hint, Hint::Refused(_)) && ended.advice != Advice::Unseen {
@@ -184,7 +186,10 @@ impl<E: Environment> Core<E> {
         let now = env.clock().now();
         self.limit(course, &mut context, now);
         let pay = || match config.budget() {
-            Some(budget) => budget.pay(ended.overload, || now).inspect(|paid| course.paid = *paid).is_some(),
+            Some(budget) => {
+                course.held = budget.hold(ended.overload, || now);
+                course.held.is_some()
+            }
             None => true,
         };
         match course.schedule.next(config, ended, &context, now, env.entropy().next_u64(), pay) {

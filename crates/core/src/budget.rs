@@ -1,9 +1,11 @@
+mod active;
 mod cost;
 mod token;
 mod window;
 
 use std::{sync::Arc, time::Duration};
 
+pub use active::ActiveBudget;
 pub use cost::CostBudget;
 pub use token::TokenBudget;
 pub use window::{Minimum, Stamping, WindowBudget};
@@ -40,11 +42,36 @@ enum Kind {
     Successes(Arc<WindowBudget>),
     Tokens(Arc<TokenBudget>),
     Costs(Arc<CostBudget>),
+    Active(Arc<ActiveBudget>),
 }
 
 /// What a granted attempt took: a call that succeeds with it may give that back.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Paid(u32);
+
+/// A granted attempt that is under way: what it took, and its place among those under way where the budget counts them,
+/// until this is dropped.
+#[derive(Debug)]
+#[must_use = "the attempt ends when this is dropped"]
+pub struct Held {
+    paid: Paid,
+    active: Option<Arc<ActiveBudget>>,
+}
+
+impl Held {
+    /// What it took.
+    pub const fn paid(&self) -> Paid {
+        self.paid
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(active) = &self.active {
+            active.give_back();
+        }
+    }
+}
 
 impl Budget {
     /// A share of the requests that *succeed*, instead of all: at total failure only the minimum per second is left.
@@ -64,7 +91,7 @@ impl Budget {
     #[inline]
     pub fn success(&self, now: impl FnOnce() -> Timestamp) {
         match &self.kind {
-            Kind::Window(_) => {}
+            Kind::Window(_) | Kind::Active(_) => {}
             Kind::Successes(budget) => budget.deposit(now),
             Kind::Tokens(budget) => budget.success(),
             Kind::Costs(budget) => budget.success(),
@@ -74,7 +101,7 @@ impl Budget {
     /// Whether [`Budget::success`] does anything.
     #[inline]
     pub const fn counts_successes(&self) -> bool {
-        !matches!(self.kind, Kind::Window(_))
+        !matches!(self.kind, Kind::Window(_) | Kind::Active(_))
     }
 
     /// A call succeeded with a further attempt, the last of which took `paid`.
@@ -92,7 +119,8 @@ impl Budget {
         }
     }
 
-    /// Whether one more attempt may be made; what is granted is spent.
+    /// Whether one more attempt may be made; what is granted is spent. An [`ActiveBudget`] counts only what is
+    /// [held](Budget::hold).
     pub fn withdraw(&self, now: impl FnOnce() -> Timestamp) -> bool {
         self.pay(false, now).is_some()
     }
@@ -103,8 +131,17 @@ impl Budget {
             Kind::Window(budget) | Kind::Successes(budget) => budget.withdraw(now()),
             Kind::Tokens(budget) => budget.allows_retry(),
             Kind::Costs(budget) => return budget.pay(overload),
+            Kind::Active(budget) => budget.balance() > 0,
         };
         granted.then_some(Paid::default())
+    }
+
+    /// The same for an attempt that is under way until what is given is dropped.
+    pub fn hold(&self, overload: bool, now: impl FnOnce() -> Timestamp) -> Option<Held> {
+        if let Kind::Active(budget) = &self.kind {
+            return budget.take().then(|| Held { paid: Paid::default(), active: Some(Arc::clone(budget)) });
+        }
+        self.pay(overload, now).map(|paid| Held { paid, active: None })
     }
 
     /// Whether both are the same budget, not only equal ones.
@@ -115,6 +152,7 @@ impl Budget {
             }
             (Kind::Tokens(one), Kind::Tokens(two)) => Arc::ptr_eq(one, two),
             (Kind::Costs(one), Kind::Costs(two)) => Arc::ptr_eq(one, two),
+            (Kind::Active(one), Kind::Active(two)) => Arc::ptr_eq(one, two),
             _ => false,
         }
     }
@@ -125,6 +163,7 @@ impl Budget {
             Kind::Window(budget) | Kind::Successes(budget) => budget.balance(now),
             Kind::Tokens(budget) => u64::from(budget.allows_retry()),
             Kind::Costs(budget) => u64::from(budget.balance()),
+            Kind::Active(budget) => budget.balance(),
         }
     }
 }
@@ -144,6 +183,12 @@ impl From<WindowBudget> for Budget {
 impl From<TokenBudget> for Budget {
     fn from(budget: TokenBudget) -> Self {
         Self { kind: Kind::Tokens(Arc::new(budget)) }
+    }
+}
+
+impl From<ActiveBudget> for Budget {
+    fn from(budget: ActiveBudget) -> Self {
+        Self { kind: Kind::Active(Arc::new(budget)) }
     }
 }
 
@@ -206,6 +251,21 @@ pub enum BudgetError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_and_successes_reach_the_bucket_of_tokens() {
+        let now = || Timestamp::ZERO;
+        let budget = Budget::from(TokenBudget::new(10, 1.0).expect("allowed"));
+        (0..100).for_each(|_| budget.success(now));
+        (0..4).for_each(|_| budget.failure());
+        assert!(budget.withdraw(now));
+
+        budget.failure();
+        assert!(!budget.withdraw(now));
+
+        budget.recovered(Paid::default(), now);
+        assert!(budget.withdraw(now));
+    }
 
     #[test]
     fn a_share_of_successes_leaves_only_the_minimum_at_total_failure() {

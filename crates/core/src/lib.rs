@@ -65,7 +65,9 @@ mod wait_list;
 mod wrap_error;
 
 pub use admission::{Admission, NoWait, Wait};
-pub use budget::{Budget, BudgetError, CostBudget, Minimum, Paid, Stamping, TokenBudget, WindowBudget};
+pub use budget::{
+    ActiveBudget, Budget, BudgetError, CostBudget, Held, Minimum, Paid, Stamping, TokenBudget, WindowBudget,
+};
 pub use classify::{ByResult, Classify, Verdict};
 pub use clock::{Clock, MonotonicClock, MonotonicSleep, Timer, Timestamp, VirtualClock, VirtualSleep};
 #[cfg(feature = "tokio")]

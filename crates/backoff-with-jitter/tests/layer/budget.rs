@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use seawall_backoff_with_jitter::{Backoff, RetryLayer};
-use seawall_core::{Budget, Class, CostBudget, Error, WindowBudget};
+use seawall_core::{ActiveBudget, Budget, Class, CostBudget, Error, WindowBudget};
 use tower::{Layer, ServiceExt};
 
-use crate::scripted::{FAIL, Fault, Scripted, Step, each_second, env, layer};
+use crate::scripted::{FAIL, Fault, Scripted, Step, boxed, each_second, env, layer, poll_once};
 
 #[tokio::test(start_paused = true)]
 async fn an_exhausted_budget_gives_the_original_outcome_and_bounds_the_load() {
@@ -77,4 +77,50 @@ async fn a_bucket_of_costs_pays_for_more_retries_after_overload_and_gets_back_wh
         assert_eq!(service.clone().oneshot(()).await, Ok(1));
     }
     assert_eq!(budget.balance(seawall_core::Timestamp::ZERO), 35);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_of_what_is_under_way_is_free_again_when_a_retry_ends_or_is_dropped() {
+    let budget = Budget::from(ActiveBudget::new(0.0, 1, || 100).expect("allowed"));
+    let (service, _) = Scripted::new([FAIL, FAIL, Step::Answer(1), FAIL, Step::Hang, FAIL, FAIL, FAIL]);
+    let layer = layer(each_second().with_budget(budget.clone()));
+    let service = layer.layer(service);
+    let left = || budget.balance(seawall_core::Timestamp::ZERO);
+    let mut waiting = boxed(service.clone().oneshot(()));
+    assert!(poll_once(&mut waiting).is_pending());
+    assert_eq!(left(), 0);
+
+    // The one place is taken: the second caller gets what it has.
+    assert_eq!(service.clone().oneshot(()).await, Err(Error::Inner(Fault("busy"))));
+    assert_eq!(waiting.await, Ok(1));
+    assert_eq!(left(), 1);
+
+    let mut hanging = boxed(service.clone().oneshot(()));
+    assert!(poll_once(&mut hanging).is_pending());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(poll_once(&mut hanging).is_pending());
+    assert_eq!(left(), 0);
+    drop(hanging);
+    assert_eq!(left(), 1);
+
+    // A second retry takes the place of the first.
+    assert_eq!(service.oneshot(()).await, Err(Error::Inner(Fault("busy"))));
+    assert_eq!((left(), layer.figures().out_of_attempts, layer.figures().out_of_budget), (1, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_of_code_holds_its_place_in_the_budget_until_it_has_ended() {
+    let budget = Budget::from(ActiveBudget::new(0.0, 1, || 0).expect("allowed"));
+    let layer = layer(each_second().with_budget(budget.clone()));
+    let mut left = 2;
+
+    let mut call = boxed(layer.run(|| {
+        left -= 1;
+        std::future::ready(if left > 0 { Err(Fault("busy")) } else { Ok(7) })
+    }));
+    assert!(poll_once(&mut call).is_pending());
+    assert_eq!(budget.balance(seawall_core::Timestamp::ZERO), 0);
+
+    assert_eq!((&mut call).await, Ok(7));
+    assert_eq!(budget.balance(seawall_core::Timestamp::ZERO), 1);
 }

@@ -401,18 +401,66 @@ mod tests {
 
     #[test]
     fn most_deposits_read_no_clock() {
-        let budget = WindowBudget::default();
-        let mut readings = 0;
+        let new = || WindowBudget::new(0.1, 1, Duration::from_secs(10)).unwrap().with_minimum(Minimum::Within);
+        for (budget, expected) in [
+            (WindowBudget::default(), 10),
+            (new(), 10),
+            (new().with_stamping(Stamping::Each).with_stamping(Stamping::Sampled), 10),
+            (new().with_stamping(Stamping::Each), 160),
+        ] {
+            let mut readings = 0;
 
-        for _ in 0..160 {
-            budget.deposit(|| {
-                readings += 1;
-                at_ms(5_000)
-            });
+            for _ in 0..160 {
+                budget.deposit(|| {
+                    readings += 1;
+                    at_ms(5_000)
+                });
+            }
+
+            assert_eq!((readings, budget.balance(at_ms(5_000))), (expected, 16));
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_full_counts_no_further_into_the_number_of_the_slot() {
+        let budget = exact(1.0, 0, 10);
+        slot_word(&budget.deposits.mine().ring, 5).store(pack(5, FULL - 1), Relaxed);
+
+        for _ in 0..3 {
+            budget.deposit(|| at_ms(5_000));
         }
 
-        assert_eq!(readings, 10);
-        assert_eq!(budget.balance(at_ms(5_000)), 16);
+        assert_eq!(budget.balance(at_ms(5_000)), FULL);
+    }
+
+    #[test]
+    fn a_retry_counts_until_the_end_of_the_last_slot_of_its_window() {
+        let budget = exact(0.0, 1, 10);
+        assert!((0..3).all(|_| budget.withdraw(at_ms(20_999))));
+
+        assert_eq!((budget.balance(at_ms(29_999)), budget.balance(at_ms(30_000))), (7, 10));
+    }
+
+    #[test]
+    fn the_first_note_of_where_a_slot_began_stands() {
+        let withdrawals = Withdrawals::default();
+        withdrawals.begin(0, 1, 5);
+
+        withdrawals.begin(0, 1, 7);
+
+        assert_eq!(slot_word(&withdrawals.began, 1).load(Relaxed), pack(1, 5));
+    }
+
+    /// Between the notes that another thread makes and its grant.
+    #[test]
+    fn a_withdrawal_by_a_clock_that_is_behind_joins_a_window_that_is_about_to_move() {
+        let withdrawals = Withdrawals::default();
+        withdrawals.begin(0, 30, 0);
+
+        assert!(withdrawals.take(14, |_| 1));
+
+        assert_eq!(withdrawals.used(30), 1);
+        assert!(!withdrawals.take(30, |_| 1));
     }
 
     #[test]
@@ -489,6 +537,7 @@ mod tests {
             assert_eq!(WindowBudget::new(0.1, 0, window).unwrap_err(), BudgetError::Window { window });
         }
         assert!(matches!(WindowBudget::new(0.1, 100_001, ten), Err(BudgetError::MinPerSecond { .. })));
+        assert!(WindowBudget::new(1.0, 100_000, ten).is_ok());
     }
 }
 
