@@ -169,6 +169,7 @@ impl fmt::Debug for Peers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builder::BreakerConfigBuilder;
 
     #[test]
     fn the_threshold_is_the_mean_less_so_many_deviations() {
@@ -178,6 +179,45 @@ mod tests {
         let threshold = threshold(&rates, 5, 1.9).unwrap();
 
         assert!((threshold - 0.33).abs() < 1e-9, "{threshold}");
+    }
+
+    #[test]
+    fn as_many_as_are_asked_for_are_enough() {
+        assert_eq!(threshold(&[1.0; 5], 5, 1.9), Some(1.0));
+    }
+
+    #[test]
+    fn who_is_as_good_as_the_threshold_or_has_too_few_calls_is_no_outlier() {
+        let peers = Peers::default();
+        peers.group.next_look.store(u64::MAX, Relaxed);
+        let judge = |threshold: f64, calls| {
+            peers.group.threshold.store(threshold.to_bits(), Relaxed);
+            peers.judge(&Figures { calls, failures: calls / 2, slow: 0 }, Timestamp::ZERO).is_some()
+        };
+
+        assert_eq!((judge(0.5, 100), judge(0.51, 100), judge(0.51, 98)), (false, true, false));
+    }
+
+    #[test]
+    fn the_mean_is_taken_once_a_second() {
+        let peers = Peers::default();
+        let next_look = |at| {
+            peers.look(Timestamp::from_nanos(at));
+            peers.group.next_look.load(Relaxed)
+        };
+
+        assert_eq!([5, 1_000_000_004, 1_000_000_005].map(next_look), [1_000_000_005, 1_000_000_005, 2_000_000_005]);
+    }
+
+    #[test]
+    fn breakers_that_are_gone_are_forgotten() {
+        let peers = Peers::default();
+        for _ in 0..1_000 {
+            let member = Arc::new(Member::new(Results::new(&BreakerConfigBuilder::default()), Tag::from_bits(0)));
+            peers.join(&member);
+        }
+
+        assert!(peers.group.members.get().len() <= 8);
     }
 
     #[test]

@@ -78,6 +78,11 @@ mod tests {
     }
 
     #[test]
+    fn one_that_leads_by_half_of_all_is_not_newer() {
+        assert!(is_newer(GENERATIONS / 2 - 1, 0) && !is_newer(GENERATIONS / 2, 0) && !is_newer(7, 7));
+    }
+
+    #[test]
     fn the_generation_after_the_last_is_newer() {
         let streak = Streak::default();
         streak.extend(GENERATIONS - 1);

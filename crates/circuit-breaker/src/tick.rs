@@ -47,6 +47,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_that_trails_by_half_of_all_is_not_older() {
+        assert!(is_older(0, (1 << 31) - 1) && !is_older(0, 1 << 31) && !is_older(7, 7));
+    }
+
+    #[test]
     fn a_tally_counts_in_its_second_begins_in_a_later_one_and_never_turns_back() {
         let seven = Tally { tick: 7, count: 2 }.bits();
 

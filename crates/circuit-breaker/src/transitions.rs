@@ -233,3 +233,22 @@ impl Breaker {
         }
     }
 }
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use super::*;
+    use crate::config::BreakerConfig;
+
+    /// What a call finds that was overtaken on the way to the lock.
+    #[test]
+    fn probing_begins_after_the_last_nanosecond_of_the_open_time_and_only_in_the_state_that_was_seen() {
+        let breaker = Breaker::from(BreakerConfig::default());
+        let closed = breaker.word().tag();
+        breaker.trip(Some(Duration::from_nanos(10)), Timestamp::ZERO);
+        let open = breaker.word().tag();
+        let begin = |tag, at| breaker.begin_probing(tag, Timestamp::from_nanos(at)).state();
+
+        assert_eq!((begin(open, 10), begin(closed, 11)), (State::Open, State::Open));
+        assert_eq!(begin(open, 11), State::HalfOpen);
+    }
+}

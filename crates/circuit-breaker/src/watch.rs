@@ -52,6 +52,13 @@ mod tests {
     }
 
     #[test]
+    fn only_one_without_anything_in_it_is_new() {
+        for watch in [Watch { bad: 5, checked: u32::MAX }, Watch { bad: u32::MAX, checked: 5 }] {
+            assert_eq!(watch.with_bad(9).checked, watch.checked);
+        }
+    }
+
+    #[test]
     fn a_late_bad_result_does_not_turn_it_back() {
         let watch = Watch::NEW.with_bad(9).with_checked(9);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use seawall_circuit_breaker::{
     Breaker, BreakerConfig, BreakerConfigBuilder, Cause, Class, Clock, Outcome, State, Timestamp,
 };
-use seawall_core::{Gate, VirtualClock};
+use seawall_core::{Admission, CallContext, Gate, VirtualClock};
 
 const SUCCEEDED: Outcome = Outcome::Finished(Class::Success);
 const FAILED: Outcome = Outcome::Finished(Class::Failure);
@@ -45,6 +45,17 @@ fn closing_with_a_ramp_admits_a_tenth_at_first_and_all_at_its_end() {
 
     assert_eq!(admitted(&breaker, 1_000, SUCCEEDED, ms(14_001)), 1_000);
     assert_eq!(breaker.snapshot(ms(14_001)).admitted_share.to_bits(), 1.0_f64.to_bits());
+}
+
+#[test]
+fn after_the_ramp_no_call_asks_for_the_time_again() {
+    let breaker = breaker(|config| config.ramp(Duration::from_secs(9)));
+    closed_again(&breaker);
+    assert_eq!(admitted(&breaker, 1, SUCCEEDED, ms(14_001)), 1);
+
+    let admission = breaker.admit(CallContext::new, || panic!("the ramp has ended"));
+
+    assert!(matches!(admission, Admission::Admitted(_)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use seawall_circuit_breaker::{Breaker, BreakerConfig, Cause, Change, Class, Outcome, State, Timestamp};
+use seawall_circuit_breaker::{Breaker, BreakerConfig, Cause, Change, Class, Outcome, State, Timestamp, Window};
 use seawall_core::Gate;
 
 fn seconds(seconds: u64) -> Timestamp {
@@ -65,6 +65,26 @@ fn disabled_counts_and_opens_for_nothing() {
 }
 
 #[test]
+fn a_window_of_calls_counts_while_it_is_disabled_too() {
+    let breaker = Breaker::from(BreakerConfig::builder().window(Window::Calls(10)).build().unwrap());
+    breaker.disable(seconds(1));
+
+    assert!((0..7).all(|_| call(&breaker, Class::Failure, seconds(1))));
+
+    assert_eq!(breaker.snapshot(seconds(1)).figures.failures, 7);
+}
+
+#[test]
+fn hooks_are_told_at_once_when_a_single_result_opens_it() {
+    let breaker = breaker();
+    let told = told(&breaker);
+
+    breaker.trip(None, seconds(1));
+
+    assert_eq!(told.lock().unwrap().iter().map(|change| change.to).collect::<Vec<_>>(), [State::Open]);
+}
+
+#[test]
 fn a_reset_empties_the_window_and_begins_at_the_first_open_time_again() {
     let breaker = breaker();
     let mut now = 0;
@@ -102,6 +122,34 @@ fn the_snapshot_tells_state_figures_wait_and_reason() {
 }
 
 #[test]
+fn a_wait_is_told_to_the_last_nanosecond_of_the_open_time_and_only_while_it_is_open() {
+    let breaker = breaker();
+    breaker.trip(Some(Duration::from_secs(9)), seconds(1));
+    let wait = |nanos| breaker.snapshot(Timestamp::from_nanos(nanos)).retry_after;
+    assert_eq!((wait(10_000_000_000), wait(10_000_000_001)), (Some(Duration::from_nanos(1)), None));
+
+    breaker.reset(seconds(2));
+
+    assert_eq!(breaker.snapshot(seconds(2)).retry_after, None);
+}
+
+#[test]
+fn a_reset_ends_the_wariness_after_an_outage() {
+    let breaker = Breaker::from(BreakerConfig::default());
+    while call(&breaker, Class::Failure, seconds(1)) {}
+    for _ in 0..2 {
+        call(&breaker, Class::Success, seconds(10));
+    }
+    breaker.reset(seconds(10));
+
+    for class in [Class::Success, Class::Failure].repeat(10) {
+        call(&breaker, class, seconds(10));
+    }
+
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
 fn the_closing_tells_the_whole_outage() {
     let breaker = breaker();
     let changes = told(&breaker);
@@ -132,7 +180,9 @@ fn the_closing_tells_the_whole_outage() {
 fn an_outage_begins_anew_after_the_one_before_has_ended() {
     let breaker = breaker();
     for start in [100, 200] {
+        let late = breaker.try_admit(seconds(start)).unwrap();
         while call(&breaker, Class::Failure, seconds(start)) {}
+        breaker.record(late, Outcome::Finished(Class::Success), Duration::ZERO, seconds(start));
         for _ in 0..3 {
             call(&breaker, Class::Success, seconds(start + 61));
         }
@@ -141,7 +191,19 @@ fn an_outage_begins_anew_after_the_one_before_has_ended() {
     let outage = breaker.snapshot(seconds(300)).last_change.and_then(|change| change.outage).unwrap();
 
     assert_eq!((outage.began, outage.probes, outage.rejections, outage.reopenings), (seconds(200), 2, 1, 0));
+    assert_eq!((outage.late, breaker.snapshot(seconds(300)).late), (1, 2));
     assert_eq!(breaker.snapshot(seconds(300)).outage, None);
+}
+
+#[test]
+fn a_hook_among_the_settings_is_told_like_any_other() {
+    let changes = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&changes);
+    let config = BreakerConfig::builder().on_change(move |change| log.lock().expect("no panic").push(change.to));
+
+    Breaker::from(config.build().unwrap()).force_open(seconds(1));
+
+    assert_eq!(*changes.lock().unwrap(), [State::ForcedOpen]);
 }
 
 #[test]

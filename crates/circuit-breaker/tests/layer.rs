@@ -212,6 +212,49 @@ async fn an_answer_to_a_call_from_before_the_outage_changes_nothing() {
     assert_eq!(layer.gate().snapshot(clock.now()).late, 1);
 }
 
+#[tokio::test]
+async fn a_success_that_completes_the_minimum_lets_the_failures_before_it_open_it() {
+    let (layer, _) = layer(config(|config| config.window(Window::Time(Duration::from_secs(10))).min_calls(20)));
+    for _ in 0..19 {
+        let _ = layer.run(dependency(false)).await;
+    }
+    assert_eq!(layer.gate().state(), State::Closed);
+
+    assert!(layer.run(dependency(true)).await.is_ok());
+
+    assert_eq!(layer.gate().state(), State::Open);
+}
+
+#[tokio::test]
+async fn successes_count_also_where_their_latency_or_a_row_of_failures_matters() {
+    for config in [
+        config(|config| config.slow_after(Duration::from_secs(1))),
+        config(|config| config.consecutive_failures(9)),
+        config(|config| config.window(Window::Time(Duration::from_secs(10))).consecutive_failures(9)),
+    ] {
+        let (layer, clock) = layer(config);
+        for _ in 0..7 {
+            assert!(layer.run(dependency(true)).await.is_ok());
+        }
+
+        assert_eq!(layer.gate().snapshot(clock.now()).figures.calls, 7);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_on_is_as_old_as_its_first_poll_without_an_answer() {
+    let (layer, clock) = layer(config(|config| config.min_calls(1)));
+    let mut call = Box::pin(layer.run(std::future::pending::<Result<(), &str>>()));
+    for _ in 0..3 {
+        assert!(poll_once(&mut call).is_none());
+        clock.advance(Duration::from_millis(400));
+    }
+
+    drop(call);
+
+    assert_eq!(layer.gate().snapshot(clock.now()).figures.failures, 1);
+}
+
 /// What one poll of `future` gives.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     let polled = std::pin::Pin::new(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));

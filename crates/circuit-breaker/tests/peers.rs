@@ -63,7 +63,11 @@ fn when_all_are_equally_bad_none_is_an_outlier() {
 
 #[test]
 fn too_few_peers_or_too_few_calls_are_not_compared() {
-    for (peers, count, good) in [(Peers::default(), 4, 100), (Peers::default().with_min_calls(101), 10, 1)] {
+    for (peers, count, good) in [
+        (Peers::default(), 4, 100),
+        (Peers::default().with_min_peers(11), 10, 100),
+        (Peers::default().with_min_calls(101), 10, 1),
+    ] {
         let breakers = breakers(count, peers);
         for breaker in &breakers[1..] {
             (0..good.min(1)).for_each(|_| hundred(breaker, 0, at(1)));
@@ -101,6 +105,24 @@ fn a_breaker_that_is_gone_is_no_peer() {
     hundred(&breakers[0], 20, at(3));
 
     assert_eq!(breakers[0].state(), State::Closed);
+}
+
+#[test]
+fn one_that_is_open_is_no_peer_and_one_that_has_closed_again_is_one() {
+    let breakers = breakers(5, Peers::default());
+    let outlier_opens = |second| {
+        for breaker in &breakers[1..] {
+            hundred(breaker, 0, at(second));
+        }
+        hundred(&breakers[0], 30, at(second));
+        breakers[0].state() == State::Open
+    };
+    breakers[4].trip(None, at(1));
+    assert!(!outlier_opens(2));
+
+    // Two probes close it, the others are its new window.
+    hundred(&breakers[4], 0, at(29));
+    assert!(outlier_opens(30));
 }
 
 #[test]

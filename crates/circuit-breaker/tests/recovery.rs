@@ -22,6 +22,8 @@ struct Run {
     beyond: Duration,
     /// How often it opened again after it had closed on the well server.
     flaps: u32,
+    /// Whether the server was well again in the middle of a round of probes.
+    mid_round: bool,
 }
 
 struct Simulation {
@@ -86,6 +88,7 @@ fn run(per_second: u64, threshold: f64, background: f64, seed: u64) -> Run {
     }
     simulation.answer(now);
     let open_until = simulation.breaker.snapshot(Timestamp::from_nanos(now)).retry_after.unwrap_or_default();
+    let mid_round = simulation.breaker.state() == State::HalfOpen;
     let well = now;
 
     let (mut closed, mut flaps) = (None, 0);
@@ -104,21 +107,26 @@ fn run(per_second: u64, threshold: f64, background: f64, seed: u64) -> Run {
         now += simulation.wait(now, gap);
     }
     let closed = closed.map_or(Duration::MAX, |closed| Duration::from_nanos(closed - well));
-    Run { beyond: closed.saturating_sub(open_until), flaps }
+    Run { beyond: closed.saturating_sub(open_until), flaps, mid_round }
 }
 
 /// The longest time beyond the open time, in how many of the runs it opened again before it closed, and in how many after.
 fn worst(threshold: f64, background: f64) -> (Duration, u32, u32) {
-    let (mut longest, mut late, mut flapped) = (Duration::ZERO, 0, 0);
+    let (mut longest, mut late, mut flapped, mut mid_round) = (Duration::ZERO, 0, 0, 0);
     for per_second in [10, 100, 1_000] {
         for seed in 0..SEEDS {
             let run = run(per_second, threshold, background, seed);
             longest = longest.max(run.beyond);
-            late += u32::from(run.beyond > Duration::from_secs(2));
+            let is_late = run.beyond > Duration::from_secs(2);
+            late += u32::from(is_late);
+            mid_round += u32::from(is_late && run.mid_round);
             flapped += u32::from(run.flaps > 0);
         }
     }
-    println!("threshold {threshold}, background {background}: {longest:?}, {late} late, {flapped} flapped");
+    println!(
+        "threshold {threshold}, background {background}: {longest:?}, {late} late, {mid_round} of them well again in the \
+         middle of a round, {flapped} flapped"
+    );
     (longest, late, flapped)
 }
 

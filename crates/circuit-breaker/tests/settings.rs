@@ -109,6 +109,34 @@ fn thresholds_change_while_it_runs_and_the_window_stays() {
 }
 
 #[test]
+fn open_times_change_while_it_runs_from_the_next_opening_on() {
+    let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
+    let config = |open_for, max_open_for, stable_for| {
+        BreakerConfig::builder()
+            .min_calls(1)
+            .open_for(Duration::from_secs(open_for))
+            .max_open_for(Duration::from_secs(max_open_for))
+            .stable_for(Duration::from_secs(stable_for))
+    };
+    let breaker = Breaker::from(config(1, 60, 60).jitter(1.0).build().unwrap());
+    assert_eq!(breaker.reconfigure(&config(10, 15, 5).jitter(0.0).build().unwrap()), Ok(()));
+
+    // The second within the healthy spell of the new settings, the third after it.
+    let waits = [0, 104, 210].map(|second| {
+        let fail = breaker.try_admit(at(second)).unwrap();
+        breaker.record(fail, Outcome::Finished(Class::Failure), Duration::ZERO, at(second));
+        let wait = breaker.snapshot(at(second)).retry_after.unwrap().as_secs();
+        for _ in 0..2 {
+            let probe = breaker.try_admit(at(second + 100)).unwrap();
+            breaker.record(probe, Outcome::Finished(Class::Success), Duration::ZERO, at(second + 100));
+        }
+        wait
+    });
+
+    assert_eq!(waits, [10, 15, 10]);
+}
+
+#[test]
 fn the_window_itself_cannot_change_while_it_runs() {
     let breaker = Breaker::from(BreakerConfig::default());
     let other = BreakerConfig::builder().window(Window::Calls(5)).build().unwrap();

@@ -229,3 +229,62 @@ fn a_minute_after_an_outage_the_threshold_is_the_threshold() {
 
     assert_eq!(breaker.state(), State::Open);
 }
+
+/// Closed after an outage at 5,001 ms, so wary until 65,001 ms; then `bad` of 20 calls at 60,000 ms, and half of 20 at
+/// 100,000 ms.
+fn opens_at_the_threshold_again(bad: usize, outcome: Outcome, latency: Duration) -> bool {
+    let breaker = breaker(|config| config.slow_after(Duration::from_millis(100)));
+    trip(&breaker, ms(0));
+    calls(&breaker, 2, SUCCEEDED, ms(5_001));
+    calls(&breaker, 20 - bad, SUCCEEDED, ms(60_000));
+    for _ in 0..bad {
+        breaker.record(admit(&breaker, ms(60_000)), outcome, latency, ms(60_000));
+    }
+    assert_eq!(breaker.state(), State::Closed);
+
+    calls(&breaker, 10, SUCCEEDED, ms(100_000));
+    calls(&breaker, 10, FAILED, ms(100_000));
+
+    breaker.state() == State::Open
+}
+
+#[test]
+fn half_of_the_threshold_keeps_it_wary_and_less_does_not() {
+    let (fast, slow) = (Duration::from_millis(1), Duration::from_millis(101));
+
+    assert!(opens_at_the_threshold_again(4, FAILED, fast) && !opens_at_the_threshold_again(5, FAILED, fast));
+    assert!(opens_at_the_threshold_again(4, SUCCEEDED, slow) && !opens_at_the_threshold_again(5, SUCCEEDED, slow));
+}
+
+#[test]
+fn open_times_grow_over_short_closings_and_start_again_after_a_healthy_spell() {
+    let breaker = breaker(|config| config);
+    let mut now = 0;
+    let mut opened_and_closed_after = |healthy: u64| {
+        now += healthy;
+        trip(&breaker, ms(now));
+        let wait = breaker.snapshot(ms(now)).retry_after.expect("open");
+        now += 100_000;
+        calls(&breaker, 2, SUCCEEDED, ms(now));
+        assert_eq!(breaker.state(), State::Closed);
+        wait.as_secs()
+    };
+
+    let waits = [0, 59_999, 30_000, 60_000].map(&mut opened_and_closed_after);
+
+    assert_eq!(waits, [5, 10, 20, 5]);
+}
+
+#[test]
+fn without_a_failure_ratio_a_round_that_is_judged_by_ratio_closes_when_none_has_failed() {
+    for (outcome, state) in [(SUCCEEDED, State::Closed), (FAILED, State::Open)] {
+        let settings = |config: BreakerConfigBuilder| config.no_failure_ratio().consecutive_failures(2);
+        let breaker = breaker(|config| settings(config).probes(2).recovery(Recovery::ByRatio));
+        trip(&breaker, ms(0));
+        calls(&breaker, 1, SUCCEEDED, ms(5_001));
+
+        calls(&breaker, 1, outcome, ms(5_001));
+
+        assert_eq!(breaker.state(), state);
+    }
+}
