@@ -205,6 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn each_setting_is_what_it_was_set_to() {
+        let config = RetryConfig::new(IfUnknown::OnlyUnsent)
+            .with_attempts(7)
+            .and_then(|config| config.with_max_elapsed(Duration::from_secs(9)))
+            .and_then(|config| config.with_min_remaining_quantile(0.5))
+            .unwrap()
+            .with_max_hint(Duration::from_secs(5))
+            .with_backoff(Backoff::unhurried())
+            .with_multiplied_attempts()
+            .without_budget();
+
+        assert_eq!((config.attempts(), config.max_hint()), (7, Duration::from_secs(5)));
+        assert_eq!((config.max_elapsed(), config.min_remaining_quantile()), (Some(Duration::from_secs(9)), Some(0.5)));
+        assert_eq!((config.backoff(), config.multiplies_attempts()), (&Backoff::unhurried(), true));
+        assert!(config.budget().is_none());
+        assert_eq!(config.without_min_remaining().min_remaining_quantile(), None);
+    }
+
+    #[test]
     fn no_attempt_and_no_time_are_refused() {
         let config = RetryConfig::new(IfUnknown::Repeat);
 

@@ -282,6 +282,16 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_that_names_the_maximum_is_waited_out() {
+        let open =
+            Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen).with_retry_after(Duration::from_secs(30));
+
+        let next = decide(&config(), Ended::by_rejection(&open), CallContext::new());
+
+        assert_eq!(next, retry_after(Duration::from_secs(30)));
+    }
+
+    #[test]
     fn a_local_refusal_is_never_retried_at_once() {
         let full = Rejection::new(Pattern::Bulkhead, Reason::BulkheadFull);
         let full_jitter = RetryConfig::new(IfUnknown::OnlyUnsent);

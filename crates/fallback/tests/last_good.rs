@@ -6,7 +6,7 @@ use std::{collections::HashMap, future::ready, time::Duration};
 use proptest::prelude::*;
 use seawall_core::{Env, Error, VirtualClock};
 use seawall_fallback::{
-    Combine, Degraded, FallbackError, FallbackLayer, LastGood, LastGoodConfig, LastGoodError, Memory, Value,
+    Cause, Combine, Degraded, FallbackError, FallbackLayer, LastGood, LastGoodConfig, LastGoodError, Memory, Value,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -175,4 +175,34 @@ proptest! {
             prop_assert_eq!(answer.ok(), expected);
         }
     }
+}
+
+#[test]
+fn it_remembers_wherever_it_stands_in_a_chain_and_whatever_it_is_for() {
+    let good_at_first = LastGood::new(config(10), key).then(Value::new((0, None)));
+    let good_at_last = Value::new((0, None)).only(|_: Cause, _: Result<&Answer, &Failing>| false);
+    let good_at_last = good_at_last.then(LastGood::new(config(10), key));
+    let good_sometimes = LastGood::new(config(10), key).only(|_: Cause, _: Result<&Answer, &Failing>| true);
+    macro_rules! remembers {
+        ($alternative:expr) => {{
+            let layer = FallbackLayer::with_env($alternative, Env::new().with_clock(VirtualClock::new()));
+            assert!(ask!(layer, 2, good(7)).is_ok());
+            ask!(layer, 2, DOWN).map(|answer| answer.0).ok()
+        }};
+    }
+
+    assert_eq!(remembers!(good_at_first), Some(7));
+    assert_eq!(remembers!(good_at_last), Some(7));
+    assert_eq!(remembers!(good_sometimes), Some(7));
+}
+
+#[test]
+fn what_is_cleared_is_forgotten() {
+    let layer = FallbackLayer::with_env(LastGood::new(config(10), key), Env::new().with_clock(VirtualClock::new()));
+    assert!(ask!(layer, 2, good(7)).is_ok());
+
+    layer.alternative().clear();
+
+    assert!(layer.alternative().is_empty());
+    assert!(ask!(layer, 2, DOWN).is_err());
 }

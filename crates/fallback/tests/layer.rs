@@ -232,6 +232,10 @@ impl Observer for Heard {
     fn on_degraded(&self, source: &'static str) {
         self.1.lock().expect("no panic").push(source);
     }
+
+    fn on_give_up(&self, reason: &'static str) {
+        self.1.lock().expect("no panic").push(reason);
+    }
 }
 
 impl Heard {
@@ -319,4 +323,103 @@ async fn a_panic_inside_call_is_reported_as_one() {
 
     assert!(caught.is_err());
     assert_eq!(heard.outcomes(), [Outcome::Panicked]);
+}
+
+fn empty(_: &(), _: Result<&u32, &Failing>) -> std::future::Ready<Result<u32, &'static str>> {
+    ready(Err("empty"))
+}
+
+fn never(_: Cause, _: Result<&u32, &Failing>) -> bool {
+    false
+}
+
+#[test]
+fn the_observer_hears_when_nothing_stands_in_and_why() {
+    let heard = Heard::default();
+    let env = || Env::new().with_clock(VirtualClock::new()).with_observer(heard.clone());
+    let fails = FallbackLayer::with_env(from_fn(empty), env());
+    let passes = FallbackLayer::with_env(from_fn(empty).only(never), env());
+
+    assert!(poll_once(&mut Box::pin(fails.run_carrying((), ready(down())))).is_ready());
+    assert!(poll_once(&mut Box::pin(passes.run_carrying((), ready(down())))).is_ready());
+
+    assert_eq!(*heard.1.lock().unwrap(), ["failed", "no_answer"]);
+    assert_eq!(heard.outcomes(), [Outcome::Finished(Class::Failure); 2]);
+}
+
+#[test]
+fn an_error_that_no_alternative_is_for_is_heard_of_as_the_services() {
+    let heard = Heard::default();
+    let env = Env::new().with_clock(VirtualClock::new()).with_observer(heard.clone());
+    let layer = FallbackLayer::with_env(Value::new(0), env).with_when(never);
+
+    assert!(poll_once(&mut Box::pin(layer.run_carrying((), ready(down())))).is_ready());
+
+    assert_eq!(heard.outcomes(), [Outcome::Finished(Class::Failure)]);
+}
+
+/// Counts those that live.
+struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Hears how many are alive when a call has ended.
+#[derive(Clone)]
+struct AliveAtTheEnd(Arc<AtomicUsize>, Arc<Mutex<Vec<usize>>>);
+
+impl Observer for AliveAtTheEnd {
+    const PER_CALL: bool = true;
+
+    fn on_call(&self, _: Outcome) {
+        self.1.lock().expect("no panic").push(self.0.load(SeqCst));
+    }
+}
+
+/// Holds something for as long as it is there, also when it has ended.
+struct Holding<T> {
+    _alive: Alive,
+    ends: Option<T>,
+}
+
+impl<T> Holding<T> {
+    fn new(count: &Arc<AtomicUsize>, ends: T) -> Self {
+        Self { _alive: Alive::new(count), ends: Some(ends) }
+    }
+}
+
+impl<T: Unpin> Future for Holding<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<T> {
+        self.ends.take().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+#[test]
+fn service_and_alternative_are_gone_before_what_comes_after_them() {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let ends = AliveAtTheEnd(Arc::clone(&alive), Arc::default());
+    let env = Env::new().with_clock(VirtualClock::new()).with_observer(ends.clone());
+    let begun = Arc::clone(&alive);
+    let alternative = from_fn(move |(): &(), _: Result<&u32, &Failing>| {
+        assert_eq!(begun.load(SeqCst), 0, "the service's call is gone");
+        Holding::new(&begun, Ok::<_, &str>(7))
+    });
+    let layer = FallbackLayer::with_env(alternative, env);
+
+    let mut call = Box::pin(layer.run_carrying((), Holding::new(&alive, down())));
+
+    assert_eq!(poll_once(&mut call), Poll::Ready(Ok(7)));
+    assert_eq!(*ends.1.lock().unwrap(), [0]);
 }

@@ -245,6 +245,26 @@ mod tests {
     }
 
     #[test]
+    fn quantile_factor_and_window_are_those_that_were_set() {
+        let config = AdaptiveConfig::new(10 * MS, 5_000 * MS).unwrap();
+        let config = config.with_quantile(0.5).unwrap().with_factor(2.0).unwrap().with_window(1_000 * MS).unwrap();
+        let timeout = AdaptiveTimeout::new(config);
+        record(&timeout, 5, 600, 20 * MS);
+        record(&timeout, 5, 400, 100 * MS);
+
+        assert!(about(timeout.limit(seconds(6)), 40 * MS));
+    }
+
+    #[test]
+    fn bounds_that_leave_one_limit_or_the_longest_are_allowed() {
+        for (floor, ceiling) in [(5 * MS, 5 * MS), (MAX_CEILING, MAX_CEILING)] {
+            let timeout = AdaptiveTimeout::new(AdaptiveConfig::new(floor, ceiling).unwrap());
+
+            assert_eq!(timeout.limit(seconds(5)), ceiling);
+        }
+    }
+
+    #[test]
     fn it_keeps_within_its_bounds() {
         let timeout = timeout();
         record(&timeout, 5, 1_000, MS);

@@ -186,3 +186,53 @@ fn a_refused_call_leaves_the_service_unpolled() {
 
     assert_eq!(poll_once(service.call(Timestamp::from_nanos(9))), cut(Reason::DeadlineTooClose));
 }
+
+/// Hears of calls only.
+#[derive(Clone, Default)]
+struct Ended(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl seawall_core::Observer for Ended {
+    const PER_CALL: bool = true;
+
+    fn on_call(&self, _: seawall_core::Outcome) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_call_that_is_refused_is_neither_one_that_ended_nor_a_failure_to_learn_from() {
+    let clock = VirtualClock::new();
+    clock.advance(SECOND);
+    let ended = Ended::default();
+    let adaptive = seawall_timeout::AdaptiveConfig::new(MS, 10 * SECOND).unwrap();
+    let env = env(&clock).with_observer(ended.clone());
+    let layer = TimeoutLayer::with_env(TimeoutConfig::adaptive(adaptive), env);
+    let mut service = layer.layer(service_fn(at_once));
+    let mut call = |deadline| poll_once(service.call(deadline));
+    for _ in 0..200 {
+        assert_eq!(call(Timestamp::MAX), Poll::Ready(Ok(1)));
+    }
+
+    for _ in 0..200 {
+        assert_eq!(call(Timestamp::from_nanos(1)), cut(Reason::DeadlineTooClose));
+    }
+    clock.advance(10 * SECOND);
+
+    assert_eq!(ended.0.load(std::sync::atomic::Ordering::Relaxed), 200);
+    assert_eq!(layer.limit(), MS);
+}
+
+#[test]
+fn no_deadline_is_told_to_a_call_that_may_take_for_ever() {
+    let clock = VirtualClock::new();
+    let env = Env::new().with_clock(clock);
+    let told = |limit| {
+        let layer = TimeoutLayer::with_env(TimeoutConfig::attempt(limit).unwrap(), env.clone())
+            .with_carry(|request: &mut Option<Timestamp>, deadline| *request = Some(deadline));
+        let mut service = layer.layer(service_fn(|request: Option<Timestamp>| ready(Ok::<_, Error<Broken>>(request))));
+        poll_once(service.call(None))
+    };
+
+    assert_eq!(told(Duration::MAX), Poll::Ready(Ok(None)));
+    assert_eq!(told(SECOND), Poll::Ready(Ok(Some(Timestamp::ZERO.saturating_add(SECOND)))));
+}

@@ -9,8 +9,8 @@ use std::{
 };
 
 use futures_core::Stream;
-use seawall_core::{Clock, Reason, Timer, VirtualClock, VirtualSleep};
-use seawall_timeout::{StreamLimits, TimedStream, TimeoutError};
+use seawall_core::{Clock, Reason, Timer, Timestamp, VirtualClock, VirtualSleep};
+use seawall_timeout::{StallTimer, StreamLimits, TimedStream, TimeoutError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -133,4 +133,47 @@ fn a_limit_of_nothing_is_refused_and_the_longest_makes_no_timer() {
 
     assert!(poll(&mut stream).is_pending());
     assert_eq!(clock.sleeping(), 1, "the stream's own");
+}
+
+/// Why a stream on which nothing comes is cut, and when.
+fn cut(limits: StreamLimits, deadline: Option<Timestamp>) -> (Reason, Duration) {
+    let clock = VirtualClock::new();
+    let mut timer = Box::pin(StallTimer::new(limits, clock.clone(), deadline));
+    let mut expired = |seconds: u64| {
+        if seconds > 0 {
+            clock.advance(SECOND);
+        }
+        timer.as_mut().poll_expired(&mut Context::from_waker(Waker::noop())).map(|rejection| rejection.reason())
+    };
+    let cut = (0..100).find_map(|seconds| match expired(seconds) {
+        Poll::Ready(reason) => Some((reason, Duration::from_secs(seconds))),
+        Poll::Pending => None,
+    });
+    cut.expect("a limit within 100 s")
+}
+
+#[test]
+fn the_first_of_idle_limit_total_limit_and_deadline_cuts_and_of_two_at_once_the_wider() {
+    let limits = |idle: u32, total: u32| self::idle(idle * SECOND).with_total(total * SECOND).expect("allowed");
+    let at = |seconds: u32| Some(Timestamp::ZERO.saturating_add(seconds * SECOND));
+
+    assert_eq!(cut(limits(3, 9), None), (Reason::IdleTimeout, 3 * SECOND));
+    assert_eq!(cut(limits(9, 9), None), (Reason::TotalTimeout, 9 * SECOND));
+    assert_eq!(cut(limits(9, 7), at(7)), (Reason::TotalTimeout, 7 * SECOND));
+    assert_eq!(cut(limits(9, 7), at(5)), (Reason::DeadlineExceeded, 5 * SECOND));
+    assert_eq!(cut(limits(9, 7), at(8)), (Reason::TotalTimeout, 7 * SECOND));
+}
+
+#[test]
+fn a_timer_that_has_expired_begins_anew_when_it_is_asked_again() {
+    let clock = VirtualClock::new();
+    let mut timer = Box::pin(StallTimer::new(idle(SECOND), clock.clone(), None));
+    let mut expired = || timer.as_mut().poll_expired(&mut Context::from_waker(Waker::noop())).is_ready();
+    assert!(!expired());
+    clock.advance(SECOND);
+    assert!(expired());
+
+    assert!(!expired());
+    clock.advance(SECOND);
+    assert!(expired());
 }

@@ -8,6 +8,7 @@ mod circuit_breaker;
 mod fallback;
 mod keyed;
 mod load_shedder;
+mod order_of_ends;
 mod outcomes_of_timeouts;
 mod pool;
 mod rate_limiter;

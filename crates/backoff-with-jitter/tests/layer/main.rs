@@ -1,6 +1,7 @@
 //! The retry layer as a user stacks it, in virtual time.
 #![expect(clippy::disallowed_types, reason = "tests write down what happens")]
 
+mod accounts;
 mod attempts;
 mod budget;
 mod nested;

@@ -9,7 +9,7 @@ use seawall_backoff_with_jitter::RetryLayer;
 use seawall_core::{Budget, CallContext, Error, WindowBudget};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::scripted::{FAIL, Fault, Scripted, Step, TestEnv, each_second, layer};
+use crate::scripted::{FAIL, Fault, Scripted, Step, TestEnv, boxed, each_second, layer, poll_once};
 
 /// How many attempts one call makes through these two, when all fail.
 async fn attempts(outer: &RetryLayer<TestEnv>, inner: &RetryLayer<TestEnv>) -> usize {
@@ -95,4 +95,22 @@ async fn what_an_inner_one_gave_up_on_earlier_says_nothing_about_a_later_call() 
     let (service, script) = Scripted::new([FAIL, FAIL, Step::Answer(1)]);
     assert_eq!(outer.layer(service).oneshot(()).await, Ok(1));
     assert_eq!(script.attempts(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_call_gave_up_on_while_this_one_waited_says_nothing_about_it() {
+    let outer = layer(each_second());
+    let (service, _) = Scripted::new([FAIL, FAIL, Step::Answer(1)]);
+    let mut waiting = boxed(outer.layer(service).oneshot(()));
+    for _ in 0..2 {
+        assert!(poll_once(&mut waiting).is_pending());
+        // Ends in the moment in which the other one is polled next.
+        let none = Budget::from(WindowBudget::new(0.0, 0, Duration::from_secs(10)).expect("allowed"));
+        let given_up: Result<u32, _> =
+            layer(each_second().with_budget(none)).layer(Scripted::new([]).0).oneshot(()).await;
+        assert!(given_up.is_err());
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+
+    assert_eq!(waiting.await, Ok(1));
 }

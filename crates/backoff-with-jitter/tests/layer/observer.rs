@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use seawall_backoff_with_jitter::RetryLayer;
-use seawall_core::{CallContext, Class, Error, Observer, Outcome, Pattern, Reason, Rejection};
+use seawall_backoff_with_jitter::{Advice, RetryLayer};
+use seawall_core::{CallContext, Class, Error, Observer, Outcome, Pattern, Reason, Rejection, Verdict};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::scripted::{FAIL, Fault, Scripted, Step, boxed, each_second, env, poll_once};
@@ -144,4 +144,28 @@ async fn a_panic_in_any_attempt_is_heard_of_as_one() {
 
     assert!(caught.is_err());
     assert_eq!(heard.take(), [Event::Retry(1, SECOND, FAILED), Event::Call(Outcome::Panicked)]);
+}
+
+/// An answer that panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "the answer panics");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_an_outcome_is_given_back_is_heard_of_as_one() {
+    let heard = Heard::default();
+    let layer = RetryLayer::with_env(each_second(), env().with_observer(heard.clone()))
+        .with_when(|_: Verdict, _: Result<&Bomb, &Fault>| Advice::Again);
+    let service = service_fn(|(): ()| std::future::ready(Ok::<_, Error<Fault>>(Bomb)));
+    let mut call = boxed(layer.layer(service).oneshot(()));
+
+    let caught = catch_unwind(AssertUnwindSafe(|| poll_once(&mut call).is_pending()));
+    drop(call);
+
+    assert!(caught.is_err());
+    assert_eq!(heard.take().last(), Some(&Event::Call(Outcome::Panicked)));
 }

@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use seawall_backoff_with_jitter::RetryLayer;
+use seawall_backoff_with_jitter::{Advice, RetryLayer};
 use seawall_core::{
     CallContext, Class, Clock, Env, Error, Pattern, Reason, Rejection, TokioClock, Verdict, VirtualClock,
 };
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::scripted::{FAIL, Fault, Scripted, Step, boxed, each_second, env, layer, poll_once};
 
@@ -158,4 +158,36 @@ async fn a_server_that_asks_not_to_be_asked_again_is_not() {
 
     assert_eq!(answer, Err(Error::Inner(Fault("busy"))));
     assert_eq!((script.attempts(), layer.figures().pushed_back), (1, 1));
+}
+
+/// An answer that holds something.
+struct Holding(Arc<AtomicUsize>);
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_is_not_given_on_is_given_back_before_the_wait() {
+    let held = Arc::new(AtomicUsize::new(0));
+    let service = service_fn({
+        let held = Arc::clone(&held);
+        move |(): ()| {
+            held.fetch_add(1, Relaxed);
+            std::future::ready(Ok::<_, Error<Fault>>(Holding(Arc::clone(&held))))
+        }
+    });
+    let layer = layer(each_second()).with_when(|_: Verdict, _: Result<&Holding, &Fault>| Advice::Again);
+    let mut call = boxed(layer.layer(service).oneshot(()));
+
+    for _ in 0..2 {
+        assert!(poll_once(&mut call).is_pending());
+        assert_eq!(held.load(Relaxed), 0);
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+
+    let answer = call.await;
+    assert_eq!((answer.is_ok(), held.load(Relaxed)), (true, 1));
 }
