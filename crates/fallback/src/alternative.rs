@@ -7,7 +7,7 @@ use std::{
 
 use seawall_core::Timestamp;
 
-use crate::{Cause, Chain, Named, Only};
+use crate::{Caught, Cause, Chain, Named, Only};
 
 /// A call that its service did not answer well.
 #[non_exhaustive]
@@ -115,5 +115,11 @@ pub trait Combine: Sized {
     /// Gives its answers another [`Degraded::source`].
     fn named(self, source: &'static str) -> Named<Self> {
         Named::new(self, source)
+    }
+
+    /// Takes a panic for a failure, so that the caller gets the service's own outcome, or the next alternative's answer.
+    /// Without it a panic goes on in the caller.
+    fn caught(self) -> Caught<Self> {
+        Caught::new(self)
     }
 }

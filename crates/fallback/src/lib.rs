@@ -28,6 +28,7 @@ struct Readme;
 
 mod alternative;
 mod call;
+mod caught;
 mod chain;
 mod error;
 mod extract;
@@ -45,6 +46,7 @@ mod value;
 mod when;
 
 pub use alternative::{Alternative, Case, Combine, Degraded, Reply};
+pub use caught::{Caught, CaughtError, CaughtRun};
 pub use chain::{Chain, ChainError, ChainRun};
 pub use error::{FallbackError, LastGoodError};
 pub use extract::{Extract, Nothing};

@@ -16,7 +16,7 @@ use seawall_core::{
     Class, Env, Error, Observer, Outcome, Pattern, Reason, Rejection, Verdict, VirtualClock, WrapError,
 };
 use seawall_fallback::{
-    Cause, Combine, Degraded, FallbackError, FallbackLayer, Mark, OtherService, Unmarked, Value, from_fn,
+    CaughtError, Cause, Combine, Degraded, FallbackError, FallbackLayer, Mark, OtherService, Unmarked, Value, from_fn,
 };
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
 
@@ -325,7 +325,8 @@ async fn a_panic_inside_call_is_reported_as_one() {
     assert_eq!(heard.outcomes(), [Outcome::Panicked]);
 }
 
-fn empty(_: &(), _: Result<&u32, &Failing>) -> std::future::Ready<Result<u32, &'static str>> {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what was kept of the request is lent")]
+fn empty((): &(), _: Result<&u32, &Failing>) -> std::future::Ready<Result<u32, &'static str>> {
     ready(Err("empty"))
 }
 
@@ -422,4 +423,46 @@ fn service_and_alternative_are_gone_before_what_comes_after_them() {
 
     assert_eq!(poll_once(&mut call), Poll::Ready(Ok(7)));
     assert_eq!(*ends.1.lock().unwrap(), [0]);
+}
+
+type Nothing = Result<u32, Fault>;
+
+/// An alternative that panics while it works.
+macro_rules! panics {
+    () => {
+        from_fn(|(): &(), _: Result<&u32, &Failing>| {
+            std::future::poll_fn(|_| -> Poll<Nothing> { panic!("while it works") })
+        })
+    };
+}
+
+#[test]
+fn a_panic_that_is_caught_is_a_failure_of_the_alternative_beside_the_services_own() {
+    macro_rules! outcome {
+        ($alternative:expr) => {
+            match poll_once(&mut Box::pin(FallbackLayer::new($alternative).run_carrying((), ready(down())))) {
+                Poll::Ready(answer) => answer.map_err(FallbackError::into_parts),
+                Poll::Pending => unreachable!("everything is ready at once"),
+            }
+        };
+    }
+
+    let panics_at_once = |(): &(), _: Result<&u32, &Failing>| -> std::future::Ready<Nothing> { panic!("as it begins") };
+    let fails = |(): &(), _: Result<&u32, &Failing>| ready(Nothing::Err(Fault("empty")));
+    let panicked = Err((Error::Inner(Fault("down")), Some(CaughtError::Panicked)));
+    assert_eq!(outcome!(from_fn(panics_at_once).caught()), panicked);
+    assert_eq!(outcome!(panics!().caught()), panicked);
+    let failed = Err((Error::Inner(Fault("down")), Some(CaughtError::Failed(Fault("empty")))));
+    assert_eq!(outcome!(from_fn(fails).caught()), failed);
+    assert_eq!(outcome!(Value::new(7).caught()), Ok(7));
+    assert_eq!(outcome!(panics!().caught().then(Value::new(7))), Ok(7));
+}
+
+#[test]
+fn what_has_panicked_and_is_polled_again_does_no_harm() {
+    let layer = FallbackLayer::new(panics!().caught());
+    let mut call = Box::pin(layer.run_carrying((), ready(down())));
+    assert!(poll_once(&mut call).is_ready());
+
+    assert!(poll_once(&mut call).is_pending());
 }
