@@ -67,8 +67,8 @@ pub(super) const CLAIMS: Claims<Cached> = &[
     ("figure.caching.l2-cache-redis.hit-rate", redis_hit),
     ("figure.caching.cache-metrics", metrics),
     ("figure.caching.cache-metrics.performance-tracking", tracking),
-    ("figure.caching.arrow.monitor-l2", metrics),
-    ("figure.caching.arrow.l2-db", misses),
+    ("figure.caching.arrow.monitor-l2", redis_metrics),
+    ("figure.caching.arrow.l2-db", redis_misses),
 ];
 
 /// What was seen.
@@ -144,8 +144,21 @@ fn aside_with_ttl_hit(cached: &Cached) -> Finding {
     hit_ratio(cached, ASIDE_WITH_TTL_HIT)
 }
 
+/// The embedded cache is no Redis: with it the row stays open.
+fn of_redis(cached: &Cached, finding: impl FnOnce(&Cached) -> Finding) -> Finding {
+    if cached.status.state.cache == "redis" { finding(cached) } else { Finding::not_yet() }
+}
+
 fn redis_hit(cached: &Cached) -> Finding {
-    if cached.status.state.cache == "redis" { hit_ratio(cached, L2_HIT) } else { Finding::not_yet() }
+    of_redis(cached, |cached| hit_ratio(cached, L2_HIT))
+}
+
+fn redis_metrics(cached: &Cached) -> Finding {
+    of_redis(cached, metrics)
+}
+
+fn redis_misses(cached: &Cached) -> Finding {
+    of_redis(cached, misses)
 }
 
 fn latency(cached: &Cached, most: Duration) -> Finding {
@@ -261,7 +274,14 @@ mod tests {
         assert_eq!(aside_hit(&warm(10_000, 0.7, "redis")).verdict, Verdict::Met);
         assert_eq!(aside_hit(&warm(10_000, 0.69, "redis")).verdict, Verdict::NotMet);
         assert_eq!(catalog_hit(&warm(9_999, 1.0, "redis")).verdict, Verdict::NotMet);
-        assert_eq!(redis_hit(&warm(10_000, 0.7, "embedded")), Finding::not_yet());
+    }
+
+    #[test]
+    fn an_embedded_cache_leaves_the_rows_of_redis_open() {
+        for judgement in [redis_hit, redis_metrics, redis_misses] {
+            assert_eq!(judgement(&warm(10_000, 0.7, "embedded")), Finding::not_yet());
+            assert_ne!(judgement(&warm(10_000, 0.7, "redis")), Finding::not_yet());
+        }
     }
 
     #[test]
