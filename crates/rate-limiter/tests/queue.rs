@@ -15,7 +15,7 @@ use std::{
 
 use proptest::prelude::*;
 use seawall_core::{
-    Admission, CallContext, Clock, Env, Gate, GateLayer, Reason, Rejection, Timestamp, TokioClock, VirtualClock,
+    Admission, CallContext, Clock, Env, Gate, GateLayer, Reason, Rejection, Timer, Timestamp, TokioClock, VirtualClock,
 };
 use seawall_rate_limiter::{Error, QueueingGcra, QueueingQuota, Quota, RateLimiterWait};
 
@@ -190,9 +190,27 @@ fn a_new_quota_serves_the_line_sooner_and_refuses_who_no_longer_fits() {
     assert_eq!(light.poll_if_woken(), Some(Ok(())));
 }
 
+/// Wakes nobody, and holds no waker.
+#[derive(Clone, Default)]
+struct Deaf(VirtualClock);
+
+impl Clock for Deaf {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
+impl Timer for Deaf {
+    type Sleep = std::future::Pending<()>;
+
+    fn sleep_until(&self, _: Timestamp) -> Self::Sleep {
+        std::future::pending()
+    }
+}
+
 #[test]
 fn a_waiter_whose_last_waker_uses_the_limiter_when_it_goes_wedges_nothing() {
-    struct Refunds(Arc<QueueingGcra<VirtualClock>>);
+    struct Refunds(Arc<QueueingGcra<Deaf>>);
     impl Wake for Refunds {
         fn wake(self: Arc<Self>) {}
     }
@@ -201,18 +219,87 @@ fn a_waiter_whose_last_waker_uses_the_limiter_when_it_goes_wedges_nothing() {
             self.0.refund(1, Timestamp::ZERO);
         }
     }
-    let (limiter, clock) = limiter(1);
-    let limiter = Arc::new(limiter);
-    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
-    let mut task = ask(&limiter, &clock, CallContext::new()).unwrap().unwrap();
+    let limiter = Arc::new(QueueingGcra::new(Quota::per_second(10).unwrap(), Deaf::default()));
+    let admit = || limiter.admit(CallContext::new, || Timestamp::ZERO);
+    assert!(matches!(admit(), Admission::Admitted(())));
+    let Admission::Queued(wait) = admit() else { panic!("the quota is used up") };
+    let mut wait = Box::pin(wait);
     let refunds = Waker::from(Arc::new(Refunds(Arc::clone(&limiter))));
-    assert!(task.wait.as_mut().poll(&mut Context::from_waker(&refunds)).is_pending());
+    assert!(wait.as_mut().poll(&mut Context::from_waker(&refunds)).is_pending());
     drop(refunds);
 
-    assert_eq!(task.poll_if_woken(), None, "the waker that went had another task");
+    assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
 
     assert_eq!(limiter.queued(), 0, "the refund is the waiter's");
-    assert_eq!(task.poll_if_woken(), Some(Ok(())));
+    assert_eq!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
+}
+
+#[test]
+fn a_refund_serves_the_line_and_tells_the_next_when_its_turn_is() {
+    let (limiter, clock) = limiter(1);
+    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
+    let (mut first, mut second) = (waits(&limiter, &clock), waits(&limiter, &clock));
+
+    limiter.refund(1, clock.now());
+
+    assert_eq!((first.poll_if_woken(), second.poll_if_woken()), (Some(Ok(())), None));
+    clock.advance(Duration::from_nanos(10));
+    assert_eq!(second.poll_if_woken(), Some(Ok(())));
+}
+
+#[test]
+fn the_first_in_line_learns_that_a_new_quota_has_moved_its_turn() {
+    let (limiter, clock) = limiter(1);
+    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
+    let mut first = waits(&limiter, &clock);
+
+    limiter.set_quota(Quota::every(Duration::from_nanos(4)).unwrap(), clock.now());
+
+    assert_eq!(first.poll_if_woken(), None, "it is woken to sleep for less");
+    clock.advance(Duration::from_nanos(4));
+    assert_eq!(first.poll_if_woken(), Some(Ok(())));
+}
+
+#[test]
+fn who_would_wait_too_long_is_told_when_it_would_be_let_in_line() {
+    let (limiter, clock) = limiter(3);
+    assert!(ask(&limiter, &clock, CallContext::new().with_cost(3)).unwrap().is_none());
+    let _line: Vec<_> = [3, 2].map(|cost| ask(&limiter, &clock, CallContext::new().with_cost(cost))).into();
+
+    let Admission::Refused(refused) = limiter.admit(|| CallContext::new().with_cost(3), || clock.now()) else {
+        panic!("its turn is in 80 ns, and nobody waits longer than {MAX_WAIT}")
+    };
+
+    assert_eq!((refused.reason(), refused.retry_after()), (Reason::RateLimited, Some(Duration::from_nanos(25))));
+}
+
+#[test]
+fn it_is_idle_when_nobody_waits_and_the_whole_burst_is_there_and_a_call_costs_at_least_one() {
+    let (limiter, clock) = limiter(1);
+    assert!(limiter.is_idle(|| clock.now()));
+    assert!(ask(&limiter, &clock, CallContext::new().with_cost(0)).unwrap().is_none());
+    assert!(!limiter.is_idle(|| clock.now()));
+    let waiter = waits(&limiter, &clock);
+    limiter.charge(0, clock.now());
+
+    // Its turn has come, and its task has not run: nobody has taken it.
+    clock.advance(Duration::from_nanos(10));
+    assert!(!limiter.is_idle(|| clock.now()));
+
+    drop(waiter);
+    assert!(limiter.is_idle(|| clock.now()));
+}
+
+#[test]
+fn a_turn_that_comes_as_time_runs_out_is_a_turn() {
+    let (limiter, clock) = limiter(1);
+    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
+    let mut waiter = waits(&limiter, &clock);
+    limiter.charge(100, clock.now());
+    clock.advance(Duration::from_nanos(MAX_WAIT));
+    limiter.refund(101, clock.now());
+
+    assert_eq!(waiter.poll_if_woken(), Some(Ok(())));
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,13 +26,14 @@ impl Demand {
     /// Takes in that `calls` have come in all by now.
     pub(crate) fn observe(&mut self, calls: u64, now: Timestamp) {
         let (passed, new) = (now.nanos_since(self.at), u128::from(calls.saturating_sub(self.seen)));
-        // Weighing by the memory and the time that has passed leaves no division by a time of zero. Looks are closer than
-        // a span while calls come: what is new after a longer time has come at its end.
+        // Weighing by the memory and the time that has passed leaves no division by a time of zero.
         let memory = u128::from(self.span.div_ceil(2));
         let over = |time: u64| memory.saturating_add(time.into());
         let old = u128::from(self.per_span).saturating_mul(memory).checked_div(over(passed)).unwrap_or(0);
+        // Where nothing was expected any more, the calls have come at the end of that time and not all along.
+        let came_over = if old < NEGLIGIBLE.into() { 0 } else { passed };
         let new = new.saturating_mul(self.span.into()).saturating_mul(CALL.into());
-        let mean = old.saturating_add(new.checked_div(over(if passed > self.span { 0 } else { passed })).unwrap_or(0));
+        let mean = old.saturating_add(new.checked_div(over(came_over)).unwrap_or(0));
         self.per_span = u64::try_from(mean).unwrap_or(u64::MAX);
         (self.seen, self.at) = (calls, now.max(self.at));
     }

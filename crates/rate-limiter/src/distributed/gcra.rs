@@ -56,7 +56,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// limiter.answered(need, Answer { granted: 1, full_in: Duration::from_millis(500) }, now);
 /// assert_eq!(limiter.take(1, now), Ok(()));
 /// let refused = limiter.take(1, now).unwrap_err();
-/// assert_eq!(refused.retry_after(), Some(Duration::from_millis(10)));
+/// // What was granted is worth 20 ms at an even share: then it asks again.
+/// assert_eq!(refused.retry_after(), Some(Duration::from_millis(20)));
 /// # Ok::<(), seawall_rate_limiter::QuotaError>(())
 /// ```
 ///
