@@ -1,5 +1,7 @@
 //! The catalog role: item pages, search, and what is popular.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use seawall::fallback::{ByClass, Combine as _, Degraded, FallbackLayer, FromFn, Named, Nothing, from_fn};
+use seawall_core::{ByResult, Env, MetricsObserver, MonotonicClock, NoAttributes, Pattern};
 use serde::{Deserialize, Serialize};
 
 use super::cached::{CacheAside, Origin};
@@ -48,6 +52,29 @@ pub struct Catalog {
     database: Arc<Database>,
     cache: Arc<CacheAside>,
     views: ViewLog,
+    /// Stands in for the database: the cities as they were when the binary was made.
+    fallback: FallbackLayer<Snapshot, Nothing, StateEnv, ByClass, Naming>,
+}
+
+type StateEnv = Env<MonotonicClock, ByResult, NoAttributes, MetricsObserver>;
+type Snapshot = Named<FromFn<Standing>>;
+type Naming = fn(&mut Page, &Degraded);
+type Standing = fn(&Ask, Result<&Page, &Refusal>) -> Ready<Result<Page, Infallible>>;
+
+/// What is wanted.
+#[derive(Debug, Clone)]
+enum Ask {
+    Item(u32),
+    Search { query: String, name: String, limit: usize },
+    Popular { limit: usize },
+}
+
+/// What is answered: nothing where there is no such item.
+#[derive(Debug)]
+struct Page {
+    body: Option<Bytes>,
+    origin: Origin,
+    source: Option<&'static str>,
 }
 
 /// A list of cities.
@@ -87,7 +114,7 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     let (views, writing) = ViewLog::new(Arc::clone(&database));
     let writing = tokio::spawn(writing);
     LazyLock::force(&FALLBACK);
-    serving::serve(&instance, &serving, routes(Catalog { database, cache, views })).await?;
+    serving::serve(&instance, &serving, routes(Catalog::new(database, cache, views))).await?;
     writing.await?;
     Ok(())
 }
@@ -95,8 +122,44 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
 impl Catalog {
     /// From these parts.
     pub fn new(database: Arc<Database>, cache: Arc<CacheAside>, views: ViewLog) -> Self {
-        Self { database, cache, views }
+        let env = Env::new().with_observer(MetricsObserver::new(Pattern::Fallback, "database"));
+        let naming: Naming = |page, degraded| page.source = Some(degraded.source);
+        let snapshot = from_fn((|ask, _| ready(Ok(snapshot(ask)))) as Standing).named(SNAPSHOT);
+        Self { database, cache, views, fallback: FallbackLayer::with_env(snapshot, env).with_mark(naming) }
     }
+
+    /// What the cache has under `key`, or else the database, or else the snapshot; nothing when there is no such item.
+    async fn page(
+        &self,
+        ask: Ask,
+        key: &str,
+        ttl: Duration,
+        make: impl Future<Output = Result<Option<Bytes>, Refusal>> + Send,
+    ) -> Result<Page, Problem> {
+        let primary = async {
+            let (body, origin) = self.cache.through(key, ttl, make).await?;
+            Ok(Page { body, origin, source: None })
+        };
+        self.fallback.run_carrying(ask, primary).await.map_err(|_| {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the database does not answer")
+                .with_retry_after(Duration::from_secs(1))
+        })
+    }
+}
+
+/// What the cities say as they were when the binary was made.
+fn snapshot(ask: &Ask) -> Page {
+    let body = match ask {
+        Ask::Item(id) => FALLBACK.find(*id).map(encoded),
+        Ask::Search { query, name, limit } => {
+            Some(encoded(&Found { query: query.clone(), items: FALLBACK.found(name, *limit) }))
+        }
+        Ask::Popular { limit } => {
+            let largest = FALLBACK.first(*limit).into_iter().map(|item| Counted { item, count: 0 });
+            Some(encoded(&Popular { items: largest.collect() }))
+        }
+    };
+    Page { body, origin: Origin::Bypass, source: None }
 }
 
 /// The catalog's paths.
@@ -113,9 +176,9 @@ async fn item(State(catalog): State<Catalog>, Path(id): Path<String>, headers: H
         return Err(Problem::not_allowed("the item's id", &id, "a whole number from 0 to 4294967295"));
     };
     let make = async { Ok(catalog.database.item(id).await?.map(|city| encoded(&city))) };
-    let answer = catalog.cache.through(&format!("{KEYS}item:{id}"), cache::TTL, make).await;
-    let response = answered(answer, || FALLBACK.find(id).map(encoded))
-        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no item {id}")))?;
+    let page = catalog.page(Ask::Item(id), &format!("{KEYS}item:{id}"), cache::TTL, make).await?;
+    let response =
+        answered(page).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no item {id}")))?;
     catalog.views.record(View { user: user::of(&headers), item: id });
     Ok(response)
 }
@@ -130,12 +193,15 @@ async fn search(
     if name.is_empty() || query.len() > MAX_QUERY {
         return Err(Problem::not_allowed("q", &query, "a part of a name, with a letter or digit, up to 200 bytes"));
     }
-    let list = |items| encoded(&Found { query: query.clone(), items });
     let make = async { Ok(Some(encoded(&catalog.database.search(&name, limit).await?))) };
     // What is cached is the list without the query: its spellings share an entry.
-    let answer = catalog.cache.through(&format!("{KEYS}search:{limit}:{name}"), cache::TTL, make).await;
-    let answer = answer.map(|(items, origin)| (items.and_then(|items| decoded(&items)).map(list), origin));
-    answered(answer, || Some(list(FALLBACK.found(&name, limit)))).ok_or_else(unreadable)
+    let ask = Ask::Search { query: query.clone(), name: name.clone(), limit };
+    let mut page = catalog.page(ask, &format!("{KEYS}search:{limit}:{name}"), cache::TTL, make).await?;
+    if page.source.is_none() {
+        let items = page.body.as_ref().and_then(decoded).ok_or_else(unreadable)?;
+        page.body = Some(encoded(&Found { query, items }));
+    }
+    answered(page).ok_or_else(unreadable)
 }
 
 async fn popular(
@@ -144,25 +210,16 @@ async fn popular(
 ) -> Result<Response, Problem> {
     let limit = checked(query.map_err(not_a_query)?.0.limit)?;
     let make = async { Ok(Some(encoded(&Popular { items: catalog.database.popular(limit).await? }))) };
-    let answer = catalog.cache.through(&format!("{KEYS}popular:{limit}"), POPULAR_TTL, make).await;
-    let largest = || FALLBACK.first(limit).into_iter().map(|item| Counted { item, count: 0 }).collect();
-    answered(answer, || Some(encoded(&Popular { items: largest() }))).ok_or_else(unreadable)
+    let ask = Ask::Popular { limit };
+    let page = catalog.page(ask, &format!("{KEYS}popular:{limit}"), POPULAR_TTL, make).await?;
+    answered(page).ok_or_else(unreadable)
 }
 
-/// The answer, or what the fallback has in its place.
-fn answered(
-    answer: Result<(Option<Bytes>, Origin), Refusal>,
-    fallback: impl FnOnce() -> Option<Bytes>,
-) -> Option<Response> {
-    let (body, origin, degraded) = match answer {
-        Ok((body, origin)) => (body?, origin, false),
-        Err(_) => (fallback()?, Origin::Bypass, true),
-    };
-    let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+/// The page as it is sent.
+fn answered(Page { body, origin, source }: Page) -> Option<Response> {
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], body?).into_response();
     origin.write(response.headers_mut());
-    if degraded {
-        response.headers_mut().insert(DEGRADED, HeaderValue::from_static(SNAPSHOT));
-    }
+    response.headers_mut().extend(source.map(|source| (DEGRADED, HeaderValue::from_static(source))));
     Some(response)
 }
 

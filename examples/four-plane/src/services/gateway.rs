@@ -2,21 +2,28 @@
 
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
-use axum::{Json, Router};
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
+use percent_encoding::percent_decode_str;
+use seawall::fallback::{Alternative, Cause, Chain, Combine as _, FallbackLayer, Named, Nothing, OtherService};
+use seawall::http::{CRITICALITY_HEADER, Http, HttpAttributes, MarkDegraded};
+use seawall_core::{Env, Error, MetricsObserver, MonotonicClock, Pattern};
+use tower::service_fn;
+use tower::util::BoxCloneSyncService;
 
 use super::catalog::Popular;
-use super::client::Client;
-use super::last_good::{self, LastGoodLayer};
+use super::client::{CallError, Client};
+use super::last_good::{self, LastAnswers};
 use super::problem::{self, Problem};
 use super::recommendation::{Basis, Recommended};
-use super::serving::{self, DEGRADED, Serving};
+use super::serving::{self, Serving};
 use super::upstream::{Protection, RetryOn, Upstream};
 use crate::link::{Instance, ProtectionMode, Role};
 
@@ -35,26 +42,90 @@ pub(crate) const TO_SERVICE: Protection = Protection {
     places: PLACES as usize,
 };
 
-/// One service as the gateway calls it.
+/// What is kept of a request for those who answer in the service's place.
 #[derive(Debug, Clone)]
-pub struct Route {
-    upstream: Upstream,
-    last_good: LastGoodLayer,
+pub struct Asked {
+    /// Of a GET; other methods ask for something to be done, which nobody else can do.
+    page: Option<PathAndQuery>,
+    criticality: Option<HeaderValue>,
 }
 
-impl Route {
-    /// To this service, with its last good answers as fallback.
-    pub fn new(upstream: Upstream, name: &'static str) -> Self {
-        Self { upstream, last_good: last_good::layer(name) }
+impl Asked {
+    fn of(request: &http::Request<Bytes>) -> Self {
+        Self {
+            page: (request.method() == Method::GET).then(|| request.uri().path_and_query().cloned()).flatten(),
+            criticality: request.headers().get(CRITICALITY_HEADER).cloned(),
+        }
     }
 
-    /// The service's answer, or else the last good one to the same request, or else the failure.
-    async fn call(&self, request: http::Request<Bytes>) -> Result<Response, Response> {
-        let key = last_good::key(&request);
-        match last_good::answer(&self.last_good, key, self.upstream.call(request)).await {
-            Ok(answer) if answer.status().is_server_error() => Err(answer.map(Body::from)),
-            Ok(answer) => Ok(answer.map(Body::from)),
-            Err(error) => Err(problem::of_call(&error)),
+    fn key(&self) -> Option<String> {
+        self.page.as_ref().map(ToString::to_string)
+    }
+}
+
+/// Stands in for a page: the last good one.
+pub type StaleAnswer = LastAnswers<Asked>;
+/// Stands in for recommendations: the last good ones, else what is popular in the catalog.
+pub type StaleOrPopular = Chain<StaleAnswer, Named<OtherService<PopularService, fn(&Asked) -> Asked>>>;
+type PopularService = BoxCloneSyncService<Asked, http::Response<Bytes>, NotPopular>;
+
+/// Why what is popular cannot stand in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotPopular {
+    /// It was not asked for a page.
+    #[error("nothing is popular in its place")]
+    NotAPage,
+    /// The catalog does not answer.
+    #[error("the catalog does not answer")]
+    Call(#[source] Error<CallError>),
+    /// The catalog does not know either.
+    #[error("the catalog answers {status}")]
+    Status {
+        /// What it answers.
+        status: StatusCode,
+    },
+    /// The catalog answers something else than a list.
+    #[error("the catalog answers something else than a list")]
+    Content(#[source] serde_json::Error),
+}
+
+type Observed = Env<MonotonicClock, Http, HttpAttributes, MetricsObserver>;
+type Failed = fn(Cause, Result<&http::Response<Bytes>, &Error<CallError>>) -> bool;
+
+/// One service as the gateway calls it, and what stands in for it.
+#[derive(Debug)]
+pub struct Route<A: 'static> {
+    upstream: Upstream,
+    fallback:
+        FallbackLayer<A, Nothing, Env<MonotonicClock, Http, HttpAttributes, MetricsObserver>, ByClass, MarkDegraded>,
+}
+
+impl<A> Clone for Route<A> {
+    fn clone(&self) -> Self {
+        Self { upstream: self.upstream.clone(), fallback: self.fallback.clone() }
+    }
+}
+
+impl<A> Route<A> {
+    fn new(name: &'static str, upstream: Upstream, alternative: A) -> Self {
+        let env = seawall::http::env().with_observer(MetricsObserver::new(Pattern::Fallback, name));
+        let failed: Failed = |_, outcome| outcome.map_or(true, |answer| answer.status().is_server_error());
+        Self { upstream, fallback: FallbackLayer::with_env(alternative, env).with_when(failed).with_mark(MarkDegraded) }
+    }
+
+    /// The service's answer, or else that of what stands in for it, or else the failure.
+    async fn answer(&self, request: Request) -> Response
+    where
+        A: Alternative<Asked, http::Response<Bytes>, Error<CallError>, Error: Send + Sync + 'static>,
+    {
+        let request = match collected(request).await {
+            Ok(request) => request,
+            Err(problem) => return problem.into_response(),
+        };
+        match self.fallback.run_carrying(Asked::of(&request), self.upstream.call(request)).await {
+            Ok(answer) => answer.map(Body::from),
+            Err(error) => problem::of_call(error.primary()),
         }
     }
 }
@@ -66,10 +137,8 @@ impl Route {
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     let serving = Serving::new(&instance, serving::checks(&instance));
     let client = Client::default();
-    let route = |role| -> anyhow::Result<Route> {
-        Ok(Route::new(Upstream::new(client.clone(), &instance, role, &TO_SERVICE)?, role.name()))
-    };
-    let routes = routes(route(Role::Catalog)?, route(Role::Recommendation)?);
+    let upstream = |role| Upstream::new(client.clone(), &instance, role, &TO_SERVICE);
+    let routes = routes(upstream(Role::Catalog)?, upstream(Role::Recommendation)?)?;
     if instance.options.protection == ProtectionMode::On {
         serving.metrics().limited_to(2.0 * f64::from(PLACES));
     }
@@ -77,52 +146,47 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
 }
 
 /// The gateway's paths.
-pub fn routes(catalog: Route, recommendation: Route) -> Router {
-    Router::new()
-        .route("/catalog/{*rest}", any(to_catalog).with_state(catalog.clone()))
-        .route("/recommendations/{user}", any(to_recommendation).with_state((recommendation, catalog)))
+///
+/// # Errors
+/// Never: what stands in is bounded by constants that are allowed.
+pub fn routes(catalog: Upstream, recommendation: Upstream) -> anyhow::Result<Router> {
+    let stale = || anyhow::Ok(last_good::answers(Asked::key)?);
+    let from_catalog = catalog.clone();
+    let popular = service_fn(move |asked| popular_for(from_catalog.clone(), asked));
+    let popular: PopularService = BoxCloneSyncService::new(popular);
+    let popular = OtherService::new(popular, Asked::clone as fn(&Asked) -> Asked).named("catalog");
+    let recommendation: Route<StaleOrPopular> = Route::new("recommendation", recommendation, stale()?.then(popular));
+    let catalog: Route<StaleAnswer> = Route::new("catalog", catalog, stale()?);
+    Ok(Router::new()
+        .route("/catalog/{*rest}", any(to_catalog).with_state(catalog))
+        .route("/recommendations/{user}", any(to_recommendation).with_state(recommendation)))
 }
 
-async fn to_catalog(State(catalog): State<Route>, request: Request) -> Response {
-    match collected(request).await {
-        Ok(request) => catalog.call(request).await.unwrap_or_else(|failure| failure),
-        Err(problem) => problem.into_response(),
-    }
+async fn to_catalog(State(route): State<Route<StaleAnswer>>, request: Request) -> Response {
+    route.answer(request).await
 }
 
-/// What is popular in the catalog stands in for recommendations that cannot be had.
-async fn to_recommendation(
-    State((recommendation, catalog)): State<(Route, Route)>,
-    Path(user): Path<String>,
-    request: Request,
-) -> Response {
-    let request = match collected(request).await {
-        Ok(request) => request,
-        Err(problem) => return problem.into_response(),
-    };
-    let popular = (request.method() == Method::GET).then(|| popular_instead_of(&request)).flatten();
-    let failure = match recommendation.call(request).await {
-        Ok(answer) => return answer,
-        Err(failure) => failure,
-    };
-    match popular {
-        Some(request) => popular_for(user, &catalog, request).await.unwrap_or(failure),
-        None => failure,
-    }
+async fn to_recommendation(State(route): State<Route<StaleOrPopular>>, request: Request) -> Response {
+    route.answer(request).await
 }
 
 /// The same question to the catalog, with the same query.
-fn popular_instead_of(request: &http::Request<Bytes>) -> Option<http::Request<Bytes>> {
-    let query = request.uri().query().unwrap_or_default();
-    http::Request::get(format!("/catalog/popular?{query}")).body(Bytes::new()).ok()
-}
-
-async fn popular_for(user: String, catalog: &Route, request: http::Request<Bytes>) -> Option<Response> {
-    let answer = catalog.upstream.call(request).await.ok().filter(|answer| answer.status().is_success())?;
-    let Popular { items } = serde_json::from_slice(answer.body()).ok()?;
-    let mut response = Json(Recommended { user, basis: Basis::Popular, items }).into_response();
-    response.headers_mut().insert(DEGRADED, HeaderValue::from_static("catalog"));
-    Some(response)
+async fn popular_for(catalog: Upstream, asked: Asked) -> Result<http::Response<Bytes>, NotPopular> {
+    let page = asked.page.ok_or(NotPopular::NotAPage)?;
+    let user = page.path().rsplit('/').next().unwrap_or_default();
+    let user = percent_decode_str(user).decode_utf8_lossy().into_owned();
+    let request = http::Request::get(format!("/catalog/popular?{}", page.query().unwrap_or_default()));
+    let mut request = request.body(Bytes::new()).map_err(|_| NotPopular::NotAPage)?;
+    request.headers_mut().extend(asked.criticality.map(|it| (HeaderName::from_static(CRITICALITY_HEADER), it)));
+    let answer = catalog.call(request).await.map_err(NotPopular::Call)?;
+    if !answer.status().is_success() {
+        return Err(NotPopular::Status { status: answer.status() });
+    }
+    let Popular { items } = serde_json::from_slice(answer.body()).map_err(NotPopular::Content)?;
+    let body = serde_json::to_vec(&Recommended { user, basis: Basis::Popular, items }).map_err(NotPopular::Content)?;
+    let mut answer = http::Response::new(Bytes::from(body));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(answer)
 }
 
 /// A request with its whole body, so that it can be sent more than once.
