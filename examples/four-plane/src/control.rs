@@ -183,6 +183,8 @@ pub(crate) fn describe(fault: &Fault) -> String {
         FaultKind::Latency => format!("latency of {value} ms on {target}"),
         FaultKind::Error => format!("errors in {value} of the calls to {target}"),
         FaultKind::Hang => format!("hang of {target}"),
+        FaultKind::Refuse => format!("refused connections to {target}"),
+        FaultKind::Trickle => format!("answers of {target} at {value} bytes per second"),
         FaultKind::Overload => format!("overload of {target} by {value} times its capacity"),
     }
 }

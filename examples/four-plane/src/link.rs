@@ -176,13 +176,18 @@ pub enum FaultKind {
     Error,
     /// No answer ever comes.
     Hang,
+    /// No connection is taken, and those that there are break.
+    Refuse,
+    /// Every answer comes at this many bytes per second.
+    Trickle,
     /// This multiple of the declared capacity is sent; only the parent handles it.
     Overload,
 }
 
 impl FaultKind {
     /// All kinds, in the order in which they are listed to users.
-    pub const ALL: [Self; 5] = [Self::Kill, Self::Latency, Self::Error, Self::Hang, Self::Overload];
+    pub const ALL: [Self; 7] =
+        [Self::Kill, Self::Latency, Self::Error, Self::Hang, Self::Refuse, Self::Trickle, Self::Overload];
 
     /// The name used in requests and answers.
     pub const fn name(self) -> &'static str {
@@ -191,6 +196,8 @@ impl FaultKind {
             Self::Latency => "latency",
             Self::Error => "error",
             Self::Hang => "hang",
+            Self::Refuse => "refuse",
+            Self::Trickle => "trickle",
             Self::Overload => "overload",
         }
     }
@@ -205,7 +212,7 @@ pub struct Fault {
     pub kind: FaultKind,
     /// `catalog/1`, `catalog`, `database`, `cache`, `edge` …
     pub target: String,
-    /// Milliseconds, share or multiple, see [`FaultKind`].
+    /// Milliseconds, share, bytes per second or multiple, see [`FaultKind`].
     pub value: f64,
 }
 

@@ -15,10 +15,12 @@ const USUAL_SECONDS: f64 = 30.0;
 const MOST_SECONDS: f64 = 600.0;
 /// The longest latency, in milliseconds.
 const MOST_LATENCY: f64 = 60_000.0;
+/// The most bytes per second that are a trickle.
+const MOST_TRICKLE: f64 = 1_000_000.0;
 /// The most multiples of the declared capacity that a burst may be.
 const MOST_OVERLOAD: f64 = 20.0;
 
-const KINDS: &str = "kill, latency, error, hang, overload";
+const KINDS: &str = "kill, latency, error, hang, refuse, trickle, overload";
 const INSTANCES: &str = "edge, gateway, catalog, recommendation, state, or one instance such as catalog/1";
 const TARGETS: &str =
     "database, cache, edge, gateway, catalog, recommendation, state, or one instance such as catalog/1";
@@ -45,7 +47,7 @@ pub struct FaultRequest {
     pub kind: FaultKind,
     /// Where.
     pub target: String,
-    /// Milliseconds, share or multiple; 0 where the kind has none.
+    /// Milliseconds, share, bytes per second or multiple; 0 where the kind has none.
     pub value: f64,
     /// How long; a kill has no duration.
     pub duration: Duration,
@@ -74,9 +76,10 @@ impl FaultRequest {
         let target = target(kind, fields.get("target"))?;
         let value = fields.get("value").filter(|value| !value.is_null());
         let value = match kind {
-            FaultKind::Kill | FaultKind::Hang => 0.0,
+            FaultKind::Kill | FaultKind::Hang | FaultKind::Refuse => 0.0,
             FaultKind::Latency => number("value", value, 1.0..=MOST_LATENCY, "1 to 60000 (milliseconds)")?,
             FaultKind::Error => number("value", value, 0.001..=1.0, "0.001 to 1 (share of the calls)")?,
+            FaultKind::Trickle => number("value", value, 1.0..=MOST_TRICKLE, "1 to 1000000 (bytes per second)")?,
             FaultKind::Overload => {
                 number("value", value, 0.1..=MOST_OVERLOAD, "0.1 to 20 (multiples of the capacity)")?
             }
@@ -93,12 +96,12 @@ fn target(kind: FaultKind, value: Option<&Value>) -> Result<String, FaultError> 
     let allowed = match kind {
         FaultKind::Kill => INSTANCES,
         FaultKind::Overload => OVERLOAD_TARGETS,
-        FaultKind::Latency | FaultKind::Error | FaultKind::Hang => TARGETS,
+        _ => TARGETS,
     };
     let text = value.and_then(Value::as_str).unwrap_or_default();
     let valid = match (kind, text) {
         (FaultKind::Overload, text) => text == Role::Edge.name(),
-        (FaultKind::Latency | FaultKind::Error | FaultKind::Hang, "database" | "cache") => true,
+        (kind, "database" | "cache") => kind != FaultKind::Kill,
         (_, text) => is_instance(text),
     };
     if valid { Ok(text.to_owned()) } else { Err(wrong("target", value, allowed)) }
@@ -225,8 +228,11 @@ mod tests {
     #[test]
     fn each_wrong_field_is_named_with_value_and_what_is_allowed() {
         for (body, expected) in [
-            ("{}", "kind is missing; allowed is kill, latency, error, hang, overload"),
-            (r#"{"kind": "burn"}"#, "kind is \"burn\"; allowed is kill, latency, error, hang, overload"),
+            ("{}", "kind is missing; allowed is kill, latency, error, hang, refuse, trickle, overload"),
+            (
+                r#"{"kind": "burn"}"#,
+                "kind is \"burn\"; allowed is kill, latency, error, hang, refuse, trickle, overload",
+            ),
             (r#"{"kind": "kill", "target": "database"}"#, &format!("target is \"database\"; allowed is {INSTANCES}")),
             (r#"{"kind": "kill", "target": "catalog/4"}"#, &format!("target is \"catalog/4\"; allowed is {INSTANCES}")),
             (r#"{"kind": "hang", "target": 7}"#, &format!("target is 7; allowed is {TARGETS}")),
@@ -240,6 +246,10 @@ mod tests {
             (
                 r#"{"kind": "error", "target": "cache", "value": 1.5}"#,
                 "value is 1.5; allowed is 0.001 to 1 (share of the calls)",
+            ),
+            (
+                r#"{"kind": "trickle", "target": "cache", "value": 0}"#,
+                "value is 0; allowed is 1 to 1000000 (bytes per second)",
             ),
             (r#"{"kind": "hang", "target": "cache", "seconds": 0}"#, "seconds is 0; allowed is 0.1 to 600"),
             (

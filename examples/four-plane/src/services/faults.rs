@@ -20,31 +20,72 @@ pub fn strikes(share: f64) -> bool {
     unit_interval(ThreadEntropy.next_u64()) < share
 }
 
-/// The faults of one instance.
+/// Whose faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Instance(Role, u32),
+    Part(&'static str),
+}
+
+/// The faults of one instance, or of one part of the state plane.
 #[derive(Debug, Clone)]
 pub struct Faults {
     active: watch::Receiver<Vec<Fault>>,
-    role: Role,
-    number: u32,
+    target: Target,
 }
 
 impl Faults {
     /// Those among `active` that are meant for this instance.
     pub fn new(active: watch::Receiver<Vec<Fault>>, role: Role, number: u32) -> Self {
-        Self { active, role, number }
+        Self { active, target: Target::Instance(role, number) }
+    }
+
+    /// Those among `active` that are meant for `database` or `cache`.
+    pub fn of_part(active: watch::Receiver<Vec<Fault>>, part: &'static str) -> Self {
+        Self { active, target: Target::Part(part) }
     }
 
     fn value(&self, kind: FaultKind) -> Option<f64> {
         let faults = self.active.borrow();
-        faults.iter().find(|fault| fault.kind == kind && fault.hits(self.role, self.number)).map(|fault| fault.value)
+        faults.iter().find(|fault| fault.kind == kind && self.target.is_hit_by(fault)).map(|fault| fault.value)
     }
 
-    /// Does not return while the instance is to hang.
-    pub async fn hang(&self) {
+    /// Does not return while there is a fault of this kind.
+    async fn outlast(&self, kind: FaultKind) {
         let mut active = self.active.clone();
-        let hangs = |fault: &Fault| fault.kind == FaultKind::Hang && fault.hits(self.role, self.number);
+        let lasts = |fault: &Fault| fault.kind == kind && self.target.is_hit_by(fault);
         // An error means that nobody can lift the fault any more: the process is about to end.
-        let _lifted = active.wait_for(|faults| !faults.iter().any(hangs)).await;
+        let _lifted = active.wait_for(|faults| !faults.iter().any(lasts)).await;
+    }
+
+    /// Does not return while it is to hang.
+    pub async fn hang(&self) {
+        self.outlast(FaultKind::Hang).await;
+    }
+
+    /// Whether connections are to break.
+    pub fn refuses(&self) -> bool {
+        self.value(FaultKind::Refuse).is_some()
+    }
+
+    /// Returns when connections are to be refused.
+    pub async fn refusing(&self) {
+        let mut active = self.active.clone();
+        let refuses = |fault: &Fault| fault.kind == FaultKind::Refuse && self.target.is_hit_by(fault);
+        if active.wait_for(|faults| faults.iter().any(refuses)).await.is_err() {
+            // Nobody can ask for it any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Does not return while connections are to be refused.
+    pub async fn accepting(&self) {
+        self.outlast(FaultKind::Refuse).await;
+    }
+
+    /// Bytes per second that answers are to come at.
+    pub fn trickles_at(&self) -> Option<f64> {
+        self.value(FaultKind::Trickle)
     }
 
     /// Hangs and waits as the faults say, then says whether the call is to fail.
@@ -54,6 +95,15 @@ impl Faults {
             tokio::time::sleep(millis(value)).await;
         }
         self.value(FaultKind::Error).is_some_and(strikes)
+    }
+}
+
+impl Target {
+    fn is_hit_by(self, fault: &Fault) -> bool {
+        match self {
+            Self::Instance(role, number) => fault.hits(role, number),
+            Self::Part(name) => fault.target == name,
+        }
     }
 }
 

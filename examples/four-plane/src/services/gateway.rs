@@ -97,8 +97,7 @@ type Failed = fn(Cause, Result<&http::Response<Bytes>, &Error<CallError>>) -> bo
 #[derive(Debug)]
 pub struct Route<A: 'static> {
     upstream: Upstream,
-    fallback:
-        FallbackLayer<A, Nothing, Env<MonotonicClock, Http, HttpAttributes, MetricsObserver>, ByClass, MarkDegraded>,
+    fallback: FallbackLayer<A, Nothing, Observed, Failed, MarkDegraded>,
 }
 
 impl<A> Clone for Route<A> {

@@ -14,13 +14,13 @@ use seawall::health::{Answer, Health, HealthReport, Registry};
 use seawall::http::{ReceiveDeadlineLayer, RespondLayer};
 use seawall::timeout::{TimeoutConfig, TimeoutLayer};
 use seawall_core::{Clock as _, MonotonicClock, Timestamp, WrapErrorLayer};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::ServiceBuilder;
 
 use super::faults::Faults;
 use super::figures;
+use super::listening::{FaultyListener, FaultyStream, Port, listen};
 use super::metrics::{self, RequestMetrics};
 use super::problem::{self, Problem};
 use crate::link::{Instance, Role};
@@ -32,9 +32,6 @@ pub const DEGRADED: HeaderName = HeaderName::from_static("x-seawall-degraded");
 
 /// How long a request may take at most, whatever its caller says: more than the edge allows a gateway.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// How many connections wait to be accepted.
-const BACKLOG: i32 = 1024;
 
 /// Marks an answer that says that a request was shed, in a response's extensions.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +73,11 @@ impl Serving {
     /// The instance's request metrics.
     pub fn metrics(&self) -> &RequestMetrics {
         &self.shared.metrics
+    }
+
+    /// The instance's faults.
+    pub(crate) fn faults(&self) -> Faults {
+        self.shared.faults.clone()
     }
 
     /// Routes as they are served: every answer signed, no request worked for longer than its caller waits, counted,
@@ -191,20 +193,6 @@ async fn prometheus() -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::render()).into_response()
 }
 
-/// A listener on a port that several processes share: each gets a part of the new connections.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub fn shared_listener(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
 /// A free loopback port.
 ///
 /// # Errors
@@ -226,14 +214,15 @@ pub async fn drained(mut drain: watch::Receiver<bool>) {
 pub async fn serve(instance: &Instance, serving: &Serving, routes: Router) -> anyhow::Result<()> {
     let observed = serving.observed(routes)?;
     if instance.role == Role::Edge {
-        let (public, admin) = (shared_listener(instance.listen)?, loopback_listener().await?);
+        let (public, admin) = (listen(instance.listen, Port::Shared)?, loopback_listener().await?);
         instance.report.listening(public.local_addr()?, admin.local_addr()?, None);
-        let admin = answer(admin, serving.admin(), instance.drain.clone());
+        let public = FaultyListener::new(public, Port::Shared, serving.faults())?;
+        let admin =
+            answer(FaultyListener::new(admin, Port::Own, serving.faults())?, serving.admin(), instance.drain.clone());
         tokio::try_join!(answer(public, observed, instance.drain.clone()), admin)?;
     } else {
-        let listener = TcpListener::bind(instance.listen).await?;
-        let address = listener.local_addr()?;
-        instance.report.listening(address, address, None);
+        let listener = FaultyListener::new(listen(instance.listen, Port::Own)?, Port::Own, serving.faults())?;
+        instance.report.listening(listener.address(), listener.address(), None);
         answer(listener, serving.admin().fallback_service(observed), instance.drain.clone()).await?;
     }
     Ok(())
@@ -243,33 +232,23 @@ pub async fn serve(instance: &Instance, serving: &Serving, routes: Router) -> an
 ///
 /// # Errors
 /// Does not fail, as far as the listener does not.
-pub async fn answer(listener: TcpListener, routes: Router, drain: watch::Receiver<bool>) -> std::io::Result<()> {
-    let listener = NoDelay(listener);
+pub(crate) async fn answer(
+    listener: FaultyListener,
+    routes: Router,
+    drain: watch::Receiver<bool>,
+) -> std::io::Result<()> {
     axum::serve(listener, routes).with_graceful_shutdown(drained(drain)).await
 }
 
-/// Sends answers at once: small ones would otherwise wait for the acknowledgement of those before.
-struct NoDelay(TcpListener);
-
-impl axum::serve::Listener for NoDelay {
-    type Io = tokio::net::TcpStream;
+impl axum::serve::Listener for FaultyListener {
+    type Io = FaultyStream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
-        loop {
-            match self.0.accept().await {
-                // A connection that has ended already is found out by reading from it.
-                Ok((stream, peer)) => {
-                    let _best_effort = stream.set_nodelay(true);
-                    return (stream, peer);
-                }
-                // Out of file descriptors, for one: some will come back.
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
+    async fn accept(&mut self) -> (FaultyStream, SocketAddr) {
+        Self::accept(self).await
     }
 
     fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.local_addr()
+        Ok(self.address())
     }
 }

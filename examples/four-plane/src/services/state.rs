@@ -8,6 +8,7 @@ use axum::Router;
 use seawall_core::MonotonicClock;
 use tokio::task::JoinHandle;
 
+use super::listening::{FaultyListener, Port};
 use super::metrics::RequestMetrics;
 use super::serving::{self, Serving, answer, loopback_listener};
 use crate::data;
@@ -48,8 +49,9 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
         tokio::spawn(accept(listeners.0, part("database", database))),
         tokio::spawn(accept(listeners.1, part("cache", cache))),
     ];
+    let admin = FaultyListener::new(listeners.2, Port::Own, serving.faults())?;
     let routes = serving.admin().fallback_service(serving.observed(Router::new())?);
-    answer(listeners.2, routes, instance.drain.clone()).await?;
+    answer(admin, routes, instance.drain.clone()).await?;
     serving::drained(instance.drain.clone()).await;
     for passing in passing {
         passing.abort();

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use seawall_core::{Clock, MonotonicClock, Timestamp};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -12,7 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{Backend, Embedded, MemoryCache, wire};
-use crate::link::{Fault, FaultKind};
+use crate::link::Fault;
+use crate::services::faults::Faults;
+use crate::services::listening::{FaultyListener, FaultyStream, Port};
 use crate::services::metrics::RequestMetrics;
 
 /// Bytes that are passed on at once, and that an embedded part and its client may be apart.
@@ -60,28 +61,26 @@ pub struct Part {
 
 /// Accepts connections for as long as it is polled; dropping it closes them all.
 pub async fn accept(listener: TcpListener, part: Part) {
+    let faults = Faults::of_part(part.faults.clone(), part.name);
+    // A listener without an address is none.
+    let Ok(mut listener) = FaultyListener::new(listener, Port::Own, faults) else { return };
     let mut connections = JoinSet::new();
     let part = Arc::new(part);
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
-                    let part = Arc::clone(&part);
-                    connections.spawn(async move {
-                        // A connection that breaks is seen by its client, who counts it.
-                        let _broken = connect(&part, client).await;
-                    });
-                }
-                // Out of file descriptors, for one: some will come back.
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            },
+            (client, _) = listener.accept() => {
+                let part = Arc::clone(&part);
+                connections.spawn(async move {
+                    // A connection that breaks is seen by its client, who counts it.
+                    let _broken = connect(&part, client).await;
+                });
+            }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn connect(part: &Part, client: TcpStream) -> io::Result<()> {
-    client.set_nodelay(true)?;
+async fn connect(part: &Part, client: FaultyStream) -> io::Result<()> {
     match &part.upstream {
         Upstream::Server { host, port } => {
             let server = TcpStream::connect((host.as_str(), *port)).await?;
@@ -102,9 +101,10 @@ async fn connect(part: &Part, client: TcpStream) -> io::Result<()> {
 }
 
 /// Passes bytes both ways until both sides have closed or one breaks.
-async fn pass(part: &Part, client: TcpStream, server: impl AsyncRead + AsyncWrite + Send) -> io::Result<()> {
-    let (mut from_client, mut to_client) = client.into_split();
+async fn pass(part: &Part, client: FaultyStream, server: impl AsyncRead + AsyncWrite + Send) -> io::Result<()> {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_server, mut to_server) = tokio::io::split(server);
+    let faults = Faults::of_part(part.faults.clone(), part.name);
     let asked = Asked::default();
     let ask = async {
         let mut chunk = vec![0; CHUNK];
@@ -116,7 +116,9 @@ async fn pass(part: &Part, client: TcpStream, server: impl AsyncRead + AsyncWrit
             if asked.at(MonotonicClock.now()) {
                 part.metrics.entered();
             }
-            go_wrong(part).await?;
+            if faults.strike().await {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
             to_server.write_all(chunk.get(..read).unwrap_or_default()).await?;
             to_server.flush().await?;
         }
@@ -155,26 +157,5 @@ impl Asked {
             metrics.left();
             metrics.finished(outcome, MonotonicClock.now().since(Timestamp::from_nanos(since)));
         }
-    }
-}
-
-/// Waits, fails or hangs, as the faults of this part say.
-async fn go_wrong(part: &Part) -> io::Result<()> {
-    let mine = |kind: FaultKind| {
-        let faults = part.faults.borrow();
-        faults.iter().find(|fault| fault.kind == kind && fault.target == part.name).map(|fault| fault.value)
-    };
-    if mine(FaultKind::Hang).is_some() {
-        let mut faults = part.faults.clone();
-        let hangs = |fault: &Fault| fault.kind == FaultKind::Hang && fault.target == part.name;
-        // An error means that nobody can lift the fault any more: the process is about to end.
-        let _lifted = faults.wait_for(|faults| !faults.iter().any(hangs)).await;
-    }
-    if let Some(millis) = mine(FaultKind::Latency) {
-        tokio::time::sleep(crate::services::faults::millis(millis)).await;
-    }
-    match mine(FaultKind::Error) {
-        Some(share) if crate::services::faults::strikes(share) => Err(io::ErrorKind::ConnectionAborted.into()),
-        _ => Ok(()),
     }
 }
