@@ -1,5 +1,6 @@
 //! Breaks a stack of its own and measures what it does.
 
+pub mod drill;
 mod experiment;
 mod overload;
 mod promises;
@@ -44,11 +45,16 @@ const fn few(role: &'static str) -> Kind {
     Kind::Kill(Kills { role, count: 3, rps: 200, every: Duration::from_secs(2) })
 }
 
+/// All of one dependency's instances for as long as a breaker needs to open, be open, and find that nothing has changed.
+const fn dependency(kind: &'static str, target: &'static str, value: u32) -> Kind {
+    Kind::Fault { kind, target, value, seconds: 10 }
+}
+
 /// Ten kills within more than 30,000 requests: enough to show that none is lost.
 const MANY: Kills = Kills { role: "catalog", count: 10, rps: 300, every: Duration::from_secs(10) };
 
 /// Every fault by name, the document's five experiments first.
-const FAULTS: [(&str, Kind); 12] = [
+const FAULTS: [(&str, Kind); 26] = [
     ("instance-termination", Kind::Kill(MANY)),
     ("network-latency", Kind::Fault { kind: "latency", target: "database", value: 500, seconds: 15 }),
     ("database-failure", Kind::NotYet { missing: "a replica to fail over to" }),
@@ -59,12 +65,29 @@ const FAULTS: [(&str, Kind); 12] = [
     ("recommendation-termination", few("recommendation")),
     ("edge-termination", few("edge")),
     ("state-termination", few("state")),
-    ("database-errors", Kind::Fault { kind: "error", target: "database", value: 1, seconds: 10 }),
-    ("cache-errors", Kind::Fault { kind: "error", target: "cache", value: 1, seconds: 10 }),
+    ("catalog-hang", dependency("hang", "catalog", 0)),
+    ("catalog-errors", dependency("error", "catalog", 1)),
+    ("catalog-refusal", dependency("refuse", "catalog", 0)),
+    ("catalog-trickle", dependency("trickle", "catalog", 20)),
+    ("recommendation-hang", dependency("hang", "recommendation", 0)),
+    ("recommendation-errors", dependency("error", "recommendation", 1)),
+    ("recommendation-refusal", dependency("refuse", "recommendation", 0)),
+    ("recommendation-trickle", dependency("trickle", "recommendation", 20)),
+    ("database-hang", dependency("hang", "database", 0)),
+    ("database-errors", dependency("error", "database", 1)),
+    ("database-refusal", dependency("refuse", "database", 0)),
+    ("database-trickle", dependency("trickle", "database", 20)),
+    ("cache-hang", dependency("hang", "cache", 0)),
+    ("cache-errors", dependency("error", "cache", 1)),
+    ("cache-refusal", dependency("refuse", "cache", 0)),
+    ("cache-trickle", dependency("trickle", "cache", 20)),
 ];
 const NAMES: &str = "instance-termination, network-latency, database-failure, cache-invalidation, region-isolation, \
-                     overload, gateway-termination, recommendation-termination, edge-termination, state-termination, \
-                     database-errors, cache-errors";
+                     overload, gateway-termination, recommendation-termination, edge-termination, \
+                     state-termination, catalog-hang, catalog-errors, catalog-refusal, catalog-trickle, \
+                     recommendation-hang, recommendation-errors, recommendation-refusal, recommendation-trickle, \
+                     database-hang, database-errors, database-refusal, database-trickle, cache-hang, cache-errors, \
+                     cache-refusal, cache-trickle";
 
 /// One line of the result. Figures that were not measured are `None`.
 #[derive(Serialize, Debug, Clone, PartialEq)]
@@ -86,6 +109,14 @@ pub struct Row {
     pub shed: Option<u64>,
     /// Requests without an answer.
     pub lost: Option<u64>,
+    /// From the injection until a circuit breaker was open.
+    pub opened_s: Option<f64>,
+    /// From the fault's end until every breaker was closed.
+    pub closed_s: Option<f64>,
+    /// The part of the answers during the fault that fallbacks gave.
+    pub fallback_share: Option<f64>,
+    /// Attempts during the fault beyond one for each request.
+    pub extra_load: Option<f64>,
     /// What was seen to bring the stack through.
     pub remedied_by: Option<String>,
     /// `measured`, `not-yet`, or `failed` where the stack did not come up or did not recover.
@@ -109,6 +140,10 @@ impl Row {
             degraded: None,
             shed: None,
             lost: None,
+            opened_s: None,
+            closed_s: None,
+            fallback_share: None,
+            extra_load: None,
             remedied_by: None,
             verdict,
             reason: Some(reason),
@@ -180,14 +215,15 @@ pub async fn run(fault: Option<&str>, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-const HEADER: &str =
-    "fault                       detected  recovered  requests  errors  degraded    shed  lost  remedied by";
+const HEADER: &str = "fault                       detected  recovered  requests  errors  degraded    shed  lost  opened  closed  \
+                      fallbacks  extra load  remedied by";
 
 fn line(row: &Row) -> String {
-    let seconds = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.2} s"));
+    let seconds = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.1} s"));
     let count = |figure: Option<u64>| figure.map_or_else(|| "-".to_owned(), |figure| figure.to_string());
+    let share = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{:.1}%", figure * 100.0));
     format!(
-        "{:<27} {:>8}  {:>9}  {:>8}  {:>6}  {:>8}  {:>6}  {:>4}  {}",
+        "{:<27} {:>8}  {:>9}  {:>8}  {:>6}  {:>8}  {:>6}  {:>4}  {:>6}  {:>6}  {:>9}  {:>10}  {}",
         row.fault,
         seconds(row.detected_s),
         seconds(row.recovered_s),
@@ -196,6 +232,10 @@ fn line(row: &Row) -> String {
         count(row.degraded),
         count(row.shed),
         count(row.lost),
+        seconds(row.opened_s),
+        seconds(row.closed_s),
+        share(row.fallback_share),
+        share(row.extra_load),
         row.reason.as_ref().or(row.remedied_by.as_ref()).map_or("nothing that was seen", String::as_str),
     )
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use lexopt::Arg;
 
+use crate::chaos::drill::DrillOptions;
 use crate::config::{ConfigError, ENVIRONMENT, RunOptions, parse, rate, wrong};
 use crate::link::Role;
 use crate::load::LoadOptions;
@@ -34,6 +35,10 @@ four-plane: a production stack on one machine, whose instances are real processe
   four-plane chaos      break a stack of its own and measure what it does
     --all | --fault NAME  every fault, or one
     --json                one JSON object a line
+  four-plane drill      2, 5 and 10 times what the edges declare, with the stack's protection and without
+    --seconds N           how long each overload lasts, default 60
+    --capacity N          what each edge declares in requests per second, default 100
+    --json                one JSON object a line
   four-plane score      the document's scorecard, filled in from evidence
     --json
   four-plane verify     every figure of the document beside what is measured
@@ -60,6 +65,8 @@ pub enum Command {
         /// One JSON object a line.
         json: bool,
     },
+    /// Overloads, with protection and without.
+    Drill(DrillOptions),
     /// The document's scorecard.
     Score {
         /// One JSON object a line.
@@ -114,6 +121,7 @@ pub fn command(
         "load" => load(&mut flags).map(Command::Load),
         "load-driver" => load(&mut flags).map(Command::LoadDriver),
         "chaos" => chaos(&mut flags),
+        "drill" => drill(&mut flags),
         "score" => {
             json_only("score", &mut flags).map(|json| json.map_or(Command::Help, |json| Command::Score { json }))
         }
@@ -246,6 +254,30 @@ fn chaos(flags: &mut lexopt::Parser) -> Result<Command, ConfigError> {
     Ok(Command::Chaos { fault, json })
 }
 
+fn drill(flags: &mut lexopt::Parser) -> Result<Command, ConfigError> {
+    const NAME: &str = "drill";
+    const SECONDS: &str = "1 to 600";
+    let mut options = DrillOptions::default();
+    while let Some(flag) = next(NAME, flags)? {
+        match flag.as_str() {
+            "json" => options.json = true,
+            "seconds" => {
+                let given = text(NAME, flags)?;
+                options.seconds = parse("--seconds", &given, SECONDS)?;
+                if !(1..=600).contains(&options.seconds) {
+                    return Err(wrong("--seconds", &given, SECONDS));
+                }
+            }
+            "capacity" => {
+                options.capacity = rate("--capacity", &text(NAME, flags)?, 1.0, "1 to 100000 requests per second")?;
+            }
+            "help" => return Ok(Command::Help),
+            _ => return Err(unknown(NAME, &flag)),
+        }
+    }
+    Ok(Command::Drill(options))
+}
+
 fn verify(flags: &mut lexopt::Parser) -> Result<Command, ConfigError> {
     const NAME: &str = "verify";
     let (mut json, mut output) = (false, None);
@@ -329,7 +361,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         for (line, expected) in [
-            ("fly", "command is \"fly\"; allowed are run, load, chaos, score, verify, help"),
+            ("fly", "command is \"fly\"; allowed are run, load, chaos, drill, score, verify, help"),
             ("--lisen 1", "run: unknown flag --lisen; `four-plane help` lists what is allowed"),
             ("run -x", "run: unknown flag -x; `four-plane help` lists what is allowed"),
             ("run now", "run: unexpected argument \"now\"; `four-plane help` lists what is allowed"),
@@ -338,6 +370,8 @@ mod tests {
             ("load", "load: --url is missing; allowed is the edge, http://HOST:PORT"),
             ("load --url ftp://x", "--url is \"ftp://x\"; allowed is http://HOST:PORT"),
             ("load --url http://x --seconds 0", "--seconds is \"0\"; allowed is 1 to 86400"),
+            ("drill --seconds 601", "--seconds is \"601\"; allowed is 1 to 600"),
+            ("drill --capacity 0", "--capacity is \"0\"; allowed is 1 to 100000 requests per second"),
             ("chaos", "chaos: --all is missing; allowed is either --all or --fault NAME"),
             ("instance --role cdn", "--role is \"cdn\"; allowed is edge, gateway, catalog, recommendation or state"),
         ] {

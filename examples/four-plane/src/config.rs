@@ -29,7 +29,7 @@ const MAX_RATE: f64 = 100_000.0;
 #[non_exhaustive]
 pub enum ConfigError {
     /// No such command.
-    #[error("command is {command:?}; allowed are run, load, chaos, score, verify, help")]
+    #[error("command is {command:?}; allowed are run, load, chaos, drill, score, verify, help")]
     Command {
         /// The text given.
         command: String,

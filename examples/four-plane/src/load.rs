@@ -12,7 +12,7 @@ mod tally;
 mod zipf;
 
 pub use report::{command, drive, run};
-pub use tally::{LoadReport, LoadTotals};
+pub use tally::{IN_TIME, LoadReport, LoadTotals, Sorted};
 
 /// What `four-plane load` is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,13 +26,16 @@ pub struct LoadOptions {
     pub seconds: u32,
     /// The same seed sends the same requests at the same times. Default 1.
     pub seed: u64,
+    /// Says of each request what it is worth, in `x-criticality`: a tenth of them critical, four tenths nothing special,
+    /// two tenths degraded, three tenths sheddable. Default: says nothing.
+    pub criticalities: bool,
     /// The report as one JSON object.
     pub json: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { url: String::new(), rps: 200.0, seconds: 10, seed: 1, json: false }
+        Self { url: String::new(), rps: 200.0, seconds: 10, seed: 1, criticalities: false, json: false }
     }
 }
 

@@ -36,6 +36,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Load(options) => load::command(&options).await,
         Command::LoadDriver(options) => load::drive(&options).await,
         Command::Chaos { fault, json } => chaos::run(fault.as_deref(), json).await,
+        Command::Drill(options) => chaos::drill::run(&options).await,
         Command::Score { json } => score::run(json).await,
         Command::Verify { json, output } => verify::run(json, output.as_deref()).await,
         Command::Version => {

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
+use four_plane::chaos::drill::{self, DrillOptions, DrillRow};
 use four_plane::chaos::{self, Row};
+use four_plane::link::ProtectionMode;
 
 /// Requests per second that each edge declares where its capacity is exceeded. Five times of two edges is far below what
 /// two busy cores can do, so that it is the declared capacity that is exceeded and not the machine's.
@@ -37,4 +39,42 @@ async fn a_slow_database_opens_a_breaker_and_is_stood_in_for_until_it_closes_aga
     let row = measured("network-latency").await;
 
     assert_eq!(row.missed, [""; 0], "{row:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_way_in_which_a_dependency_fails_opens_a_breaker_and_costs_no_answer_and_little_load() {
+    // The catalog's own pages have no other source than the last good ones: those never asked for fail.
+    for (fault, whole) in
+        [("catalog-hang", false), ("recommendation-refusal", true), ("database-trickle", true), ("cache-errors", true)]
+    {
+        let row = measured(fault).await;
+
+        assert!(row.opened_s < Some(10.0) && row.opened_s.is_some(), "{row:?}");
+        assert!(row.closed_s < Some(15.0) && row.closed_s.is_some(), "{row:?}");
+        assert!(row.extra_load <= Some(0.15), "{row:?}");
+        assert!(fault == "cache-errors" || row.fallback_share > Some(0.05), "{row:?}");
+        assert!(!whole || (row.errors, row.lost) == (Some(0), Some(0)), "{row:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shed_is_worth_least_and_what_is_worth_most_is_answered() {
+    let binary = Path::new(env!("CARGO_BIN_EXE_four-plane"));
+    let mut options = DrillOptions::default();
+    (options.seconds, options.capacity) = (10, EDGE_CAPACITY);
+    let mut rows = Vec::new();
+
+    let kept = |row: &DrillRow| {
+        println!("{}", serde_json::to_string(row).expect("a row is plain data"));
+        rows.push(row.clone());
+        Ok(())
+    };
+    drill::measure(binary, ProtectionMode::On, &[5.0], &options, kept).await.expect("the stack runs");
+
+    let row = &rows[0];
+    let critical = row.by_criticality["critical"];
+    assert!(row.goodput_of_capacity >= 0.85, "{row:?}");
+    assert!(critical.in_time * 100 >= critical.sent * 99, "{row:?}");
+    assert_eq!((row.all.late, row.all.failed), (0, 0), "{row:?}");
+    assert!(row.recovered_s < Some(2.0) && row.recovered_s.is_some(), "{row:?}");
 }

@@ -18,11 +18,12 @@ const RPS: u32 = 200;
 /// overload, and what fails is the kill's doing.
 const EDGE_CAPACITY: f64 = 500.0;
 /// Load before the fault, so that caches and windows are filled.
-const WARM_UP: Duration = Duration::from_secs(6);
+const WARM_UP: u32 = 6;
 /// Load after the recovery, which has to stay clean.
 const COOL_DOWN: Duration = Duration::from_secs(3);
 /// The longest that is waited for a recovery.
-const LIMIT: Duration = Duration::from_mins(2);
+const LIMIT: Duration = Duration::from_secs(LIMIT_SECONDS as u64);
+const LIMIT_SECONDS: u32 = 120;
 /// Without a bad answer for this long, the stack has recovered.
 const CLEAN: Duration = Duration::from_secs(2);
 /// Between two looks.
@@ -81,47 +82,96 @@ async fn kill(stack: &Stack, role: &str) -> anyhow::Result<(Duration, Duration)>
 /// Injects a fault under load, and waits until every answer is as asked again.
 pub(super) async fn fault(binary: &Path, name: &'static str, fault: &Value, seconds: u32) -> anyhow::Result<Row> {
     let stack = Stack::start(binary, &["--load", "20"]).await?;
-    let (mut detected, mut recovered) = (None, None);
-    let (mut opened, mut closed) = (None, None);
-    let (report, outcome) = under_load(&stack, RPS, async {
-        let begin = clock::since_start();
-        let before = bad_answers(&stack.status().await?);
-        stack.inject(fault).await?;
-        let end = begin.saturating_add(Duration::from_secs(seconds.into()));
-        while clock::since_start() < end {
-            let status = stack.status().await?;
-            let passed = clock::since_start().saturating_sub(begin);
-            if breaker_is_open(&status) {
-                opened.get_or_insert(passed);
-            }
-            if opened.is_some() || bad_answers(&status) > before {
-                detected.get_or_insert(passed);
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+    let load =
+        |seconds, seed| LoadOptions { rps: RPS.into(), seconds, seed, ..LoadOptions::new(stack.ready().edge.clone()) };
+    load::run(&load(WARM_UP, 7), std::future::pending()).await?;
+    let before = stack.status().await?;
+    let begin = clock::since_start();
+    stack.inject(fault).await?;
+    let during = load(seconds, 8);
+    let end = begin.saturating_add(Duration::from_secs(seconds.into()));
+    let (during, seen) = tokio::join!(load::run(&during, std::future::pending()), watched(&stack, &before, begin, end));
+    let (during, (detected, opened)) = (during?, seen?);
+    let retried = retries(&stack.status().await?) - retries(&before);
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let after = load(LIMIT_SECONDS, 9);
+    let after = load::run(&after, async {
+        let _dropped = stopped.await;
+    });
+    let recovering = async {
         let all_closed = |status: &Value| !breaker_is_open(status);
-        stack.until("every breaker is closed", LIMIT, all_closed).await?;
-        closed = Some(clock::since_start().saturating_sub(end));
-        recovered = Some(recovery(&stack, end).await?);
-        Ok(())
-    })
-    .await?;
-    outcome?;
-    let retried = retries(&stack.status().await?);
+        let outcome = async {
+            stack.until("every breaker is closed", LIMIT, all_closed).await?;
+            let closed = clock::since_start().saturating_sub(end);
+            anyhow::Ok((closed, recovery(&stack, end).await?))
+        };
+        let outcome = outcome.await;
+        tokio::time::sleep(COOL_DOWN).await;
+        drop(stop);
+        outcome
+    };
+    let (after, recovering) = tokio::join!(after, recovering);
+    let (after, (closed, recovered)) = (after?, recovering?);
     stack.stop().await?;
+    let (sent, degraded) = (during.sorted.sent, during.totals.degraded);
+    let share = |part: u64| f64::from(u32::try_from(part).unwrap_or(u32::MAX));
+    let of_sent = |part: f64| Some((part / share(sent).max(1.0) * 1000.0).round() / 1000.0);
     let seen = [
         (opened.is_some(), "circuit breakers"),
         (retried > 0.0, "retries"),
-        (report.totals.degraded > 0, "fallbacks"),
-        (report.totals.shed > 0, "shedding"),
+        (degraded > 0, "fallbacks"),
+        (during.totals.shed > 0, "shedding"),
     ];
     let figures = json!({
-        "breaker_opened_after_s": opened.map(rounded),
-        "breakers_closed_after_s": opened.and(closed).map(rounded),
         "retries": retried,
-        "p99_ms": report.totals.p99_ms,
+        "p99_ms": during.totals.p99_ms,
+        "p99_afterwards_ms": after.totals.p99_ms,
+        "statuses": during.statuses,
     });
-    Ok(row(name, detected, recovered, &report, &seen, figures))
+    let both = |count: fn(&LoadReport) -> u64| count(&during).saturating_add(count(&after));
+    let row = row(name, detected, Some(recovered), &during, &seen, figures);
+    Ok(Row {
+        requests: Some(both(|report| report.totals.sent)),
+        errors: Some(both(|report| report.totals.failed.saturating_sub(report.unanswered()))),
+        degraded: Some(both(|report| report.totals.degraded)),
+        shed: Some(both(|report| report.totals.shed)),
+        lost: Some(both(LoadReport::unanswered)),
+        opened_s: opened.map(rounded),
+        closed_s: opened.map(|_| rounded(closed)),
+        fallback_share: of_sent(share(degraded)),
+        extra_load: of_sent(retried),
+        ..row
+    })
+}
+
+/// When the stack showed that something is wrong, and when it showed an open breaker, until `end`.
+async fn watched(
+    stack: &Stack,
+    before: &Value,
+    begin: Duration,
+    end: Duration,
+) -> anyhow::Result<(Option<Duration>, Option<Duration>)> {
+    let (mut detected, mut opened) = (None, None);
+    let before = bad_answers(before);
+    while clock::since_start() < end {
+        let status = stack.status().await?;
+        let passed = clock::since_start().saturating_sub(begin);
+        if breaker_is_open(&status) {
+            opened.get_or_insert(passed);
+        }
+        if opened.is_some() || bad_answers(&status) > before || fails_a_check(&status) {
+            detected.get_or_insert(passed);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok((detected, opened))
+}
+
+/// Whether an instance is out of the pool.
+fn fails_a_check(status: &Value) -> bool {
+    let mut instances = services(status).flat_map(|service| items(service, "/instances"));
+    instances.any(|instance| instance["health"].as_str().is_some_and(|health| health != "pass"))
 }
 
 /// The time from `end` to the last bad answer or open breaker, once it has been clean for long enough.
@@ -176,7 +226,7 @@ async fn under_load<T>(
         let _dropped = stopped.await;
     });
     let experiment = async {
-        tokio::time::sleep(WARM_UP).await;
+        tokio::time::sleep(Duration::from_secs(WARM_UP.into())).await;
         let outcome = experiment.await;
         tokio::time::sleep(COOL_DOWN).await;
         drop(stop);
@@ -187,7 +237,7 @@ async fn under_load<T>(
 }
 
 /// Seconds, to the millisecond.
-fn rounded(duration: Duration) -> f64 {
+pub(super) fn rounded(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
@@ -211,6 +261,10 @@ pub(super) fn row(
         degraded: Some(report.totals.degraded),
         shed: Some(report.totals.shed),
         lost: Some(lost),
+        opened_s: None,
+        closed_s: None,
+        fallback_share: None,
+        extra_load: None,
         remedied_by: (!remedies.is_empty()).then(|| remedies.join(", ")),
         verdict: "measured",
         reason: None,

@@ -45,8 +45,8 @@ pub(super) fn missed(row: &Row) -> Vec<String> {
         ],
         "network-latency" => [
             at_least("degraded", count(row.degraded), 1.0),
-            at_most("breaker_opened_after_s", figure("breaker_opened_after_s"), BREAKERS),
-            at_most("breakers_closed_after_s", figure("breakers_closed_after_s"), BREAKERS),
+            at_most("opened_s", row.opened_s, BREAKERS),
+            at_most("closed_s", row.closed_s, BREAKERS),
             None,
         ],
         _ => return Vec::new(),
@@ -102,13 +102,12 @@ mod tests {
 
     #[test]
     fn a_slow_database_has_to_open_a_breaker_that_closes_after() {
-        let row = |opened, closed| {
-            measured("network-latency", json!({"breaker_opened_after_s": opened, "breakers_closed_after_s": closed}))
-        };
+        let row = |opened_s, closed_s| Row { opened_s, closed_s, ..measured("network-latency", json!({})) };
 
-        assert_eq!(missed(&row(Some(3), Some(5))), [""; 0]);
-        assert_eq!(missed(&row(Some(3), None)), ["breakers_closed_after_s is missing, promised is at most 12"]);
-        assert_eq!(missed(&Row { errors: Some(2), ..row(Some(3), Some(5)) }), ["errors is 2, promised is at most 0"]);
+        assert_eq!(missed(&row(Some(3.0), Some(5.0))), [""; 0]);
+        assert_eq!(missed(&row(Some(3.0), None)), ["closed_s is missing, promised is at most 12"]);
+        let failing = Row { errors: Some(2), ..row(Some(3.0), Some(5.0)) };
+        assert_eq!(missed(&failing), ["errors is 2, promised is at most 0"]);
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::Full;
+use seawall::http::CRITICALITY_HEADER;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::LoadOptions;
 use super::mix::{Call, Mix};
 use super::tally::{Ended, Ending};
 use crate::client::{Client, ClientError};
@@ -29,15 +31,19 @@ pub(crate) enum Happened {
 
 /// Sends at the rate that is set until the sender of the rate is dropped; what happens comes out of the receiver, which
 /// ends after the last answer.
-pub(crate) fn start(url: &str, seed: u64, rate: watch::Receiver<f64>) -> mpsc::Receiver<Happened> {
+pub(crate) fn start(options: &LoadOptions, rate: watch::Receiver<f64>) -> mpsc::Receiver<Happened> {
     let (happened, receiver) = mpsc::channel(ENDINGS);
     let sender = Sender {
-        url: url.to_owned(),
+        url: options.url.clone(),
         client: Client::new(),
         places: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
         happened,
     };
-    tokio::spawn(generate(sender, Mix::new(data::cities(), seed), rate));
+    tokio::spawn(generate(
+        sender,
+        Mix::new(data::cities(), options.seed).with_criticalities(options.criticalities),
+        rate,
+    ));
     receiver
 }
 
@@ -93,11 +99,16 @@ impl Sender {
         };
         let micros = u64::try_from(clock::since_start().saturating_sub(due).as_micros()).unwrap_or(u64::MAX);
         let (ending, status) = ended;
-        let _nobody_counts = self.happened.send(Happened::Ended(Ended { ending, status, micros })).await;
+        let ended = Ended { ending, status, micros, criticality: call.criticality };
+        let _nobody_counts = self.happened.send(Happened::Ended(ended)).await;
     }
 
     async fn exchange(&self, call: &Call) -> (Ending, String) {
-        let request = Request::builder().uri(format!("{}{}", self.url, call.path)).header("x-user", &call.traveller);
+        let mut request =
+            Request::builder().uri(format!("{}{}", self.url, call.path)).header("x-user", &call.traveller);
+        if let Some(criticality) = call.criticality {
+            request = request.header(CRITICALITY_HEADER, criticality);
+        }
         let Ok(request) = request.body(Full::new(Bytes::new())) else {
             return (Ending::Failed, "not a URL".to_owned());
         };

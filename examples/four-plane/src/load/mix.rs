@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use seawall_core::Criticality;
 
 use super::zipf::Zipf;
 use crate::data::City;
+use crate::services::criticality;
 
 /// Popularity of cities and activity of travellers.
 const EXPONENT: f64 = 1.0;
@@ -19,12 +21,22 @@ const POPULAR: f64 = 0.90;
 /// Letters of a name that a searcher types.
 const LETTERS: std::ops::RangeInclusive<usize> = 3..=5;
 
+/// What requests are worth that say it, in cumulative shares.
+const CRITICALITIES: [(f64, Criticality); 4] = [
+    (0.1, Criticality::Critical),
+    (0.5, Criticality::Default),
+    (0.7, Criticality::Degraded),
+    (1.0, Criticality::Sheddable),
+];
+
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) path: String,
     /// Who looks.
     pub(crate) traveller: String,
+    /// What it says that it is worth, if anything.
+    pub(crate) criticality: Option<&'static str>,
 }
 
 /// An endless sequence of requests, the same for the same seed.
@@ -34,6 +46,8 @@ pub(crate) struct Mix {
     popularity: Zipf,
     activity: Zipf,
     random: SmallRng,
+    /// Apart, so that what is asked for is the same with and without it.
+    criticalities: Option<SmallRng>,
 }
 
 impl Mix {
@@ -43,7 +57,14 @@ impl Mix {
             popularity: Zipf::new(cities.len(), EXPONENT),
             activity: Zipf::new(TRAVELLERS, EXPONENT),
             random: SmallRng::seed_from_u64(seed),
+            criticalities: None,
         }
+    }
+
+    /// Says of each request what it is worth.
+    pub(crate) fn with_criticalities(mut self, given: bool) -> Self {
+        self.criticalities = given.then(|| SmallRng::seed_from_u64(self.random.clone().random()));
+        self
     }
 
     /// Seconds until the next request at a rate: a Poisson process, as independent users make one.
@@ -65,7 +86,12 @@ impl Mix {
             _ if kind < POPULAR => "/catalog/popular".to_owned(),
             _ => format!("/recommendations/{traveller}"),
         };
-        Call { path, traveller }
+        let criticality = self.criticalities.as_mut().map(|random| {
+            let share: f64 = random.random();
+            let worth = CRITICALITIES.iter().find(|(up_to, _)| share < *up_to).map(|(_, worth)| *worth);
+            criticality::name(worth.unwrap_or_default())
+        });
+        Call { path, traveller, criticality }
     }
 }
 
@@ -114,6 +140,22 @@ mod tests {
         }
         let most_popular = format!("/catalog/items/{}", cities()[0].id);
         assert!((500..800).contains(&share(&most_popular)), "{}", share(&most_popular));
+    }
+
+    #[test]
+    fn what_requests_say_that_they_are_worth_changes_nothing_else() {
+        let calls = |given| {
+            let mut mix = Mix::new(cities(), 7).with_criticalities(given);
+            (0..10_000).map(|_| mix.next()).collect::<Vec<_>>()
+        };
+        let (silent, spoken) = (calls(false), calls(true));
+
+        assert!(silent.iter().zip(&spoken).all(|(a, b)| a.path == b.path && a.criticality.is_none()));
+        let share = |worth| spoken.iter().filter(|call| call.criticality == Some(worth)).count();
+        let shares = ["critical", "default", "degraded", "sheddable"].map(share);
+        for (share, expected) in shares.into_iter().zip([1_000, 4_000, 2_000, 3_000_usize]) {
+            assert!(share.abs_diff(expected) < 250, "{shares:?}");
+        }
     }
 
     #[test]

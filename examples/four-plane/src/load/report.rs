@@ -28,7 +28,7 @@ const LINES_PER_SECOND: u32 = 2;
 pub async fn run(options: &LoadOptions, stop: impl Future<Output = ()>) -> Result<LoadReport, ConfigError> {
     reach(&options.url).await?;
     let (rate, rates) = watch::channel(options.rps);
-    let mut happened = engine::start(&options.url, options.seed, rates);
+    let mut happened = engine::start(options, rates);
     let begin = clock::since_start();
     let mut tally = Tally::new();
     let over = async {
@@ -99,7 +99,7 @@ pub async fn drive(options: &LoadOptions) -> anyhow::Result<()> {
         // The parent is gone: so is the reason to run.
         std::process::exit(0);
     })?;
-    let happened = engine::start(&options.url, options.seed, rates);
+    let happened = engine::start(options, rates);
     print_totals(happened).await
 }
 

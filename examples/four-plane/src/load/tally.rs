@@ -1,6 +1,7 @@
 //! What became of the requests.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,40 @@ pub(crate) struct Ended {
     pub(crate) status: String,
     /// From when it was due to the last byte.
     pub(crate) micros: u64,
+    /// What it said that it is worth.
+    pub(crate) criticality: Option<&'static str>,
+}
+
+/// Later than this, an answer is of no use to who asked.
+pub const IN_TIME: Duration = Duration::from_secs(1);
+
+/// What became of some of the requests.
+#[derive(Serialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sorted {
+    /// Those that have ended.
+    pub sent: u64,
+    /// Answered within [`IN_TIME`].
+    pub in_time: u64,
+    /// Answered later.
+    pub late: u64,
+    /// Refused.
+    pub shed: u64,
+    /// Anything else.
+    pub failed: u64,
+}
+
+impl Sorted {
+    fn add(&mut self, ended: &Ended) {
+        let count = match ended.ending {
+            Ending::Ok | Ending::Degraded if u128::from(ended.micros) <= IN_TIME.as_micros() => &mut self.in_time,
+            Ending::Ok | Ending::Degraded => &mut self.late,
+            Ending::Shed => &mut self.shed,
+            Ending::Failed => &mut self.failed,
+        };
+        *count = count.saturating_add(1);
+        self.sent = self.sent.saturating_add(1);
+    }
 }
 
 /// Counts since the beginning, and quantiles over the last seconds.
@@ -62,6 +97,12 @@ pub struct LoadReport {
     pub seconds: f64,
     /// How often each status, or reason for having none, was seen.
     pub statuses: BTreeMap<String, u64>,
+    /// What became of all requests together.
+    pub sorted: Sorted,
+    /// What became of them by what they said that they are worth; those that said nothing are not among them.
+    pub by_criticality: BTreeMap<&'static str, Sorted>,
+    /// How long half of the refusals took at most.
+    pub shed_p50_ms: Option<f64>,
 }
 
 /// Keeps the counts.
@@ -69,6 +110,9 @@ pub struct LoadReport {
 pub(crate) struct Tally {
     totals: LoadTotals,
     statuses: BTreeMap<String, u64>,
+    sorted: Sorted,
+    by_criticality: BTreeMap<&'static str, Sorted>,
+    refusals: Histogram<u64>,
     whole: Histogram<u64>,
     recent: VecDeque<Histogram<u64>>,
 }
@@ -78,6 +122,9 @@ impl Tally {
         Self {
             totals: LoadTotals::default(),
             statuses: BTreeMap::new(),
+            sorted: Sorted::default(),
+            by_criticality: BTreeMap::new(),
+            refusals: histogram(),
             whole: histogram(),
             recent: std::iter::repeat_with(histogram).take(RECENT).collect(),
         }
@@ -95,6 +142,13 @@ impl Tally {
             Ending::Failed => &mut self.totals.failed,
         };
         *count = count.saturating_add(1);
+        self.sorted.add(&ended);
+        if let Some(criticality) = ended.criticality {
+            self.by_criticality.entry(criticality).or_default().add(&ended);
+        }
+        if ended.ending == Ending::Shed {
+            self.refusals.saturating_record(ended.micros);
+        }
         let seen = self.statuses.entry(ended.status).or_default();
         *seen = seen.saturating_add(1);
         if matches!(ended.ending, Ending::Ok | Ending::Degraded) {
@@ -130,6 +184,9 @@ impl Tally {
             max_ms: quantile(&self.whole, 1.0),
             seconds,
             statuses: self.statuses,
+            sorted: self.sorted,
+            by_criticality: self.by_criticality,
+            shed_p50_ms: quantile(&self.refusals, 0.5),
         }
     }
 }
@@ -149,7 +206,7 @@ mod tests {
     use super::*;
 
     fn ended(ending: Ending, micros: u64) -> Ended {
-        Ended { ending, status: "200".to_owned(), micros }
+        Ended { ending, status: "200".to_owned(), micros, criticality: None }
     }
 
     #[test]
@@ -166,6 +223,27 @@ mod tests {
         assert_eq!((totals.sent, totals.ok, totals.degraded, totals.shed, totals.failed), (5, 2, 1, 1, 1));
         assert_eq!(report.statuses["200"], 5);
         assert!(report.max_ms.is_some_and(|max| (2.0..2.1).contains(&max)), "{:?}", report.max_ms);
+    }
+
+    #[test]
+    fn an_answer_after_a_second_is_late_and_each_counts_for_what_it_is_worth() {
+        let mut tally = Tally::new();
+        for (criticality, ending, micros) in [
+            (Some("critical"), Ending::Ok, 1_000_000),
+            (Some("critical"), Ending::Degraded, 1_000_001),
+            (Some("sheddable"), Ending::Shed, 5_000),
+            (None, Ending::Failed, 5_000),
+        ] {
+            tally.ended(Ended { criticality, ..ended(ending, micros) });
+        }
+
+        let report = tally.report(1.0);
+
+        assert_eq!(report.sorted, Sorted { sent: 4, in_time: 1, late: 1, shed: 1, failed: 1 });
+        assert_eq!(report.by_criticality["critical"], Sorted { sent: 2, in_time: 1, late: 1, ..Sorted::default() });
+        assert_eq!(report.by_criticality["sheddable"], Sorted { sent: 1, shed: 1, ..Sorted::default() });
+        assert_eq!(report.by_criticality.len(), 2);
+        assert!(report.shed_p50_ms.is_some_and(|p50| (5.0..5.1).contains(&p50)), "{:?}", report.shed_p50_ms);
     }
 
     #[test]
