@@ -7,5 +7,6 @@ pub mod instructions;
 pub mod lateness;
 pub mod measure;
 pub mod operation;
+pub mod overload;
 pub mod report;
 pub mod rows;
