@@ -214,15 +214,19 @@ async fn an_answer_to_a_call_from_before_the_outage_changes_nothing() {
 
 #[tokio::test]
 async fn a_success_that_completes_the_minimum_lets_the_failures_before_it_open_it() {
-    let (layer, _) = layer(config(|config| config.window(Window::Time(Duration::from_secs(10))).min_calls(20)));
-    for _ in 0..19 {
-        let _ = layer.run(dependency(false)).await;
+    for (successes_before, seconds_between) in [(0, 0), (0, 2), (1, 0), (1, 2)] {
+        let window = Window::Time(Duration::from_secs(10));
+        let (layer, clock) = layer(config(|config| config.window(window).min_calls(20)));
+        for call in 0..19 {
+            let _ = layer.run(dependency(call < successes_before)).await;
+        }
+        assert_eq!(layer.gate().state(), State::Closed);
+        clock.advance(Duration::from_secs(seconds_between));
+
+        assert!(layer.run(dependency(true)).await.is_ok());
+
+        assert_eq!(layer.gate().state(), State::Open, "{successes_before} {seconds_between}");
     }
-    assert_eq!(layer.gate().state(), State::Closed);
-
-    assert!(layer.run(dependency(true)).await.is_ok());
-
-    assert_eq!(layer.gate().state(), State::Open);
 }
 
 #[tokio::test]
