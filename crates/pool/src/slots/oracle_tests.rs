@@ -14,6 +14,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::ConnectFailure;
 
+mod truth;
+
+use truth::{End, Truth};
+
 /// Counts how often a caller is woken.
 #[derive(Default)]
 struct Woken(AtomicUsize);
@@ -21,107 +25,6 @@ struct Woken(AtomicUsize);
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, SeqCst);
-    }
-}
-
-/// What became of a caller, as the truth has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Has(u32),
-    TimedOut,
-    Failed,
-    Closed,
-}
-
-/// The pool kept by hand: times in nanoseconds, connections and callers by number.
-#[derive(Debug)]
-struct Truth {
-    config: PoolConfig,
-    idle: Vec<(u32, Timestamp)>,
-    waiting: Vec<(usize, Timestamp)>,
-    ended: Vec<(usize, End)>,
-    held: Vec<u32>,
-    checking: Vec<u32>,
-    connecting: usize,
-    failures: u32,
-    failed_checks: u32,
-    connect_at: Timestamp,
-    suspect_before: Timestamp,
-    gone: Vec<u32>,
-    closed: bool,
-}
-
-impl Truth {
-    fn total(&self) -> usize {
-        let unfetched = self.ended.iter().filter(|(_, end)| matches!(end, End::Has(_))).count();
-        self.idle.len() + self.held.len() + unfetched + self.checking.len() + self.connecting
-    }
-
-    fn is_trusted(&self, since: Timestamp, now: Timestamp) -> bool {
-        now.since(since) <= self.config.check_after && since >= self.suspect_before
-    }
-
-    /// A connection that nobody has goes to the first who waits, or is kept, or is too much.
-    fn put(&mut self, id: u32, now: Timestamp) {
-        if self.closed || self.total() >= self.config.max {
-            self.gone.push(id);
-        } else if self.waiting.is_empty() {
-            self.idle.push((id, now));
-        } else {
-            let (caller, _) = self.waiting.remove(0);
-            self.ended.push((caller, End::Has(id)));
-        }
-    }
-
-    /// What is idle goes to those who wait; what is missing is checked or opened.
-    fn settle(&mut self, now: Timestamp) {
-        if self.closed {
-            return;
-        }
-        while let (Some(&(id, since)), false) = (self.idle.last(), self.waiting.is_empty()) {
-            if self.is_trusted(since, now) {
-                self.idle.pop();
-                self.put(id, now);
-            } else if self.checking.len() + self.connecting < self.waiting.len() {
-                self.idle.pop();
-                self.checking.push(id);
-            } else {
-                break;
-            }
-        }
-        let missing = |it: &Self| {
-            let wanted = it.waiting.len() + it.config.min_idle.saturating_sub(it.idle.len());
-            it.checking.len() + it.connecting < wanted
-        };
-        while missing(self)
-            && self.total() < self.config.max
-            && self.connecting < self.config.connect_concurrency
-            && now >= self.connect_at
-        {
-            self.connecting += 1;
-        }
-    }
-
-    fn connect_failed(&mut self, now: Timestamp) {
-        let wait = (0..self.failures).fold(self.config.connect_backoff, |wait, _| wait.saturating_mul(2));
-        self.connect_at = now.saturating_add(wait.min(self.config.max_connect_backoff));
-        self.failures += 1;
-        if self.total() == 0 {
-            self.ended.extend(self.waiting.drain(..).map(|(caller, _)| (caller, End::Failed)));
-        }
-    }
-
-    fn tick(&mut self, now: Timestamp) {
-        if self.closed {
-            return;
-        }
-        let (late, waiting) = self.waiting.iter().partition(|(_, deadline)| *deadline <= now);
-        self.waiting = waiting;
-        let late: Vec<(usize, Timestamp)> = late;
-        self.ended.extend(late.into_iter().map(|(caller, _)| (caller, End::TimedOut)));
-        while self.idle.len() > self.config.min_idle && now.since(self.idle[0].1) >= self.config.idle_timeout {
-            self.gone.push(self.idle.remove(0).0);
-        }
     }
 }
 
@@ -141,24 +44,9 @@ struct Both {
 
 impl Both {
     fn new(config: PoolConfig) -> Self {
-        let truth = Truth {
-            config,
-            idle: Vec::new(),
-            waiting: Vec::new(),
-            ended: Vec::new(),
-            held: Vec::new(),
-            checking: Vec::new(),
-            connecting: 0,
-            failures: 0,
-            failed_checks: 0,
-            connect_at: Timestamp::ZERO,
-            suspect_before: Timestamp::ZERO,
-            gone: Vec::new(),
-            closed: false,
-        };
         Self {
             slots: Slots::new(config),
-            truth,
+            truth: Truth::new(config),
             now: Timestamp::ZERO,
             next_id: 0,
             callers: 0,

@@ -1,0 +1,233 @@
+//! The budget beside a list of all events, and at the ends of what it counts.
+#![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn at_ms(ms: u64) -> Timestamp {
+    Timestamp::from_nanos(ms * 1_000_000)
+}
+
+fn exact(ratio: f64, min_per_second: u32, seconds: u64) -> WindowBudget {
+    WindowBudget::new(ratio, min_per_second, Duration::from_secs(seconds)).unwrap().with_stamping(Stamping::Each)
+}
+
+/// Every event ever, looked through for each question.
+struct Oracle {
+    slot_ms: u64,
+    millionths: u64,
+    reserve: u64,
+    minimum: Minimum,
+    requests: Vec<u64>,
+    retries: Vec<u64>,
+}
+
+impl Oracle {
+    fn retry(&mut self, ms: u64) -> bool {
+        let counts = |then: &&u64| ms / self.slot_ms - **then / self.slot_ms < 10;
+        let requests = self.requests.iter().filter(counts).count() as u64;
+        let retries = self.retries.iter().filter(counts).count() as u64;
+        let (share, reserve) = (requests * self.millionths, self.reserve * MILLION);
+        let worth = if self.minimum == Minimum::OnTop { share + reserve } else { share.max(reserve) };
+        let granted = worth >= (retries + 1) * MILLION;
+        if granted {
+            self.retries.push(ms);
+        }
+        granted
+    }
+}
+
+proptest! {
+    #[test]
+    fn grants_exactly_what_a_list_of_all_events_grants(
+        millionths in prop_oneof![Just(0_u32), Just(100_000), Just(1_000_000), 0..=1_000_000_u32],
+        min_per_second in 0..4_u32,
+        minimum in prop_oneof![Just(Minimum::OnTop), Just(Minimum::Within)],
+        seconds in 1..=12_u64,
+        steps in prop::collection::vec((prop_oneof![0..40_u64, 0..3_000_u64, Just(60_000)], 0..4_u8), 1..400),
+    ) {
+        let budget = exact(f64::from(millionths) / 1e6, min_per_second, seconds).with_minimum(minimum);
+        let mut oracle = Oracle {
+            slot_ms: seconds * 100,
+            millionths: u64::from(millionths),
+            reserve: u64::from(min_per_second) * seconds,
+            minimum,
+            requests: Vec::new(),
+            retries: Vec::new(),
+        };
+        let mut ms = 0;
+        for (gap, kind) in steps {
+            ms += gap;
+            if kind == 0 {
+                let balance = budget.balance(at_ms(ms));
+                let granted = budget.withdraw(at_ms(ms));
+                prop_assert_eq!(granted, oracle.retry(ms), "at {} ms", ms);
+                prop_assert_eq!(granted, balance > 0);
+            } else {
+                budget.deposit(|| at_ms(ms));
+                oracle.requests.push(ms);
+            }
+        }
+    }
+
+    #[test]
+    fn sampled_stamps_never_grant_more_and_withhold_at_most_what_fifteen_requests_are_worth(
+        steps in prop::collection::vec((0..500_u64, 0..6_u8), 1..400),
+    ) {
+        let sampled = WindowBudget::new(0.2, 1, Duration::from_secs(10)).unwrap();
+        let each = exact(0.2, 1, 10);
+        let mut ms = 0;
+        for (gap, kind) in steps {
+            ms += gap;
+            sampled.deposit(|| at_ms(ms));
+            each.deposit(|| at_ms(ms));
+            let (fewer, more) = (sampled.balance(at_ms(ms)), each.balance(at_ms(ms)));
+            prop_assert!(fewer <= more && more - fewer <= 3, "{} of {}", fewer, more);
+            if kind == 0 && sampled.withdraw(at_ms(ms)) {
+                prop_assert!(each.withdraw(at_ms(ms)));
+            }
+        }
+    }
+}
+
+#[test]
+fn most_deposits_read_no_clock() {
+    let new = || WindowBudget::new(0.1, 1, Duration::from_secs(10)).unwrap().with_minimum(Minimum::Within);
+    for (budget, expected) in [
+        (WindowBudget::default(), 10),
+        (new(), 10),
+        (new().with_stamping(Stamping::Each).with_stamping(Stamping::Sampled), 10),
+        (new().with_stamping(Stamping::Each), 160),
+    ] {
+        let mut readings = 0;
+
+        for _ in 0..160 {
+            budget.deposit(|| {
+                readings += 1;
+                at_ms(5_000)
+            });
+        }
+
+        assert_eq!((readings, budget.balance(at_ms(5_000))), (expected, 16));
+    }
+}
+
+#[test]
+fn a_slot_that_is_full_counts_no_further_into_the_number_of_the_slot() {
+    let budget = exact(1.0, 0, 10);
+    slot_word(&budget.deposits.mine().ring, 5).store(pack(5, FULL - 1), Relaxed);
+
+    for _ in 0..3 {
+        budget.deposit(|| at_ms(5_000));
+    }
+
+    assert_eq!(budget.balance(at_ms(5_000)), FULL);
+}
+
+#[test]
+fn a_retry_counts_until_the_end_of_the_last_slot_of_its_window() {
+    let budget = exact(0.0, 1, 10);
+    assert!((0..3).all(|_| budget.withdraw(at_ms(20_999))));
+
+    assert_eq!((budget.balance(at_ms(29_999)), budget.balance(at_ms(30_000))), (7, 10));
+}
+
+#[test]
+fn the_first_note_of_where_a_slot_began_stands() {
+    let withdrawals = Withdrawals::default();
+    withdrawals.begin(0, 1, 5);
+
+    withdrawals.begin(0, 1, 7);
+
+    assert_eq!(slot_word(&withdrawals.began, 1).load(Relaxed), pack(1, 5));
+}
+
+/// Between the notes that another thread makes and its grant.
+#[test]
+fn a_withdrawal_by_a_clock_that_is_behind_joins_a_window_that_is_about_to_move() {
+    let withdrawals = Withdrawals::default();
+    withdrawals.begin(0, 30, 0);
+
+    assert!(withdrawals.take(14, |_| 1));
+
+    assert_eq!(withdrawals.used(30), 1);
+    assert!(!withdrawals.take(30, |_| 1));
+}
+
+#[test]
+fn clones_and_threads_never_grant_more_than_there_is() {
+    let budget = std::sync::Arc::new(exact(0.1, 2, 10));
+    for _ in 0..1_000 {
+        budget.deposit(|| at_ms(0));
+    }
+
+    let threads: Vec<_> = (0..4_u64)
+        .map(|thread| {
+            let budget = std::sync::Arc::clone(&budget);
+            std::thread::spawn(move || (0..200).filter(|i| budget.withdraw(at_ms(i * 9 + thread * 400))).count())
+        })
+        .collect();
+
+    let granted: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert_eq!(granted, 120);
+}
+
+#[test]
+fn the_ends_of_time_and_a_clock_that_jumps_do_no_harm() {
+    let budget = exact(1.0, 1, 60);
+
+    assert!(budget.withdraw(Timestamp::MAX));
+    budget.deposit(|| Timestamp::MAX);
+    budget.deposit(|| Timestamp::ZERO);
+
+    assert_eq!(budget.balance(Timestamp::MAX), 60);
+    assert!((0..60).all(|_| budget.withdraw(Timestamp::ZERO)));
+    assert!(!budget.withdraw(Timestamp::MAX));
+}
+
+#[test]
+fn withdrawals_by_a_clock_that_is_behind_count_with_the_others() {
+    let budget = exact(0.0, 1, 10);
+    let granted = |ms| (0..7).filter(|_| budget.withdraw(at_ms(ms))).count();
+
+    assert_eq!([granted(20_000), granted(5_000), granted(20_000)], [7, 3, 0]);
+}
+
+#[test]
+fn a_clock_that_is_behind_brings_no_old_deposits_back() {
+    let budget = exact(1.0, 0, 10);
+    for _ in 0..9 {
+        budget.deposit(|| at_ms(8_000));
+    }
+    budget.deposit(|| at_ms(20_000));
+
+    assert!(budget.withdraw(at_ms(20_000)));
+    assert!(!budget.withdraw(at_ms(10_000)));
+}
+
+#[test]
+fn a_deposit_that_comes_a_whole_ring_late_is_dropped() {
+    let budget = exact(1.0, 0, 10);
+    for _ in 0..10 {
+        budget.deposit(|| at_ms(20_000));
+    }
+
+    budget.deposit(|| at_ms(4_000));
+
+    assert_eq!(budget.balance(at_ms(20_000)), 10);
+}
+
+#[test]
+fn a_budget_that_cannot_be_is_refused() {
+    let ten = Duration::from_secs(10);
+
+    for ratio in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+        assert!(matches!(WindowBudget::new(ratio, 0, ten), Err(BudgetError::Ratio { .. })), "{ratio}");
+    }
+    for window in [Duration::ZERO, Duration::from_millis(999), Duration::from_secs(61), Duration::MAX] {
+        assert_eq!(WindowBudget::new(0.1, 0, window).unwrap_err(), BudgetError::Window { window });
+    }
+    assert!(matches!(WindowBudget::new(0.1, 100_001, ten), Err(BudgetError::MinPerSecond { .. })));
+    assert!(WindowBudget::new(1.0, 100_000, ten).is_ok());
+}
