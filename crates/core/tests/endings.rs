@@ -169,6 +169,79 @@ fn a_call_that_waited_in_vain_is_told_as_refused_once_and_not_as_dropped() {
     assert_eq!((booked.rejected, booked.total()), (2, 2));
 }
 
+/// Refuses every call at once.
+#[derive(Clone, Copy, Debug)]
+struct Refusing;
+
+impl Gate for Refusing {
+    type Ticket = ();
+    type Wait = NoWait;
+
+    fn admit(&self, _: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Admission<()> {
+        Admission::Refused(Rejection::new(Pattern::Bulkhead, Reason::BulkheadFull))
+    }
+
+    fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
+}
+
+#[test]
+fn what_is_not_run_is_told_as_refused_and_dropped_with_the_refusal() {
+    let (recorder, diary) = (Recorder::default(), Diary::default());
+    let layer = GateLayer::<Refusing, _>::with_env(Refusing, Env::new().with_observer(recorder.clone()));
+    let mut run = Box::pin(layer.run(holding(&diary, None)));
+
+    assert!(poll_once(run.as_mut()).is_ready());
+
+    let booked = recorder.booked();
+    assert_eq!((diary.read(), booked.rejected, booked.total()), (vec!["given back".to_owned()], 1, 1));
+    assert!(poll_once(run.as_mut()).is_pending(), "polled again, it waits for ever");
+}
+
+/// Lets every call wait for a moment.
+#[derive(Clone, Copy, Debug)]
+struct LettingIn;
+
+impl Gate for LettingIn {
+    type Ticket = ();
+    type Wait = Ready<Result<(), Rejection>>;
+
+    fn admit(&self, _: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Admission<(), Self::Wait> {
+        Admission::Queued(ready(Ok(())))
+    }
+
+    fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
+}
+
+/// Is never ready.
+#[derive(Clone, Copy, Debug)]
+struct Broken;
+
+impl Service<()> for Broken {
+    type Response = u8;
+    type Error = &'static str;
+    type Future = Ready<Result<u8, &'static str>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+        Poll::Ready(Err("broken"))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        unreachable!("called without being ready")
+    }
+}
+
+#[tokio::test]
+async fn a_call_whose_turn_has_come_fails_with_a_service_that_is_not_ready() {
+    let recorder = Recorder::default();
+    let layer = GateLayer::<LettingIn, _>::with_env(LettingIn, Env::new().with_observer(recorder.clone()));
+
+    let failed = layer.protect(Broken).oneshot(()).await;
+
+    assert_eq!(failed.unwrap_err().to_string(), "broken");
+    let booked = recorder.booked();
+    assert_eq!((booked.failed, booked.total()), (1, 1));
+}
+
 #[test]
 fn a_call_that_stops_waiting_by_itself_is_told_as_dropped() {
     let recorder = Recorder::default();
