@@ -231,3 +231,12 @@ fn a_budget_that_cannot_be_is_refused() {
     assert!(matches!(WindowBudget::new(0.1, 100_001, ten), Err(BudgetError::MinPerSecond { .. })));
     assert!(WindowBudget::new(1.0, 100_000, ten).is_ok());
 }
+
+#[test]
+fn no_more_is_granted_than_can_be_counted() {
+    let withdrawals = Withdrawals::default();
+    withdrawals.newest.store(pack(1, FULL - 1), Relaxed);
+
+    assert!(withdrawals.take(1, |_| u64::MAX));
+    assert!(!withdrawals.take(1, |_| u64::MAX));
+}
