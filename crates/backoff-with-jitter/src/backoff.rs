@@ -4,7 +4,7 @@ use seawall_core::{Entropy, unit_interval};
 
 use crate::{
     BackoffError, Delays, Jitter,
-    curve::{Curve, nanos, real},
+    curve::{Curve, doubling, nanos, real},
     jitter::{SMOOTH_SCALE, nanos_up_to, share, smooth_curve},
 };
 
@@ -140,8 +140,20 @@ impl Backoff {
     #[inline]
     pub fn next(&self, position: &mut Position, word: u64) -> Duration {
         let retry = position.retry;
-        position.retry = retry.saturating_add(1);
-        let wait = match self.jitter {
+        let wait = match (&self.jitter, &self.curve) {
+            // In line, as it is the default and takes a dozen steps.
+            (Jitter::Full, Curve::Doubling) => share(word, doubling(retry, self.initial, self.max)),
+            _ => self.draw(position, word),
+        };
+        *position = Position { retry: retry.saturating_add(1), previous: wait, ..*position };
+        Duration::from_nanos(wait)
+    }
+
+    /// The next wait, whatever the curve and the jitter.
+    #[inline(never)]
+    fn draw(&self, position: &mut Position, word: u64) -> u64 {
+        let retry = position.retry;
+        match self.jitter {
             Jitter::None => self.ceiling_nanos(retry),
             Jitter::Full => share(word, self.ceiling_nanos(retry)),
             Jitter::Equal => {
@@ -159,9 +171,7 @@ impl Backoff {
                 let factor = 1.0 - spread + 2.0 * spread * unit_interval(word);
                 nanos_up_to(self.max, real(self.ceiling_nanos(retry)) * factor)
             }
-        };
-        position.previous = wait;
-        Duration::from_nanos(wait)
+        }
     }
 
     /// A wait that was asked for, with something added at random so that not everybody comes back at once: up to a tenth of

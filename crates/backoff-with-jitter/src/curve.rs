@@ -33,9 +33,7 @@ impl Curve {
         match self {
             Self::Constant => initial,
             Self::Linear => initial.saturating_mul(retry.saturating_add(1)).min(max),
-            Self::Doubling if retry < u64::from(initial.leading_zeros()) => (initial << retry).min(max),
-            Self::Doubling if initial == 0 => 0,
-            Self::Doubling => max,
+            Self::Doubling => doubling(retry, initial, max),
             Self::Exponential(factor) => nanos_up_to(max, real(initial) * power(*factor, retry)),
             Self::Fibonacci => {
                 let number = usize::try_from(retry).ok().and_then(|retry| FIBONACCI.get(retry)).copied();
@@ -46,6 +44,18 @@ impl Curve {
                 waits.get(usize::try_from(retry).map_or(last, |retry| retry.min(last))).map_or(0, |wait| nanos(*wait))
             }
         }
+    }
+}
+
+/// `initial` × 2 to the power of `retry`, at most `max`.
+#[inline]
+pub(crate) const fn doubling(retry: u64, initial: u64, max: u64) -> u64 {
+    if retry < u64::BITS as u64 && initial <= max >> retry {
+        initial << retry
+    } else if initial == 0 {
+        0
+    } else {
+        max
     }
 }
 
