@@ -183,17 +183,20 @@ impl<G: Gate, E: Environment> Guard<G, E> {
 impl<G: Gate, E: Environment> Drop for Guard<G, E> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.armed.is_some() {
-            abandon(self);
+        if let Some((gated, ticket)) = self.armed.take() {
+            abandon(gated, ticket, self.panicked);
         }
     }
 }
 
-/// Ends a call that was not settled. Out of line, so that the drop of one that was stays a single test.
+/// Ends a call that was not settled. Out of line, so that the drop of one that was stays a single test; and told what it
+/// needs by value: a future to which nobody points stands in registers.
 #[cold]
 #[inline(never)]
-fn abandon<G: Gate, E: Environment>(guard: &mut Guard<G, E>) {
-    guard.settle(if guard.panicked { Outcome::Panicked } else { Outcome::Cancelled });
+#[expect(clippy::needless_pass_by_value, reason = "a reference would point into the future")]
+fn abandon<G: Gate, E: Environment>(gated: Shared<Gated<G, E>>, ticket: G::Ticket, panicked: bool) {
+    let outcome = if panicked { Outcome::Panicked } else { Outcome::Cancelled };
+    gated.finish(ticket, outcome, || gated.env.clock().now());
 }
 
 impl<G: Gate, E: Environment> fmt::Debug for Guard<G, E> {

@@ -47,10 +47,26 @@ struct Marks {
 #[must_use = "a call that does not come back is counted for ever"]
 pub struct Passage {
     start: Timestamp,
-    /// The probe that it belongs to; 0 for none.
-    epoch: u32,
-    /// How much of the limit it takes.
-    cost: u32,
+    /// The probe that it belongs to, 0 for none, above how much of the limit it takes. Two words in all, so that it is
+    /// handed on in registers.
+    epoch_and_cost: u64,
+}
+
+impl Passage {
+    #[inline]
+    const fn new(start: Timestamp, epoch: u32, cost: u32) -> Self {
+        Self { start, epoch_and_cost: (epoch as u64) << 32 | cost as u64 }
+    }
+
+    #[inline]
+    const fn epoch(&self) -> u32 {
+        narrow(self.epoch_and_cost >> 32)
+    }
+
+    #[inline]
+    const fn cost(&self) -> u32 {
+        narrow(self.epoch_and_cost)
+    }
 }
 
 /// The epoch of calls that are counted and teach nothing.
@@ -90,14 +106,14 @@ impl<A: LimitAlgorithm> Limiter<A> {
     #[inline]
     pub(crate) fn begin(&self, seen: Seen, cost: u32, start: Timestamp) -> Passage {
         let epoch = if seen.is_probing() { self.join(start) } else { 0 };
-        Passage { start, epoch, cost }
+        Passage::new(start, epoch, cost)
     }
 
     /// The passage of a call that is let in whatever the load.
     #[cold]
     pub(crate) fn begin_exempt(&self, cost: u32, start: Timestamp) -> Passage {
         self.word.enter_anyway(cost);
-        Passage { start, epoch: EXEMPT, cost }
+        Passage::new(start, EXEMPT, cost)
     }
 
     /// The passage of a call that would be refused, were refusals in force.
@@ -116,10 +132,10 @@ impl<A: LimitAlgorithm> Limiter<A> {
     #[expect(clippy::inline_always, reason = "one path with the layers around it: 14 instructions less")]
     #[inline(always)]
     pub(crate) fn end(&self, passage: &Passage, outcome: Outcome, now: Timestamp) -> Seen {
-        let seen = self.word.leave(passage.cost);
+        let seen = self.word.leave(passage.cost());
         let sample = self.sample(now.nanos_since(passage.start), outcome);
-        if passage.epoch != 0 {
-            self.back_from_probe(passage.epoch, sample);
+        if passage.epoch() != 0 {
+            self.back_from_probe(passage.epoch(), sample);
             return seen;
         }
         let ended = seen.ended();
@@ -141,9 +157,9 @@ impl<A: LimitAlgorithm> Limiter<A> {
 
     /// The end of a call that entered and never began; what the word said before.
     pub(crate) fn never_began(&self, passage: &Passage) -> Seen {
-        let seen = self.word.leave(passage.cost);
-        if passage.epoch != 0 {
-            self.back_from_probe(passage.epoch, None);
+        let seen = self.word.leave(passage.cost());
+        if passage.epoch() != 0 {
+            self.back_from_probe(passage.epoch(), None);
         }
         seen
     }

@@ -40,10 +40,9 @@ impl Tally {
     #[inline]
     pub(crate) fn record(&self, sample: Sample, in_flight: u32) {
         let stripe = self.stripes.mine();
-        let units = (sample.nanos >> UNIT_SHIFT).min(LONGEST);
-        stripe.count_and_sum.fetch_add((1 << COUNT_SHIFT) | units, Relaxed);
-        #[expect(clippy::cast_precision_loss, reason = "below 2³²: exact")]
-        let square = (units as f64) * (units as f64);
+        let units = (sample.nanos >> UNIT_SHIFT).min(LONGEST) as u32;
+        stripe.count_and_sum.fetch_add((1 << COUNT_SHIFT) | u64::from(units), Relaxed);
+        let square = f64::from(units) * f64::from(units);
         let mut seen = stripe.squares.load(Relaxed);
         while let Err(newer) =
             stripe.squares.compare_exchange_weak(seen, (f64::from_bits(seen) + square).to_bits(), Relaxed, Relaxed)
