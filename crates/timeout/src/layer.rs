@@ -131,8 +131,9 @@ impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
         E: Classify<T, X> + Environment<Clock: Timer>,
     {
         let now = self.core.env.clock().now();
-        let watch = Watch::new(&self.core, now);
-        match self.core.allow(now, None, context.deadline) {
+        let (allowance, silent) = self.core.allow(now, None, context.deadline);
+        let watch = Watch::new(&self.core, silent, now);
+        match allowance {
             Some(allowance) => {
                 TimeoutFuture::new(WrapErrorFuture::new(future), allowance, self.core.env.clock().clone(), watch)
             }

@@ -75,15 +75,16 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let env = &self.core.env;
         let now = env.clock().now();
-        match self.core.allow(now, self.limit_of.limit(&request), env.context(&request).deadline) {
+        let (allowance, silent) = self.core.allow(now, self.limit_of.limit(&request), env.context(&request).deadline);
+        match allowance {
             Some(allowance) => {
                 if allowance.until < Timestamp::MAX {
                     self.carry.carry(&mut request, allowance.until.saturating_sub(self.core.config.reserve()));
                 }
-                let (future, watch) = Watch::over(&self.core, now, || self.inner.call(request));
+                let (future, watch) = Watch::over(&self.core, silent, now, || self.inner.call(request));
                 TimeoutFuture::new(future, allowance, env.clock().clone(), watch)
             }
-            None => TimeoutFuture::refused(env.clock().clone(), Watch::new(&self.core, now)),
+            None => TimeoutFuture::refused(env.clock().clone(), Watch::new(&self.core, silent, now)),
         }
     }
 }

@@ -48,19 +48,21 @@ impl<E: Environment> Core<E> {
     }
 
     /// Decides on a call that begins at `now` and may take `limit`, where its request says so; nothing: too little time is
-    /// left.
+    /// left. And whether nothing is learnt from it.
     #[inline(always)]
     pub(crate) fn allow(
         &self,
         now: Timestamp,
         limit: Option<Duration>,
         deadline: Option<Timestamp>,
-    ) -> Option<Allowance> {
-        match (limit, &self.adaptive, deadline) {
-            (None, None, None) => {
-                Some(self.config.allow_until(Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit))))
+    ) -> (Option<Allowance>, bool) {
+        // What learns from calls has an adaptive limit or looks at deadlines.
+        match (self.learns, limit, deadline) {
+            (false, None, None) => {
+                let until = Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit));
+                (Some(self.config.allow_until(until)), true)
             }
-            _ => self.weigh(now, limit, deadline),
+            _ => (self.weigh(now, limit, deadline), !self.learns),
         }
     }
 
@@ -127,23 +129,29 @@ pub(crate) struct Watch<E: Environment> {
 }
 
 impl<E: Environment> Watch<E> {
-    #[inline]
-    pub(crate) fn new(core: &Shared<Core<E>>, start: Timestamp) -> Self {
+    /// `silent`: nothing is learnt from the call.
+    #[inline(always)]
+    pub(crate) fn new(core: &Shared<Core<E>>, silent: bool, start: Timestamp) -> Self {
         let heard = TypeId::of::<E::Observer>() != TypeId::of::<NoObserver>();
-        let watched = if heard || core.learns { Some((core.clone(), start)) } else { None };
+        let watched = if silent && !heard { None } else { Some((core.clone(), start)) };
         Self { watched, running: false }
     }
 
     /// Watches a call from before it is made, so that a panic in there is reported. Where nobody hears of panics, from
     /// after: what is made later need not be moved.
-    #[inline]
-    pub(crate) fn over<T>(core: &Shared<Core<E>>, start: Timestamp, call: impl FnOnce() -> T) -> (T, Self) {
+    #[inline(always)]
+    pub(crate) fn over<T>(
+        core: &Shared<Core<E>>,
+        silent: bool,
+        start: Timestamp,
+        call: impl FnOnce() -> T,
+    ) -> (T, Self) {
         if E::Observer::PER_CALL {
-            let mut watch = Self::new(core, start);
+            let mut watch = Self::new(core, silent, start);
             (watch.around(call), watch)
         } else {
             let result = call();
-            (result, Self::new(core, start))
+            (result, Self::new(core, silent, start))
         }
     }
 

@@ -28,29 +28,30 @@ thread_local! {
 }
 
 impl Alarm {
-    /// An alarm that wakes `waker` at `tick` or before. Nothing when `tick` has passed, or nobody can be woken.
+    /// An alarm of `waker`'s task that was left behind and rings at `tick` or before. Calls nothing, so that it saves no
+    /// registers: this is what the timer of a pending call takes.
+    #[inline(never)]
+    pub(super) fn take_over(tick: u64, waker: &Waker) -> Option<Box<Self>> {
+        let taken = SPARE.try_with(|spare| {
+            let [first, second] = &spare[task_of(waker)];
+            Self::take_from(first, tick, waker).or_else(|| Self::take_from(second, tick, waker))
+        });
+        taken.unwrap_or_default()
+    }
+
     #[inline]
-    pub(super) fn set(tick: u64, waker: &Waker) -> Option<Box<Self>> {
-        match SPARE.try_with(|spare| Self::take_over(spare, tick, waker)) {
-            Ok(Some(alarm)) => Some(alarm),
-            _ => Self::make(tick, waker),
+    fn take_from(cell: &Cell<Option<Box<Self>>>, tick: u64, waker: &Waker) -> Option<Box<Self>> {
+        let alarm = cell.take()?;
+        if alarm.tick <= tick && alarm.is_set_for(waker) {
+            return Some(alarm);
         }
+        cell.set(Some(alarm));
+        None
     }
 
-    #[inline]
-    fn take_over(spare: &[[Cell<Option<Box<Self>>>; PER_TASK]; TASKS], tick: u64, waker: &Waker) -> Option<Box<Self>> {
-        spare[task_of(waker)].iter().find_map(|cell| {
-            let alarm = cell.take()?;
-            if alarm.tick <= tick && alarm.is_set_for(waker) {
-                return Some(alarm);
-            }
-            cell.set(Some(alarm));
-            None
-        })
-    }
-
+    /// An alarm that wakes `waker` at `tick`. Nothing when `tick` has passed, or nobody can be woken.
     #[cold]
-    fn make(tick: u64, waker: &Waker) -> Option<Box<Self>> {
+    pub(super) fn make(tick: u64, waker: &Waker) -> Option<Box<Self>> {
         // Read here alone, where nobody has slept for long enough: a time that has passed needs no thread.
         let now = MonotonicClock::read().as_nanos() / TICK;
         if now >= tick {
@@ -68,28 +69,54 @@ impl Alarm {
         !has_passed(self.tick) && self.waker.will_wake(waker)
     }
 
-    /// Leaves an alarm that is needed no longer to the next sleeper of its task.
-    #[inline]
+    /// Leaves an alarm that is needed no longer to the next sleeper of its task. Calls nothing where there is room for it.
+    #[inline(never)]
     pub(super) fn put_by(alarm: Box<Self>) {
-        let mut alarm = Some(alarm).filter(|alarm| !has_passed(alarm.tick));
-        let replaced = SPARE.try_with(|spare| {
-            let cells = &spare[task_of(&alarm.as_ref()?.waker)];
-            for cell in cells {
-                let other = cell.take();
-                if other.is_none() {
-                    cell.set(alarm.take());
-                    return None;
-                }
-                cell.set(other);
+        let mut left = Some(alarm);
+        // Not while the thread ends: then it goes below.
+        let _ = SPARE.try_with(|spare| {
+            if let Some(alarm) = left.take() {
+                left = Self::put_into(&spare[task_of(&alarm.waker)], alarm);
             }
+        });
+        if let Some(alarm) = left {
+            Self::push_aside(alarm);
+        }
+    }
+
+    /// Gives back what has rung, or finds no room.
+    #[inline]
+    fn put_into(cells: &[Cell<Option<Box<Self>>>; PER_TASK], alarm: Box<Self>) -> Option<Box<Self>> {
+        if has_passed(alarm.tick) {
+            return Some(alarm);
+        }
+        for cell in cells {
+            let other = cell.take();
+            if other.is_none() {
+                cell.set(Some(alarm));
+                return None;
+            }
+            cell.set(other);
+        }
+        Some(alarm)
+    }
+
+    /// Drops an alarm that has rung; puts another in the place of the oldest of its task.
+    #[cold]
+    #[inline(never)]
+    fn push_aside(alarm: Box<Self>) {
+        if has_passed(alarm.tick) {
+            return;
+        }
+        let oldest = SPARE.try_with(|spare| {
             // The older one goes: the sleepers of a stack end in the order in which they begin.
-            let [first, second] = cells;
+            let [first, second] = &spare[task_of(&alarm.waker)];
             let oldest = first.replace(second.take());
-            second.set(alarm.take());
+            second.set(Some(alarm));
             oldest
         });
         // Outside of the cells: what a waker's drop runs may sleep as well.
-        drop((replaced, alarm));
+        drop(oldest);
     }
 }
 
@@ -116,6 +143,11 @@ mod tests {
         fn wake(self: Arc<Self>) {}
     }
 
+    /// As a sleeper gets its alarm.
+    fn set(tick: u64, waker: &Waker) -> Option<Box<Alarm>> {
+        Alarm::take_over(tick, waker).or_else(|| Alarm::make(tick, waker))
+    }
+
     /// A tick so many seconds ahead.
     fn ahead(seconds: u64) -> u64 {
         MonotonicClock::read().as_nanos() / TICK + (seconds * 1_000_000_000).div_ceil(TICK)
@@ -126,10 +158,10 @@ mod tests {
         let task = Arc::new(Task);
         let waker = Waker::from(Arc::clone(&task));
         let [earlier, later] = [1_000, 2_000].map(ahead);
-        Alarm::put_by(Alarm::set(earlier, &waker).unwrap());
+        Alarm::put_by(set(earlier, &waker).unwrap());
         let wakers = Arc::strong_count(&task);
 
-        let taken_over = Alarm::set(later, &waker).unwrap();
+        let taken_over = set(later, &waker).unwrap();
 
         assert_eq!((taken_over.tick, Arc::strong_count(&task)), (earlier, wakers));
     }
@@ -137,20 +169,20 @@ mod tests {
     #[test]
     fn an_alarm_that_rings_later_or_wakes_another_task_is_not_taken_over() {
         let waker = Waker::from(Arc::new(Task));
-        Alarm::put_by(Alarm::set(ahead(2_000), &waker).unwrap());
+        Alarm::put_by(set(ahead(2_000), &waker).unwrap());
 
         let sooner = ahead(1_000);
-        assert_eq!(Alarm::set(sooner, &waker).unwrap().tick, sooner);
+        assert_eq!(set(sooner, &waker).unwrap().tick, sooner);
 
         let later = ahead(3_000);
-        assert_eq!(Alarm::set(later, &Waker::from(Arc::new(Task))).unwrap().tick, later);
+        assert_eq!(set(later, &Waker::from(Arc::new(Task))).unwrap().tick, later);
     }
 
     #[test]
     fn a_thread_keeps_no_more_alarms_than_two_for_each_place() {
         let tasks: Vec<_> = (0..1_000).map(|_| Arc::new(Task)).collect();
         for task in &tasks {
-            Alarm::put_by(Alarm::set(ahead(1_000), &Waker::from(Arc::clone(task))).unwrap());
+            Alarm::put_by(set(ahead(1_000), &Waker::from(Arc::clone(task))).unwrap());
         }
 
         let kept = tasks.iter().filter(|task| Arc::strong_count(task) > 1).count();
@@ -160,6 +192,6 @@ mod tests {
 
     #[test]
     fn a_tick_that_has_passed_needs_no_alarm() {
-        assert!(Alarm::set(ahead(0), Waker::noop()).is_none());
+        assert!(set(ahead(0), Waker::noop()).is_none());
     }
 }

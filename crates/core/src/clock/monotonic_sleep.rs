@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    mem::ManuallyDrop,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -15,7 +16,7 @@ impl Timer for MonotonicClock {
 
     #[inline]
     fn sleep_until(&self, at: Timestamp) -> MonotonicSleep {
-        MonotonicSleep { at, alarm: None }
+        MonotonicSleep { at, alarm: ManuallyDrop::new(None) }
     }
 }
 
@@ -28,7 +29,8 @@ impl Timer for MonotonicClock {
 #[must_use = "a sleep does nothing until it is polled"]
 pub struct MonotonicSleep {
     at: Timestamp,
-    alarm: Option<Box<Alarm>>,
+    // Nothing is left in it once the sleep's own drop has seen to it: said, so that it is not looked at again.
+    alarm: ManuallyDrop<Option<Box<Alarm>>>,
 }
 
 impl MonotonicSleep {
@@ -38,12 +40,17 @@ impl MonotonicSleep {
         self.at.as_nanos().div_ceil(TICK)
     }
 
-    /// A first poll, or an alarm that has rung or is another task's.
-    fn set_alarm(&mut self, tick: u64, cx: &Context<'_>) -> Poll<()> {
+    /// A first poll that finds no alarm to take over, or an alarm that has rung or is another task's.
+    #[cold]
+    #[inline(never)]
+    fn set_alarm(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.at == Timestamp::MAX {
             return Poll::Pending;
         }
-        self.alarm = Alarm::set(tick, cx.waker());
+        let tick = self.tick();
+        // The one that it had goes first: outside of the cells that alarms are left in.
+        drop(self.alarm.take());
+        *self.alarm = Alarm::take_over(tick, cx.waker()).or_else(|| Alarm::make(tick, cx.waker()));
         if self.alarm.is_none() { self.poll_alone(cx) } else { Poll::Pending }
     }
 
@@ -67,10 +74,13 @@ impl Future for MonotonicSleep {
         if has_passed(tick) {
             return Poll::Ready(());
         }
-        match &self.alarm {
-            Some(alarm) if alarm.is_set_for(cx.waker()) => Poll::Pending,
-            _ => self.set_alarm(tick, cx),
-        }
+        let is_set = if let Some(alarm) = &*self.alarm {
+            alarm.is_set_for(cx.waker())
+        } else {
+            self.alarm = ManuallyDrop::new(Alarm::take_over(tick, cx.waker()));
+            self.alarm.is_some()
+        };
+        if is_set { Poll::Pending } else { self.set_alarm(cx) }
     }
 }
 
