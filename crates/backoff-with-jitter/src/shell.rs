@@ -10,8 +10,8 @@ use std::{
 };
 
 use seawall_core::{
-    Attributes, CallContext, Class, Clock, Entropy, Environment, Held, Observer, Outcome, RecentQuantile, Shared,
-    Timer, Timestamp,
+    Attributes, Budget, CallContext, Class, Clock, Entropy, Environment, Held, Observer, Outcome, RecentQuantile,
+    Shared, Timer, Timestamp,
 };
 
 use crate::{Advice, Ended, Hint, Next, RetryConfig, RetrySchedule, Stopped, figures::Tally, spent, watch::Watched};
@@ -106,8 +106,11 @@ impl<E: Environment> Core<E> {
         let mut account = if budget.counts_successes() { Account::COUNTED } else { Account::UNSTAMPED };
         // Most requests are counted without a reading of the clock.
         budget.request(|| {
-            account.began = self.env.clock().now();
-            account.began
+            let now = self.env.clock().now();
+            if self.usual.is_some() {
+                account.began = now;
+            }
+            now
         });
         account
     }
@@ -230,6 +233,8 @@ pub(crate) struct Template<S, E: 'static, P, W> {
     // Here as well as in the core: the path of a call that succeeds at first follows one pointer.
     pub(crate) env: E,
     plain: bool,
+    /// The budget, where the beginning of a call concerns nobody else.
+    budget: Option<Budget>,
     service: Mutex<S>,
 }
 
@@ -245,13 +250,20 @@ impl<S, E: Environment, P, W> Watched for Template<S, E, P, W> {
 impl<S, E: Environment, P, W> Template<S, E, P, W> {
     pub(crate) fn new(core: Shared<Core<E>>, replay: P, when: W, service: S) -> Self {
         let (env, plain) = (core.env.clone(), core.is_plain());
-        Self { core, replay, when, env, plain, service: Mutex::new(service) }
+        let budget = core.config.budget().filter(|_| core.config.max_elapsed().is_none()).cloned();
+        Self { core, replay, when, env, plain, budget, service: Mutex::new(service) }
     }
 
     /// A call begins.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(&self) -> Account {
-        if self.plain { Account::EMPTY } else { self.core.begin() }
+        if self.plain {
+            Account::EMPTY
+        } else if self.budget.as_ref().is_some_and(Budget::request_untimed) {
+            Account::UNSTAMPED
+        } else {
+            self.core.begin()
+        }
     }
 
     /// A call ends with its first attempt.

@@ -87,6 +87,25 @@ impl Budget {
         }
     }
 
+    /// Begins a request without the time, if that is possible, which it nearly always is: `false` says that nothing has
+    /// been counted, and that it takes [`Budget::request`]. For paths that must not call anything.
+    ///
+    /// ```
+    /// use seawall_core::{Budget, Timestamp};
+    ///
+    /// let budget = Budget::default();
+    /// assert!(!budget.request_untimed());
+    /// budget.request(|| Timestamp::from_nanos(1_000_000_000));
+    /// assert!(budget.request_untimed());
+    /// ```
+    #[inline]
+    pub fn request_untimed(&self) -> bool {
+        match &self.kind {
+            Kind::Window(budget) => budget.deposit_untimed(),
+            _ => false,
+        }
+    }
+
     /// A call succeeded with its first attempt.
     #[inline]
     pub fn success(&self, now: impl FnOnce() -> Timestamp) {

@@ -150,16 +150,21 @@ impl WindowBudget {
     /// A request begins.
     #[inline]
     pub fn deposit(&self, now: impl FnOnce() -> Timestamp) {
-        let Some(stripe) = self.deposits.assigned() else { return self.deposit_stamped(now) };
+        if !self.deposit_untimed() {
+            self.deposit_stamped(now);
+        }
+    }
+
+    /// Counts a request that needs no time, which most do not: `false`, and nothing is counted, when it does.
+    #[inline]
+    pub(super) fn deposit_untimed(&self) -> bool {
+        let Some(stripe) = self.deposits.assigned() else { return false };
         // Relaxed throughout the deposits: a word counts for itself and guards no other memory.
         let latest = stripe.latest.load(Relaxed);
         let word = slot_word(&stripe.ring, latest);
         let seen = word.load(Relaxed);
         let same_slot = seen >> COUNT_BITS == latest && seen & self.unstamped != 0;
-        if same_slot && word.compare_exchange(seen, seen.wrapping_add(1), Relaxed, Relaxed).is_ok() {
-            return;
-        }
-        self.deposit_stamped(now);
+        same_slot && word.compare_exchange(seen, seen.wrapping_add(1), Relaxed, Relaxed).is_ok()
     }
 
     /// Apart from the deposits that need no time, whose path stays free of calls.
