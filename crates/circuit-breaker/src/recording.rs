@@ -1,4 +1,4 @@
-use seawall_core::{Outcome, Timestamp, sync::atomic::Ordering::Relaxed, thread_stripe};
+use seawall_core::{Outcome, Timestamp, assigned_stripe, sync::atomic::Ordering::Relaxed};
 
 use crate::{
     breaker::{Breaker, SUCCESS},
@@ -14,19 +14,16 @@ use crate::{
 
 /// What becomes of the calls that were admitted.
 impl Breaker {
-    /// A success of which nobody asks how long it took: what nearly every call ends in. Out of line, so that it is small
-    /// where it is called from; so are its rare ends.
-    #[inline(never)]
+    /// A success of which nobody asks how long it took: what nearly every call ends in.
+    #[inline]
     pub(crate) fn count_fast(&self, tag: Tag, now: impl FnOnce() -> Timestamp) {
         match &self.member.window {
             Results::Time(window) => {
-                // Both are calls, so before anything that would have to be kept over them.
-                let stripe = thread_stripe();
                 let at = now();
-                match window.try_record_good(stripe, tag.generation(), at) {
-                    Some(false) => {}
-                    Some(true) => self.check_after_success(tag, at),
-                    None => self.count_again(window, tag, at),
+                // Found here: what is local to a thread costs as much as a call does.
+                let counted = assigned_stripe().and_then(|stripe| Self::try_count(window, stripe, tag, at));
+                if counted != Some(false) {
+                    self.count_slowly(window, tag, at, counted.is_some());
                 }
             }
             Results::Calls(window) if window.is_full_of_good() => {}
@@ -34,17 +31,24 @@ impl Breaker {
         }
     }
 
+    /// Out of line, so that it is small where it is called from. It calls nothing, so it saves no registers.
+    #[inline(never)]
+    fn try_count(window: &TimeWindow, stripe: usize, tag: Tag, at: Timestamp) -> Option<bool> {
+        window.try_record_good(stripe, tag.generation(), at)
+    }
+
+    /// It is time to look at the sums, or something was in the way and nothing is counted yet.
+    #[cold]
+    #[inline(never)]
+    fn count_slowly(&self, window: &TimeWindow, tag: Tag, at: Timestamp, counted: bool) {
+        if counted || window.record_good(tag.generation(), at) {
+            self.check_after_success(tag, at);
+        }
+    }
+
     #[inline(never)]
     fn count_good(&self, tag: Tag, at: Timestamp) {
         self.count_closed(tag, Mark::Good, at);
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn count_again(&self, window: &TimeWindow, tag: Tag, at: Timestamp) {
-        if window.record_good(tag.generation(), at) {
-            self.check_after_success(tag, at);
-        }
     }
 
     /// A call that ended in any other way, or whose latency matters.
