@@ -7,66 +7,68 @@ use crate::{measure::Measured, rows::Row};
 /// What a row may not exceed without somebody looking: a little above what was measured when the line was written.
 /// Counts repeat to within a few instructions, so going over is a regression, not noise.
 const CEILINGS: &[(&str, f64)] = &[
-    ("circuit-breaker/closed", 165.0),
-    ("circuit-breaker/closed-count-window", 100.0),
-    ("bulkhead/admit", 65.0),
-    ("load-shedder/admit", 225.0),
-    ("timeout/ready", 85.0),
-    ("timeout/pending", 250.0),
-    ("timeout/stack-pending", 515.0),
+    ("circuit-breaker/closed", 125.0),
+    ("circuit-breaker/closed-count-window", 55.0),
+    ("bulkhead/admit", 45.0),
+    ("load-shedder/admit", 182.0),
+    ("backoff/delay", 125.0),
+    ("timeout/ready", 72.0),
+    ("timeout/pending", 210.0),
+    ("timeout/stack-pending", 445.0),
     ("retry/no-retry", 40.0),
-    ("retry/budget", 130.0),
-    ("stack/client", 720.0),
+    ("retry/budget", 90.0),
+    ("stack/client", 650.0),
 ];
 
 /// The bars of one row.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Bar {
-    /// At most so many instructions per call, own clock reads included.
+    /// At most so many instructions per call, own clock reads included: one takes 27.
     pub instructions: Option<f64>,
     /// At least so many times faster than the peer of that name, on one thread.
     pub peers: &'static [(&'static str, f64)],
     /// The same on two threads.
     pub peers_two_threads: &'static [(&'static str, f64)],
+    /// At least so much throughput on two threads over that of one.
+    pub two_threads_over_one: Option<f64>,
 }
+
+const NONE: Bar = Bar { instructions: None, peers: &[], peers_two_threads: &[], two_threads_over_one: None };
 
 const BARS: &[(&str, Bar)] = &[
     (
         "circuit-breaker/closed",
         Bar {
-            instructions: Some(180.0),
-            peers: &[("seatbelt breaker", 2.5), ("tower-resilience CircuitBreaker", 4.0)],
-            peers_two_threads: &[],
+            instructions: Some(137.0),
+            peers: &[("seatbelt breaker", 4.0), ("tower-resilience CircuitBreaker", 4.0)],
+            ..NONE
         },
     ),
-    (
-        "bulkhead/admit",
-        Bar { instructions: Some(55.0), peers: &[("tower ConcurrencyLimit", 1.0)], peers_two_threads: &[] },
-    ),
-    ("timeout/ready", Bar { instructions: None, peers: &[("tower Timeout", 3.0)], peers_two_threads: &[] }),
-    ("timeout/stack-pending", Bar { instructions: None, peers: &[("tower Timeout", 2.0)], peers_two_threads: &[] }),
-    ("retry/no-retry", Bar { instructions: Some(20.0), peers: &[], peers_two_threads: &[] }),
+    ("circuit-breaker/closed-leaked", Bar { two_threads_over_one: Some(1.6), ..NONE }),
+    ("bulkhead/admit", Bar { instructions: Some(45.0), peers: &[("tower ConcurrencyLimit", 1.3)], ..NONE }),
+    ("bulkhead/admit-leaked", Bar { peers: &[("tower ConcurrencyLimit", 1.6)], ..NONE }),
+    ("timeout/ready", Bar { peers: &[("tower Timeout", 3.0)], ..NONE }),
+    ("timeout/stack-pending", Bar { peers: &[("tower Timeout", 2.0)], ..NONE }),
+    ("backoff/delay", Bar { peers: &[("backon", 3.0)], ..NONE }),
+    ("retry/no-retry", Bar { instructions: Some(20.0), ..NONE }),
+    ("retry/budget", Bar { peers: &[("tower Retry + TpsBudget", 4.0)], ..NONE }),
     (
         "load-shedder/admit",
-        Bar {
-            instructions: None,
-            peers: &[("tower-resilience Adaptive AIMD", 2.0), ("little-loadshedder", 3.0)],
-            peers_two_threads: &[],
-        },
+        Bar { peers: &[("tower-resilience Adaptive AIMD", 3.0), ("little-loadshedder", 4.0)], ..NONE },
     ),
     (
         "stack/client",
         Bar {
-            instructions: None,
             peers: &[("tower three", 0.75), ("tower-resilience TimeLimiter > Retry > CircuitBreaker > Bulkhead", 6.0)],
-            peers_two_threads: &[],
+            ..NONE
         },
     ),
     (
         "stack/client-leaked",
-        Bar { instructions: None, peers: &[("tower three", 0.95)], peers_two_threads: &[("tower three", 1.3)] },
+        Bar { peers: &[("tower three", 0.95)], peers_two_threads: &[("tower three", 1.3)], ..NONE },
     ),
+    ("stack/timeout-retry-breaker", Bar { peers: &[("seatbelt Timeout > Retry > Breaker", 5.0)], ..NONE }),
 ];
 
 /// Rows that may cost at most so many times what another costs: a queue's step, however many wait.
@@ -137,6 +139,12 @@ pub fn missed(row: &Row, measured: &Measured, instructions: Option<f64>) -> Vec<
         && count > most
     {
         missed.push(Missed { fatal: false, text: format!("{}: {count:.0} instructions, bar {most}", row.name) });
+    }
+    if let Some(least) = bar.two_threads_over_one
+        && measured.two_threads_over_one < least
+    {
+        let text = format!("{}: {:.2} of one thread on two, bar {least}", row.name, measured.two_threads_over_one);
+        missed.push(Missed { fatal: false, text });
     }
     let sides =
         [(&measured.peers, bar.peers, ""), (&measured.peers_two_threads, bar.peers_two_threads, " on two threads")];
