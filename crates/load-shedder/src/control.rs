@@ -10,8 +10,8 @@ const PATIENCE: f64 = 8.0;
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// After the latency is known to be hopeless: as if a call took this long.
 const MOST_PATIENCE: f64 = 60e9;
-/// The part of a probe's calls that must be back before it is judged without those that run late.
-const ALMOST_ALL: f64 = 0.999;
+/// The part of a probe's calls that must be back when its time is up: the last of a thousand lognormal ones are a twentieth
+/// of the mean, so that those that run late are waited for as long as may be.
 const ENOUGH: f64 = 0.99;
 /// Given up this often in a row, a probe is judged by whoever came back: better a low base than none.
 const LAST_ATTEMPT: u32 = 3;
@@ -137,7 +137,7 @@ impl<A: LimitAlgorithm> Control<A> {
         if let Some(sample) = sample {
             self.cohort.record(sample);
         }
-        let ended = self.phase == Phase::Returning && self.cohort.has_back(ALMOST_ALL);
+        let ended = self.phase == Phase::Returning && self.cohort.back >= self.cohort.wanted;
         if ended {
             self.judge();
         }
@@ -206,5 +206,76 @@ impl Cohort {
         let mean = (self.sum / samples).max(1.0);
         let relative_variance = (self.squares / samples / (mean * mean) - 1.0).max(0.0);
         Some(Window::new(self.samples, mean, relative_variance, self.joined).with_dropped(self.dropped))
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use super::*;
+
+    /// Wants one probe of so many calls and keeps what it showed.
+    struct Curious {
+        calls: u32,
+        seen: Vec<Option<Window>>,
+    }
+
+    impl LimitAlgorithm for Curious {
+        fn limit(&self) -> f64 {
+            100.0
+        }
+
+        fn update(&mut self, _: &Window) {}
+
+        fn probe(&self) -> Option<Probe> {
+            self.seen.is_empty().then_some(Probe { limit: 50, calls: self.calls })
+        }
+
+        fn probed(&mut self, probe: Option<&Window>) {
+            self.seen.push(probe.copied());
+        }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::ZERO.saturating_add(Duration::from_secs(seconds))
+    }
+
+    /// A probe of 1,000 calls of which so many are back after 10 ms each.
+    fn with_back(back: u32) -> Control<Curious> {
+        let mut control = Control::new(Curious { calls: 1_000, seen: Vec::new() });
+        control.update(&Window::new(100, 10e6, 1.0, 100), at(0));
+        assert_eq!(control.limit(), (50, true));
+        for _ in 0..1_000 {
+            control.join(at(1));
+        }
+        for _ in 0..back {
+            control.back(control.epoch(), Some(Sample { nanos: 10_000_000, dropped: false }));
+        }
+        control
+    }
+
+    #[test]
+    fn a_probe_waits_for_the_last_of_its_calls() {
+        let mut control = with_back(999);
+        assert_eq!(control.algorithm.seen, []);
+
+        let ended = control.back(control.epoch(), Some(Sample { nanos: 10_010_000_000, dropped: false }));
+
+        assert!(ended);
+        assert_eq!(control.algorithm.seen.len(), 1);
+        assert!(control.algorithm.seen[0].is_some_and(|seen| seen.samples == 1_000 && (seen.mean - 20e6).abs() < 1.0));
+    }
+
+    #[test]
+    fn a_probe_whose_time_is_up_is_judged_by_nearly_all_of_its_calls_or_not_at_all() {
+        for (back, judged) in [(990, true), (989, false)] {
+            let mut control = with_back(back);
+            control.update(&Window::new(100, 10e6, 1.0, 100), at(1));
+            assert_eq!(control.algorithm.seen, [], "a second is not over");
+
+            control.update(&Window::new(100, 10e6, 1.0, 100), at(2));
+
+            let samples = control.algorithm.seen.first().map(|seen| seen.map(|seen| seen.samples));
+            assert_eq!(samples, Some(judged.then_some(back)));
+        }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct FairQueue<T> {
     len: usize,
     /// Where the next look for an unused line begins.
     cursor: usize,
-    /// What a line begins with.
+    /// What the line of a tenant that is told apart begins with.
     delay: Option<ControlledDelay>,
 }
 
@@ -65,9 +65,10 @@ pub(crate) struct Turn {
 }
 
 impl<T> FairQueue<T> {
-    pub(crate) fn new(delay: Option<ControlledDelay>) -> Self {
+    /// With a delay for those whose tenant nobody knows, and one for each tenant that is told apart.
+    pub(crate) fn new(unknown: Option<ControlledDelay>, delay: Option<ControlledDelay>) -> Self {
         Self {
-            lines: vec![Line::of(0, delay)],
+            lines: vec![Line::of(0, unknown)],
             by_tenant: HashMap::new(),
             active: BTreeSet::new(),
             served: 0,
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn tenants_are_served_in_turn_however_many_calls_one_of_them_has() {
-        let mut queue = FairQueue::new(None);
+        let mut queue = FairQueue::new(None, None);
         for _ in 0..100 {
             queue.push(1, 1);
         }
@@ -237,7 +238,7 @@ mod tests {
 
     #[test]
     fn who_has_been_given_nothing_for_long_is_ahead_by_a_credit_and_no_more() {
-        let mut queue = FairQueue::new(None);
+        let mut queue = FairQueue::new(None, None);
         for _ in 0..1_000 {
             queue.push(1, 1);
         }
@@ -256,7 +257,7 @@ mod tests {
 
     #[test]
     fn more_tenants_than_lines_share_them_and_lines_are_used_again() {
-        let mut queue = FairQueue::new(None);
+        let mut queue = FairQueue::new(None, None);
         let places: Vec<_> = (1..5_000).map(|tenant| queue.push(tenant, tenant)).collect();
 
         assert!(queue.lines.len() <= MAX_LINES && queue.by_tenant.len() <= MAX_LINES);

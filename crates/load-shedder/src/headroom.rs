@@ -13,7 +13,7 @@ const LEAST: f64 = 0.25;
 const LEAST_UNSURE: f64 = 0.35;
 /// How much of a new comparison is taken over at once.
 const SMOOTHING: f64 = 0.4;
-const SMOOTHING_UNSURE: f64 = 0.25;
+const SMOOTHING_UNSURE: f64 = 0.4;
 const SMOOTHING_FULL: f64 = 0.3;
 /// A limit that has moved by more than this, in logarithms, is another one: its throughput is known anew.
 const ANOTHER_LIMIT: f64 = 0.25;

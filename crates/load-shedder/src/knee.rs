@@ -24,21 +24,37 @@ const CLEAN_WINDOWS: u32 = 5;
 /// As good as any number of them: before anything else is known, and when a better base shows that there was no queue.
 const CLEAN: u32 = 1_000;
 const LEAP: f64 = 1.4;
-/// At the start windows may queue as far as is allowed before the leaps, which are wider, end.
+/// At the start leaps are wider and end only with a window that is slower than the base, of which this part is left: a
+/// full server's latency doubles with its limit, so that neither base nor window need be known well, and windows have so
+/// many calls per unit of relative variance only.
 const FIRST_LEAP: f64 = 2.0;
+const LEAPT_TOO_FAR: f64 = 0.75;
+const LEAP_PER_VARIANCE: f64 = 64.0;
+/// The limit is taken back at once to what the window shows, but for a window that shows less than this part.
+const LEAST_LEFT: f64 = 0.1;
 /// A probe falls due after this many times its own size, at the widest gap.
 const PROBES_APART: f64 = 80.0;
-const FIRST_GAP: f64 = 0.25;
+const FIRST_GAP: f64 = 0.5;
 /// A base known from fewer than this part of the calls that the limit asks for is too coarse to be followed.
 const COARSE: f64 = 0.5;
-/// A window that is quicker than the base by this, over the square root of the limit, is not so by chance.
+/// A window that is quicker than the base by this, over the square root of the limit, is not so by chance, if this many
+/// are in a row: where few calls are dear, a window or two may have seen none of them.
 const TOO_HIGH: f64 = 2.0;
+const QUICK_WINDOWS: u32 = 3;
 /// A probe goes below the limit by so many times what may queue, but not below the half: above the knee of a limit that
 /// is right, and far enough down that one that is too high is not taken for right.
 const PROBE_DEPTH: f64 = 1.5;
 const DEEPEST: f64 = 0.5;
-/// Every other probe of a low limit goes down to this part only, to see whether a little less would be more.
+/// At least down to this part, while nobody knows how right the limit is.
+const COARSE_DEPTH: f64 = 0.75;
+/// After a leap that went too far the limit may still be too high for a probe to see the base: one that is slower than what
+/// was known by so many times lowers the limit instead. But not for ever: the server may have become slower.
+const DOUBTFUL: f64 = 2.0;
+const MOST_DOUBTS: u32 = 3;
+/// Every other probe of a low limit goes down to this part only, to see whether a little less would be more. It costs
+/// little, and what it looks for is small: it takes so many times the calls.
 const SHALLOW: f64 = 0.75;
+const SHALLOW_CALLS: f64 = 4.0;
 /// Probes above this part see that by themselves.
 const SHALLOW_ENOUGH: f64 = 0.65;
 /// A limit that sank to this part of the one at the last probe calls for another.
@@ -59,8 +75,7 @@ const CUT: f64 = 0.7;
 ///   the base for nothing.
 /// - Windows and probes are as long as the spread of the latencies demands. A base that is too coarse for the limit is
 ///   measured anew before it is followed down.
-/// - While windows show no queueing the limit grows by leaps (slow start); it never grows while less than half of it is
-///   used.
+/// - While windows show no queueing the limit grows by leaps (slow start); it never grows while it is not used.
 /// - A window of timeouts says nothing of the latency and cuts the limit: were they taken for it, a server that answers
 ///   nobody in time would look steady.
 /// - Where a lower limit gives more throughput (lock convoys, thrashing), the allowed queue shrinks; where a little less
@@ -87,6 +102,8 @@ pub struct Knee {
     /// How far apart probes are, as a part of the widest gap.
     gap: f64,
     clean_windows: u32,
+    quick_windows: u32,
+    doubts: u32,
     /// The limit has grown by nothing but leaps.
     starting: bool,
     /// The limit at the last probe, followed upwards.
@@ -124,6 +141,8 @@ impl Knee {
             headroom: Headroom::default(),
             gap: FIRST_GAP,
             clean_windows: CLEAN,
+            quick_windows: 0,
+            doubts: 0,
             starting: true,
             limit_probed: limit,
             samples_since_probe: 0.0,
@@ -164,28 +183,38 @@ impl Knee {
 
     /// Moves the limit by what a window under load shows against `base`.
     fn follow(&mut self, base: f64, mean: f64, max_in_flight: f64) {
-        let mut ratio = base / mean;
-        if ratio > 1.0 + TOO_HIGH / self.limit.sqrt() {
+        let ratio = base / mean;
+        self.quick_windows = if self.is_too_high(ratio) { self.quick_windows.saturating_add(1) } else { 0 };
+        if self.quick_windows >= QUICK_WINDOWS {
             // Nothing is quicker under load: the base was measured while the server stood still, or is out of date.
             self.base = Some(mean);
             self.base_weight = 0.0;
-            ratio = 1.0;
         }
         let pressed = max_in_flight >= (PRESSED * self.limit).floor();
-        let clean = ratio > 1.0 - 0.5 * self.allowed() / self.limit;
+        let no_queue = 1.0 - 0.5 * self.allowed() / self.limit;
+        let clean = ratio > if self.starting { no_queue.min(LEAPT_TOO_FAR) } else { no_queue };
         self.clean_windows = if clean { self.clean_windows.saturating_add(pressed.into()) } else { 0 };
-        let mut target = self.limit * ratio.clamp(0.5, 1.0) + self.allowed();
+        let leapt_too_far = self.starting && !clean;
+        let (smoothing, least) = if leapt_too_far { (1.0, LEAST_LEFT) } else { (SMOOTHING, 0.5) };
+        let mut target = self.limit * ratio.clamp(least, 1.0) + self.allowed();
         if !pressed {
             target = target.min(self.limit);
         }
-        // The last leap may have gone too far by half: it is taken back at once.
-        let smoothing = if self.starting && !clean { 1.0 } else { SMOOTHING };
-        self.starting &= clean;
         let mut next = self.limit + smoothing * (target - self.limit);
-        if self.clean_windows > CLEAN_WINDOWS {
+        if pressed && self.clean_windows > CLEAN_WINDOWS {
             next = next.max(if self.starting { FIRST_LEAP } else { LEAP } * self.limit);
         }
+        if leapt_too_far {
+            // The base was good enough for leaps only.
+            self.base_weight = 0.0;
+            self.starting = false;
+        }
         self.limit = self.range.clamp(next);
+    }
+
+    /// Whether the base is so much slower than calls under load that it cannot be right.
+    fn is_too_high(&self, base_over_mean: f64) -> bool {
+        base_over_mean > 1.0 + TOO_HIGH / self.limit.sqrt()
     }
 
     /// Whether a probe is due after a window, and how deep it goes.
@@ -197,9 +226,25 @@ impl Knee {
         if !(sunk || coarse || over) {
             return None;
         }
-        let part = (1.0 - PROBE_DEPTH * HEADROOM / self.limit.sqrt()).max(DEEPEST);
+        let deepest_of = if self.is_base_coarse() { COARSE_DEPTH } else { 1.0 };
+        let part = (1.0 - PROBE_DEPTH * HEADROOM / self.limit.sqrt()).clamp(DEEPEST, deepest_of);
         let shallow = part < SHALLOW_ENOUGH && !sunk && !self.is_base_coarse() && self.probes % 2 == 1;
         Some(Depth { part: if shallow { SHALLOW } else { part }, shallow })
+    }
+
+    /// Whether a probe went not deep enough to see the base; then the limit goes down to what it shows.
+    fn doubts(&mut self, mean: f64, part: f64) -> bool {
+        let Some(base) = self.base.filter(|base| self.base_weight <= 0.0 && mean > DOUBTFUL * base) else {
+            self.doubts = 0;
+            return false;
+        };
+        self.doubts = self.doubts.saturating_add(1);
+        if self.doubts > MOST_DOUBTS {
+            self.doubts = 0;
+            return false;
+        }
+        self.limit = self.range.clamp(self.limit.min(part * self.limit * base / mean + self.allowed()));
+        true
     }
 
     /// Takes the mean of a probe's calls for the base, or into it.
@@ -217,13 +262,20 @@ impl Knee {
             mean
         };
         self.base = Some(base);
-        // What stopped the leaps was the base, not a queue.
-        let no_queue = |last: f64| base / last > 1.0 - 0.5 * self.allowed() / self.limit;
+        // What stopped the leaps was the base, not a queue; unless the last window missed what the probe has seen.
+        let no_queue =
+            |last: f64| base / last > 1.0 - 0.5 * self.allowed() / self.limit && !self.is_too_high(base / last);
         if was_coarse && self.last_mean.is_some_and(no_queue) {
             self.clean_windows = CLEAN;
             self.starting = true;
         }
     }
+}
+
+/// A relative variance that can be reckoned with.
+fn variance_of(window: &Window) -> f64 {
+    // A comparison with NaN is false: it becomes the largest.
+    if window.relative_variance < MAX_VARIANCE { window.relative_variance.max(0.0) } else { MAX_VARIANCE }
 }
 
 impl LimitAlgorithm for Knee {
@@ -233,8 +285,10 @@ impl LimitAlgorithm for Knee {
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 24 and 50,000")]
     fn window_size(&self) -> WindowSize {
+        let full = self.calls_for(WINDOW_PER_VARIANCE);
+        let leap = (LEAP_PER_VARIANCE * self.variance).max(self.limit).max(MIN_SAMPLES);
         WindowSize {
-            full: self.calls_for(WINDOW_PER_VARIANCE) as u32,
+            full: if self.starting { full.min(leap) } else { full } as u32,
             enough: self.limit.max(MIN_SAMPLES) as u32,
             at_most: Duration::from_secs(1),
         }
@@ -242,8 +296,7 @@ impl LimitAlgorithm for Knee {
 
     fn update(&mut self, window: &Window) {
         let mean = window.latency();
-        let variance = if window.relative_variance.is_finite() { window.relative_variance } else { MAX_VARIANCE };
-        self.variance = (self.variance + 0.1 * (variance - self.variance)).clamp(0.0, MAX_VARIANCE);
+        self.variance += 0.1 * (variance_of(window) - self.variance);
         self.samples_since_probe += f64::from(window.samples);
         self.due = None;
         if window.is_mostly_dropped() {
@@ -273,7 +326,8 @@ impl LimitAlgorithm for Knee {
     fn probe(&self) -> Option<Probe> {
         self.due.map(|depth| Probe {
             limit: (depth.part * self.limit).max(1.0) as u32,
-            calls: self.calls_for(PROBE_PER_VARIANCE) as u32,
+            calls: (self.calls_for(PROBE_PER_VARIANCE) * if depth.shallow { SHALLOW_CALLS } else { 1.0 })
+                .min(MAX_SAMPLES) as u32,
         })
     }
 
@@ -284,6 +338,11 @@ impl LimitAlgorithm for Knee {
         self.limit_probed = self.limit;
         let Some(probe) = probe.filter(|probe| !probe.is_mostly_dropped()) else { return };
         let (mean, samples) = (probe.latency(), f64::from(probe.samples.max(1)));
+        // Only a probe waits for those that take longest.
+        self.variance = self.variance.max(variance_of(probe));
+        if self.doubts(mean, depth.part) {
+            return;
+        }
         if !depth.shallow {
             self.learn_base(mean, samples);
         }

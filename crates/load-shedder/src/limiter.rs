@@ -69,6 +69,8 @@ impl Passage {
     }
 }
 
+/// A limit that grows by more than one part in so many leaps.
+const LEAP: u32 = 5;
 /// The epoch of calls that are counted and teach nothing.
 const EXEMPT: u32 = u32::MAX;
 
@@ -277,10 +279,18 @@ impl<A: LimitAlgorithm> Limiter<A> {
         let Some(window) = self.tally.take() else { return };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of latencies")]
         self.marks.typical.store(window.mean as u64, Relaxed);
+        let (before, _) = control.limit();
         control.update(&window, now);
         let (limit, probing) = control.limit();
-        // While a probe gathers nothing is counted: the window begins anew when it is complete.
-        let skip = if probing { Ended::FAR } else { 0 };
+        let skip = if probing {
+            // While a probe gathers nothing is counted: the window begins anew when it is complete.
+            Ended::FAR
+        } else if limit > before.saturating_add(before / LEAP) {
+            // What ends next was admitted below the limit from which it leapt.
+            limit
+        } else {
+            0
+        };
         self.marks.give_up_at.store(control.give_up_at().as_nanos(), Relaxed);
         self.begin_window(skip, &control.algorithm.window_size(), now);
         self.word.set(limit, probing);

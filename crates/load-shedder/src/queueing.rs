@@ -15,7 +15,8 @@ use crate::{
 /// still shed within milliseconds.
 ///
 /// - A call that finds no room waits up to 20 ms; up to 5 ms once the queue of its criticality has not been empty for
-///   20 ms; a critical one up to twice the latency of a call. It never waits past its deadline, and is refused at once
+///   20 ms; one of a tenant that is told apart up to 100 ms, and up to 5 ms once that tenant's queue has not been empty
+///   for 100 ms; a critical one up to twice the latency of a call. It never waits past its deadline, and is refused at once
 ///   when less time is left than a call takes.
 /// - Room goes to the most critical call that waits; among equals to the tenant that has been given least; of its calls to
 ///   the oldest, or under overload to the newest, which still has time to be answered. Critical calls may go a tenth above

@@ -14,6 +14,9 @@ const CLASSES: usize = 4;
 /// The critical are under overload when their queue has not been empty for so many intervals: they are served before all
 /// others, so nobody but they themselves can hold them up for longer than the server stands still.
 const CRITICAL_INTERVALS: u32 = 25;
+/// A tenant that is told apart is under overload when its line has not been empty for so many: what others ask for holds
+/// it up no longer than its turn takes, so that a short burst of its own is served.
+const TENANT_INTERVALS: u32 = 5;
 /// Whoever is not under overload may wait for a place as long as it takes to come free: so many times the latency of a
 /// call, where that is more than the interval.
 const PATIENCE: u32 = 2;
@@ -68,9 +71,13 @@ impl Waiters {
             Discipline::ControlledDelay(delay) => (Some(delay), None),
             Discipline::CoDel(codel) => (None, Some(codel)),
         };
-        let critical = delay.map(|delay| delay.with_longer_interval(CRITICAL_INTERVALS));
+        let longer = |times| delay.map(|delay| delay.with_longer_interval(times));
         let classes = std::array::from_fn(|class| {
-            FairQueue::new(if class == Criticality::Critical as usize { critical } else { delay })
+            if class == Criticality::Critical as usize {
+                FairQueue::new(longer(CRITICAL_INTERVALS), longer(CRITICAL_INTERVALS))
+            } else {
+                FairQueue::new(delay, longer(TENANT_INTERVALS))
+            }
         });
         Self { classes, codel, max_queued }
     }

@@ -13,7 +13,7 @@ use seawall_core::{
 };
 use seawall_load_shedder::{
     Aimd, AimdConfig, Error, Fixed, Knee, LimitAlgorithm, LimitRange, LoadShedder, LoadShedderConfig, LoadShedderLayer,
-    Probe, Window,
+    Probe, Window, WindowSize,
 };
 use tower::{Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, limit::ConcurrencyLimitLayer, service_fn};
 
@@ -301,6 +301,40 @@ fn a_probe_that_is_given_up_is_over_though_the_algorithm_panics_at_it() {
     let _refused = admit();
 
     assert_eq!(driven.shedder.limit(), 11);
+}
+
+/// Twenty from its first window on; counts them.
+struct Leaping(u32);
+
+impl LimitAlgorithm for Leaping {
+    fn limit(&self) -> f64 {
+        if self.0 == 0 { 10.0 } else { 20.0 }
+    }
+
+    fn window_size(&self) -> WindowSize {
+        WindowSize { full: 10, enough: 10, at_most: Duration::ZERO }
+    }
+
+    fn update(&mut self, _: &Window) {
+        self.0 = self.0.saturating_add(1);
+    }
+}
+
+#[test]
+fn calls_that_were_admitted_below_the_limit_before_a_leap_are_left_out_after_it() {
+    let driven = Driven::new(Leaping(0));
+    let windows = || driven.shedder.inspect(|leaping| leaping.0);
+    driven.rounds(1, 10, MILLISECOND, SUCCESS);
+    assert_eq!((windows(), driven.shedder.limit()), (1, 20));
+
+    driven.rounds(2, 10, MILLISECOND, SUCCESS);
+    driven.rounds(1, 9, MILLISECOND, SUCCESS);
+    assert_eq!(windows(), 1);
+    driven.rounds(1, 1, MILLISECOND, SUCCESS);
+    assert_eq!(windows(), 2);
+
+    driven.rounds(1, 10, MILLISECOND, SUCCESS);
+    assert_eq!(windows(), 3, "nothing is left out where the limit stays");
 }
 
 #[test]

@@ -109,6 +109,23 @@ fn a_call_waits_twenty_milliseconds_and_no_longer() {
 }
 
 #[test]
+fn a_tenant_that_is_told_apart_waits_for_its_turn_through_the_bursts_of_others() {
+    let (layer, clock) = queueing(1, 10);
+    let _inside = usual(&layer);
+    let mut unknown = usual(&layer);
+    let mut known: Call =
+        Box::pin(layer.run_with(CallContext::new().with_tenant(7), pending::<Result<(), Infallible>>()));
+    assert!(poll(&mut known).is_pending());
+
+    clock.advance(Duration::from_millis(99));
+
+    assert_eq!(reason(poll(&mut unknown)), Reason::Overloaded);
+    assert!(poll(&mut known).is_pending());
+    clock.advance(MILLISECOND);
+    assert_eq!(reason(poll(&mut known)), Reason::Overloaded);
+}
+
+#[test]
 fn a_call_does_not_wait_past_its_deadline() {
     let (layer, clock) = queueing(1, 10);
     let _inside = usual(&layer);

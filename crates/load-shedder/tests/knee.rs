@@ -1,0 +1,205 @@
+//! What the default limit makes of windows and probes.
+use seawall_load_shedder::{Knee, LimitAlgorithm, LimitRange, Probe, Window};
+
+const MILLISECOND: f64 = 1e6;
+
+/// So many calls in the window, their mean latency in milliseconds, and how many were under way at most.
+fn window(samples: u32, latency: f64, max_in_flight: u32) -> Window {
+    Window::new(samples, latency * MILLISECOND, 0.5, max_in_flight)
+}
+
+/// Has measured that calls take 10 ms when nobody queues; from there on its windows have the limit under way.
+fn measured(initial: u32) -> Knee {
+    let mut knee = Knee::new(LimitRange::new(1, initial, 10_000).expect("in order"));
+    pressed(&mut knee, 12.0);
+    assert!(knee.probe().is_some(), "nothing is known");
+    knee.probed(Some(&window(10_000, 10.0, 0)));
+    knee
+}
+
+fn pressed(knee: &mut Knee, latency: f64) {
+    let in_flight = whole(knee.limit());
+    knee.update(&window(1_000, latency, in_flight));
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "limits are small and above zero")]
+fn whole(limit: f64) -> u32 {
+    limit.ceil() as u32
+}
+
+/// To the hundredth.
+fn hundredths(limit: f64) -> u32 {
+    whole((100.0 * limit).round())
+}
+
+#[test]
+fn it_doubles_until_a_leap_went_too_far_and_takes_that_one_back_at_once() {
+    let mut knee = measured(16);
+
+    pressed(&mut knee, 10.0);
+    let first = knee.limit();
+    pressed(&mut knee, 12.5);
+    let second = knee.limit();
+    pressed(&mut knee, 20.0);
+
+    assert_eq!((hundredths(first), hundredths(second)), (3_200, 6_400));
+    // Half of it was queueing; 1.35 times the root of the limit may.
+    assert_eq!(hundredths(knee.limit()), 4_280);
+    assert_eq!(knee.probe().map(|probe| probe.limit), Some(29), "what leaps have shown is too coarse to go on with");
+}
+
+#[test]
+fn a_leap_far_too_far_is_taken_back_as_far() {
+    let mut knee = measured(16);
+    pressed(&mut knee, 10.0);
+
+    pressed(&mut knee, 100.0);
+
+    assert_eq!(hundredths(knee.limit()), 1_084, "a tenth of 32 and 7.64");
+}
+
+#[test]
+fn a_probe_that_is_no_quicker_after_a_leap_too_far_lowers_the_limit_but_not_for_ever() {
+    let mut knee = measured(16);
+    pressed(&mut knee, 10.0);
+    pressed(&mut knee, 16.0);
+    assert_eq!(hundredths(knee.limit()), 2_764);
+
+    let mut limits = Vec::new();
+    for _ in 0..4 {
+        assert!(knee.probe().is_some());
+        knee.probed(Some(&window(10_000, 30.0, 0)));
+        limits.push(hundredths(knee.limit()));
+        assert_eq!(knee.base_latency().map(|base| base.as_millis()), Some(if limits.len() < 4 { 10 } else { 30 }));
+        pressed(&mut knee, 30.0);
+    }
+
+    assert!(limits.windows(2).take(2).all(|pair| pair[1] < pair[0]), "{limits:?}");
+    assert!(limits[0] < 1_300, "{limits:?}");
+}
+
+#[test]
+fn a_limit_that_is_not_used_does_not_grow() {
+    let mut knee = measured(16);
+
+    for _ in 0..20 {
+        knee.update(&window(1_000, 10.0, 13));
+    }
+    assert_eq!(hundredths(knee.limit()), 1_600);
+    knee.update(&window(1_000, 10.0, 14));
+
+    assert_eq!(hundredths(knee.limit()), 3_200, "nine tenths are as good as all");
+}
+
+#[test]
+fn under_load_it_settles_where_a_short_queue_is_left() {
+    let mut knee = measured(100);
+
+    for _ in 0..200 {
+        // Forty at once, 10 ms each; the rest queue.
+        let latency = knee.limit().max(40.0) / 4.0;
+        pressed(&mut knee, latency);
+        if knee.probe().is_some() {
+            knee.probed(Some(&window(10_000, 10.0, 0)));
+        }
+    }
+
+    assert!((47.0..53.0).contains(&knee.limit()), "{}", knee.limit());
+}
+
+#[test]
+fn after_the_start_six_clean_windows_make_it_leap_again() {
+    let mut knee = measured(16);
+    pressed(&mut knee, 14.0);
+    let after_stop = knee.limit();
+    knee.probed(Some(&window(10_000, 10.0, 0)));
+
+    let mut steps = Vec::new();
+    for _ in 0..7 {
+        let before = knee.limit();
+        pressed(&mut knee, 10.0);
+        steps.push(knee.limit() / before);
+    }
+
+    assert_eq!(hundredths(after_stop), 1_683);
+    assert!(steps.iter().take(5).all(|step| *step < 1.2), "{steps:?}");
+    assert!(steps.iter().skip(5).all(|step| (step - 1.4).abs() < 1e-9), "{steps:?}");
+}
+
+#[test]
+fn a_base_is_given_up_for_three_quicker_windows_in_a_row_and_not_for_two() {
+    let base = |latencies: &[f64]| {
+        let mut knee = measured(16);
+        for latency in latencies {
+            pressed(&mut knee, *latency);
+        }
+        knee.base_latency().map(|latency| latency.as_millis())
+    };
+
+    assert_eq!(base(&[5.0, 5.0]), Some(10));
+    assert_eq!(base(&[5.0, 5.0, 10.0, 5.0]), Some(10));
+    assert_eq!(base(&[5.0, 5.0, 5.0]), Some(5));
+    assert_eq!(base(&[8.5, 8.5, 8.5]), Some(10), "by chance");
+}
+
+#[test]
+fn a_probe_that_sees_more_spread_than_windows_makes_them_longer() {
+    let mut knee = measured(16);
+    let before = knee.window_size().full;
+    assert_eq!(before, 32, "64 for each unit of variance, half a unit");
+
+    knee.probed(Some(&Window::new(100, 10.0 * MILLISECOND, 4.0, 8)));
+
+    assert_eq!(knee.window_size().full, 256);
+    knee.probed(Some(&Window::new(100, 10.0 * MILLISECOND, 0.1, 8)));
+    assert_eq!(knee.window_size().full, 256, "windows may bring it down");
+    pressed(&mut knee, 100.0);
+    assert!(knee.window_size().full < 300, "{:?}", knee.window_size());
+}
+
+#[test]
+fn every_other_probe_of_a_low_limit_is_shallow_and_takes_four_times_the_calls() {
+    let mut knee = measured(10);
+    pressed(&mut knee, 20.0);
+    let mut probes = Vec::new();
+    for _ in 0..4_000 {
+        if let Some(probe) = knee.probe() {
+            probes.push((probe, knee.limit()));
+            knee.probed(Some(&window(10_000, 10.0, 0)));
+        }
+        let latency = (knee.limit() / 8.0).max(1.0) * 10.0;
+        pressed(&mut knee, latency);
+    }
+
+    let depth = |(probe, limit): &(Probe, f64)| f64::from(probe.limit) / limit;
+    let shallow: Vec<_> = probes.iter().filter(|probe| depth(probe) > 0.6).collect();
+    assert!(shallow.len().abs_diff(probes.len() / 2) <= 2, "{} of {}", shallow.len(), probes.len());
+    assert!(shallow.iter().all(|(probe, _)| probe.calls >= 90), "{shallow:?}");
+}
+
+#[test]
+fn a_window_of_timeouts_cuts_the_limit_and_teaches_nothing() {
+    let mut knee = measured(100);
+    let base = knee.base_latency();
+
+    knee.update(&window(1_000, 500.0, 100).with_dropped(501));
+    let cut = knee.limit();
+    knee.update(&window(1_000, 10.0, 70).with_dropped(500));
+
+    assert_eq!(hundredths(cut), 7_000);
+    assert!(knee.limit() > cut, "half of them is not most of them");
+    assert_eq!(knee.base_latency(), base);
+}
+
+#[test]
+fn a_server_that_is_half_idle_gives_the_base_for_nothing() {
+    let mut knee = Knee::default();
+
+    knee.update(&window(100, 10.0, 7));
+    let first = knee.base_latency();
+    knee.update(&window(100, 20.0, 7));
+
+    assert_eq!(first.map(|base| base.as_millis()), Some(10));
+    assert_eq!(knee.base_latency().map(|base| base.as_millis()), Some(13));
+    assert_eq!((hundredths(knee.limit()), knee.probe()), (1_600, None));
+}
