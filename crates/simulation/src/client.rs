@@ -6,7 +6,8 @@ use seawall_core::{Admission, Budget, CallContext, Class, Gate, Outcome, SeededE
 use seawall_load_shedder::{Throttle, ThrottleConfig};
 
 use crate::{
-    Rejections, Scenario, World, clock::stamp, events::What, random::Random, serving::is_awaited, world::Attempt,
+    Protection, Rejections, Scenario, World, clock::stamp, events::What, random::Random, serving::is_awaited,
+    world::Attempt,
 };
 
 /// Full jitter from 50 ms, doubling up to a second: the defaults of the retry layer.
@@ -128,7 +129,7 @@ impl World<'_> {
         }
         let context = self.context(class, tenant, deadline);
         let random = Random::new(self.scenario.seed ^ 0xDE_3A9D, number << 4 | u64::from(which & 15));
-        let (attempt, _) = self.attempts.insert(Attempt {
+        let (attempt, number) = self.attempts.insert(Attempt {
             call: index,
             call_generation: generation,
             which,
@@ -142,6 +143,9 @@ impl World<'_> {
             context,
             refused: false,
         });
+        if self.scenario.protection == Protection::DropLate {
+            self.events.push(deadline, What::Cancel, attempt, number);
+        }
         let delay = self.delay();
         if delay == 0 {
             self.receive(attempt);

@@ -7,7 +7,7 @@ use seawall_load_shedder::{
     QueueDiscipline, QueueingLoadShedder, QueueingShedderConfig, ShedderWait, Vegas, VegasConfig,
 };
 
-use crate::clock::WorldClock;
+use crate::{clock::WorldClock, plain_knee::PlainKnee};
 
 /// How a server is protected.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,7 +17,7 @@ pub enum Protection {
     None,
     /// Work on calls whose client has given up is not begun.
     DropExpired,
-    /// Work is not begun on calls that have less time left than 95% of the calls take.
+    /// Work is not begun on calls that have less time left than 95% of the calls take, and ends at the deadline.
     DropLate,
     /// A limit that stays.
     Fixed(u32),
@@ -27,6 +27,8 @@ pub enum Protection {
     Vegas,
     /// The limit of that name.
     Gradient2,
+    /// What the default limit grew out of, with the default queue before it.
+    PlainKnee,
     /// The default limit, failing fast.
     Knee,
     /// The default limit and the default queue before it.
@@ -48,6 +50,7 @@ impl Protection {
             Self::Aimd(_) => "AIMD",
             Self::Vegas => "Vegas",
             Self::Gradient2 => "Gradient2",
+            Self::PlainKnee => "plain Knee",
             Self::Knee => "Knee",
             Self::KneeQueue => "Knee + queue",
             Self::KneeCoDel => "Knee + CoDel",
@@ -111,10 +114,11 @@ impl Door {
             }
             Protection::Vegas => Box::new(Vegas::new(VegasConfig::default().with_range(wide(20)))),
             Protection::Gradient2 => Box::new(Gradient2::new(Gradient2Config::default().with_range(wide(20)))),
+            Protection::PlainKnee => Box::new(PlainKnee::new(wide(16))),
             Protection::Knee | Protection::KneeQueue | Protection::KneeCoDel => Box::new(Knee::default()),
         };
         let config = match protection {
-            Protection::KneeQueue => QueueingShedderConfig::default(),
+            Protection::KneeQueue | Protection::PlainKnee => QueueingShedderConfig::default(),
             Protection::KneeCoDel | Protection::CoDel(_) => codel(),
             _ => return Self::Shedder(Box::new(LoadShedder::with_algorithm(algorithm))),
         };

@@ -24,6 +24,8 @@ pub(crate) enum What {
     Trouble,
     /// The run's figures are noted.
     Sample,
+    /// The deadline of an attempt has passed, as its server knows.
+    Cancel,
 }
 
 /// One thing to happen; of two at the same time the one that was planned first comes first.

@@ -47,6 +47,8 @@ pub struct Figures {
     pub tenths: Vec<Count>,
     /// By criticality, the sheddable first.
     pub criticalities: [Count; 4],
+    /// By tenth of a second: critical calls lost, and less critical ones answered.
+    critical: Vec<(u32, u32)>,
     /// By tenant.
     pub tenants: Vec<Count>,
     /// Attempts that were sent to a server.
@@ -71,6 +73,7 @@ impl Figures {
             calls: Count::default(),
             tenths: vec![Count::default(); (length / TENTH) as usize + 1],
             criticalities: [Count::default(); 4],
+            critical: vec![(0, 0); (length / TENTH) as usize + 1],
             tenants: vec![Count::default(); tenants],
             attempts: 0,
             refused: 0,
@@ -80,6 +83,19 @@ impl Figures {
             events: 0,
             trace: 0,
         }
+    }
+
+    pub(crate) fn add(&mut self, began: u64, class: usize, answered: bool) {
+        self.calls.add(answered);
+        self.criticalities[class].add(answered);
+        let (lost, others) = &mut self.critical[(began / TENTH) as usize];
+        *lost += u32::from(class == 3 && !answered);
+        *others += u32::from(class < 3 && answered);
+    }
+
+    /// Critical calls that were lost while less critical ones of the same tenth of a second were answered.
+    pub fn passed_over(&self) -> u64 {
+        self.critical.iter().filter(|(_, others)| *others > 0).map(|(lost, _)| u64::from(*lost)).sum()
     }
 
     pub(crate) const fn note(&mut self, at: u64, what: u64) {

@@ -30,6 +30,7 @@ mod figures;
 mod kind;
 mod machine;
 mod parallel;
+mod plain_knee;
 mod random;
 mod scenario;
 mod serving;

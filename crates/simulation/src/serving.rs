@@ -149,6 +149,23 @@ impl World<'_> {
         self.answer(job);
     }
 
+    /// The deadline has passed: the work is dropped where it is, as a future is, and nobody is told.
+    pub(crate) fn cancel(&mut self, index: u32, generation: u32) {
+        let now = self.now;
+        let Some(attempt) = self.attempts.get_mut(index, generation) else { return };
+        let (server, age) = (attempt.server, now - attempt.entered);
+        self.attempts.remove(index);
+        let Server { machine, usual, .. } = &mut self.servers[server as usize];
+        if let Some(usual) = usual {
+            usual.record(now, age);
+        }
+        for stage in 0..machine.stages.len() {
+            if self.servers[server as usize].machine.stages[stage].cancel(now, index) {
+                return self.work_on(server, stage);
+            }
+        }
+    }
+
     /// Sends the answer.
     fn answer(&mut self, index: u32) {
         let delay = self.delay();

@@ -207,6 +207,15 @@ impl Stage {
         }
     }
 
+    /// A job goes that waits or is worked on; whether it was here.
+    pub(crate) fn cancel(&mut self, now: u64, job: u32) -> bool {
+        self.pass_to(now);
+        let before = self.queue.len() + self.inside.len();
+        self.queue.retain(|(other, _)| *other != job);
+        self.inside.retain(|Reverse(mark)| mark.job != job);
+        self.queue.len() + self.inside.len() < before
+    }
+
     /// A job that is done at `now`.
     pub(crate) fn done(&mut self, now: u64) -> Option<u32> {
         self.pass_to(now);

@@ -60,10 +60,11 @@ pub fn table(name: &str, kinds: &[Kind], seeds: &[u64]) -> Option<String> {
 
 /// Every protection on every kind and load, and what they come to together.
 fn of_goodput(kinds: &[Kind], seeds: &[u64], pick: fn(f64, f64) -> f64) -> String {
-    let rows = goodput(&Case::all(kinds, &LOADS, seeds), &PROTECTIONS);
-    let names: Vec<&str> = PROTECTIONS.iter().map(|protection| protection.name()).collect();
+    let protections = [PROTECTIONS.as_slice(), &[Protection::PlainKnee]].concat();
+    let rows = goodput(&Case::all(kinds, &LOADS, seeds), &protections);
+    let names: Vec<&str> = protections.iter().map(|protection| protection.name()).collect();
     let mut table = Table::with_head(&[&["kind", "load"], names.as_slice()].concat());
-    let cells: Vec<_> = (0..PROTECTIONS.len()).map(|which| means(&rows, kinds, &LOADS, which)).collect();
+    let cells: Vec<_> = (0..protections.len()).map(|which| means(&rows, kinds, &LOADS, which)).collect();
     for (index, (kind, load, ..)) in cells[0].iter().enumerate() {
         let mut row = vec![kind.clone(), load.to_string()];
         row.extend(cells.iter().map(|cells| format!("{:.3}", pick(cells[index].2, cells[index].3))));
@@ -150,17 +151,19 @@ fn of_throttles(seeds: &[u64]) -> String {
 }
 
 fn of_criticalities(kinds: &[Kind], seeds: &[u64]) -> String {
-    let mut table = Table::with_head(&["kind", "sheddable", "degraded", "default", "critical", "critical lost"]);
+    let head = ["kind", "sheddable", "degraded", "default", "critical", "critical lost", "while others were answered"];
+    let mut table = Table::with_head(&head);
     for same in critical(kinds, Protection::KneeQueue, seeds).chunks(seeds.len().max(1)) {
         let Some(first) = same.first() else { continue };
         let part =
             |class: usize| same.iter().map(|result| result.counts[class].part()).sum::<f64>() / same.len() as f64;
         let mut row = vec![first.kind.name.to_owned()];
         row.extend((0..4).map(|class| format!("{:.3}", part(class))));
-        row.push(format!(
-            "{:.3}%",
-            100.0 * same.iter().map(crate::experiments::Critical::lost).sum::<f64>() / same.len() as f64
-        ));
+        let begun: u64 = same.iter().map(|result| result.counts[3].begun).sum();
+        let answered: u64 = same.iter().map(|result| result.counts[3].answered).sum();
+        let passed_over: u64 = same.iter().map(|result| result.passed_over).sum();
+        let percent = |lost: u64| format!("{:.3}%", 100.0 * lost as f64 / begun.max(1) as f64);
+        row.extend([percent(begun - answered), percent(passed_over)]);
         table.row(&row);
     }
     table.text

@@ -207,6 +207,7 @@ impl<'a> World<'a> {
             What::Expiry => self.poll_waiting(event.index, event.generation),
             What::Trouble => self.trouble(event.index),
             What::Sample => self.sample(),
+            What::Cancel => self.cancel(event.index, event.generation),
         }
     }
 
@@ -262,8 +263,7 @@ impl<'a> World<'a> {
         let tenth = (call.began / crate::figures::TENTH) as usize;
         self.figures.tenths[tenth].add(answered);
         if call.began >= self.scenario.warm_up {
-            self.figures.calls.add(answered);
-            self.figures.criticalities[call.class].add(answered);
+            self.figures.add(call.began, call.class, answered);
             if let Some(tenant) = self.figures.tenants.get_mut(call.tenant) {
                 tenant.add(answered);
             }

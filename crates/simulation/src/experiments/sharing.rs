@@ -17,6 +17,8 @@ pub struct Critical {
     pub seed: u64,
     /// The sheddable, degraded, default and critical calls.
     pub counts: [Count; 4],
+    /// The critical calls that were lost while others were answered.
+    pub passed_over: u64,
 }
 
 impl Critical {
@@ -34,7 +36,12 @@ pub fn critical(kinds: &[Kind], protection: Protection, seeds: &[u64]) -> Vec<Cr
         scenario.clients.criticalities = CRITICALITIES;
         scenario.warm_up = scenario.length / 4;
         let figures = World::run(&scenario);
-        Critical { kind: (*kind).clone(), seed: *seed, counts: figures.criticalities }
+        Critical {
+            kind: (*kind).clone(),
+            seed: *seed,
+            counts: figures.criticalities,
+            passed_over: figures.passed_over(),
+        }
     })
 }
 

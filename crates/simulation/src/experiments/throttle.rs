@@ -42,7 +42,7 @@ pub fn throttled(loads: &[f64], factors: &[f64], seeds: &[u64]) -> Vec<Throttled
             answered as f64 / seconds as f64
         };
         let one = |k: &f64| {
-            let mut scenario = Scenario::steady(&kind, Protection::Knee, *load, *seed);
+            let mut scenario = Scenario::steady(&kind, Protection::KneeQueue, *load, *seed);
             scenario.length = LENGTH;
             scenario.warm_up = WARM_UP;
             scenario.rejection_cost = COST;
