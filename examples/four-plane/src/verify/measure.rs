@@ -5,6 +5,7 @@
 mod backoff;
 mod breaker_cost;
 mod bulkhead;
+mod bulkhead_cost;
 mod cached;
 mod calm;
 mod fallback;
@@ -57,6 +58,8 @@ pub async fn all() -> anyhow::Result<Findings> {
     let mut findings = Findings::new();
     judge(&mut findings, backoff::CLAIMS, &within("drawing backoff schedules", PATTERNS, backoff::observe()).await);
     judge(&mut findings, bulkhead::CLAIMS, &within("filling bulkheads", PATTERNS, bulkhead::observe()).await);
+    let priced = within("pricing a bulkhead", PATTERNS, bulkhead_cost::observe()).await;
+    judge(&mut findings, bulkhead_cost::CLAIMS, &priced);
     judge(&mut findings, pool::CLAIMS, &within("hanging up on a pool", PATTERNS, pool::observe()).await);
     judge(&mut findings, breaker_cost::CLAIMS, &within("timing a breaker", PATTERNS, breaker_cost::observe()).await);
     let checked = within("running health checks", PATTERNS, health_checks::observe()).await;
@@ -134,6 +137,7 @@ mod tests {
         [
             ids(backoff::CLAIMS),
             ids(bulkhead::CLAIMS),
+            ids(bulkhead_cost::CLAIMS),
             ids(pool::CLAIMS),
             ids(breaker_cost::CLAIMS),
             ids(health_checks::CLAIMS),
