@@ -2,8 +2,9 @@
 
 use std::sync::{PoisonError, RwLock};
 
-use metrics::counter;
+use metrics::{counter, gauge};
 use seawall::backoff_with_jitter::RetryLayer;
+use seawall::bulkhead::BulkheadLayer;
 use seawall::circuit_breaker::{BreakerMetrics, CircuitBreakerLayer};
 use seawall::http::ReceiveDeadlineLayer;
 use seawall_core::{Clock as _, Environment, MonotonicClock};
@@ -36,6 +37,18 @@ pub fn of_breaker<E: Environment>(name: &'static str, breaker: &CircuitBreakerLa
     before_scrape(move || metrics.scrape(breaker.gate(), MonotonicClock.now()));
 }
 
+/// Places of a bulkhead, and those that are taken: `seawall_bulkhead_limit{name}`, `seawall_bulkhead_in_flight{name}`.
+pub fn of_bulkhead<E: Environment>(name: &'static str, bulkhead: &BulkheadLayer<E>) {
+    install();
+    let limit = gauge!("seawall_bulkhead_limit", "name" => name);
+    let in_flight = gauge!("seawall_bulkhead_in_flight", "name" => name);
+    let bulkhead = bulkhead.clone();
+    before_scrape(move || {
+        limit.set(bulkhead.gate().limit());
+        in_flight.set(bulkhead.gate().in_flight());
+    });
+}
+
 /// Attempts after the first: `seawall_retry_attempts_total{name}`.
 pub fn of_retry<E: Environment, P, W>(name: &'static str, retry: &RetryLayer<E, P, W>)
 where
@@ -53,4 +66,26 @@ pub fn of_deadlines(received: &ReceiveDeadlineLayer) {
     let expired = counter!("seawall_deadline_expired_total");
     let received = received.clone();
     before_scrape(move || expired.absolute(received.expired()));
+}
+
+#[cfg(test)]
+mod tests {
+    use seawall::bulkhead::BulkheadConfig;
+
+    use super::*;
+
+    #[test]
+    fn a_scrape_says_how_many_places_a_bulkhead_has_and_how_many_are_taken() {
+        let bulkhead: BulkheadLayer = BulkheadLayer::new(BulkheadConfig::new(7).unwrap());
+        of_bulkhead("scraped", &bulkhead);
+        let mut call = Box::pin(bulkhead.run(std::future::pending::<Result<(), ()>>()));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(call.as_mut().poll(&mut cx).is_pending());
+
+        read();
+
+        let text = crate::services::metrics::render();
+        assert!(text.contains("seawall_bulkhead_limit{name=\"scraped\"} 7"), "{text}");
+        assert!(text.contains("seawall_bulkhead_in_flight{name=\"scraped\"} 1"), "{text}");
+    }
 }

@@ -60,9 +60,11 @@ impl Guard {
             .expect("constants in their ranges");
         let breaker = CircuitBreakerLayer::with_env(config, observed(Pattern::CircuitBreaker));
         figures::of_breaker(name, &breaker);
+        let bulkhead = BulkheadLayer::with_env(places, observed(Pattern::Bulkhead));
+        figures::of_bulkhead(name, &bulkhead);
         Self {
             protection: caller.options.protection,
-            bulkhead: BulkheadLayer::with_env(places, observed(Pattern::Bulkhead)),
+            bulkhead,
             timeout: TimeoutLayer::new(TimeoutConfig::adaptive(adaptive)),
             breaker,
             metrics: CallMetrics::new(caller, name),

@@ -130,6 +130,7 @@ impl Upstream {
         let breaker = CircuitBreakerLayer::with_env(BreakerConfig::default(), observed(Pattern::CircuitBreaker));
         figures::of_breaker(name, &breaker);
         figures::of_retry(name, &retry);
+        let bulkhead = BulkheadLayer::with_env(places, observed(Pattern::Bulkhead));
         let throttle: InstanceThrottle = KeyedThrottleLayer::with_env(
             MAX_INSTANCES,
             ThrottleConfig::default(),
@@ -151,6 +152,7 @@ impl Upstream {
                 .service(one);
             return Ok(Self { service: BoxCloneSyncService::new(service), metrics });
         }
+        figures::of_bulkhead(name, &bulkhead);
         let service = ServiceBuilder::new()
             .layer(TimeoutLayer::with_env(total, observed(Pattern::Timeout)).with_carry(CarryInRequest))
             .layer(retry)
@@ -158,7 +160,7 @@ impl Upstream {
             .map_err(without_wait_for_one)
             .map_request(choose)
             .layer(throttle)
-            .layer(BulkheadLayer::with_env(places, observed(Pattern::Bulkhead)))
+            .layer(bulkhead)
             .layer(TimeoutLayer::<HttpEnv>::with_env(attempt, env).with_carry(CarryInRequest))
             .layer(SendDeadlineLayer::new(RESERVE))
             .layer(WrapErrorLayer::new())
