@@ -36,7 +36,7 @@ async fn a_service_that_refuses_everything_is_soon_hardly_asked_and_its_neighbou
     }
 
     let [refusing, serving] = asked.map(|count| count.load(SeqCst));
-    // Until it is known: 17 calls leave the padding and half of the calls.
-    assert!(refusing <= 20, "{refusing} of 300 asked the one that refuses");
-    assert_eq!((serving, refused <= refusing), (300 - refused, true), "{refused}");
+    // Until it is known: the throttle's padding, and what the retries have no budget for.
+    assert!(refusing <= 10 && refused <= 30, "{refusing} asked the one that refuses, {refused} refused");
+    assert_eq!(serving, 300 - refused);
 }

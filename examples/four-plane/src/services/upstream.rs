@@ -29,8 +29,6 @@ use crate::link::{Instance, ProtectionMode, Role};
 const RESERVE: Duration = Duration::from_millis(2);
 /// Throttles are kept for so many instances, those that are gone included until they are forgotten.
 const MAX_INSTANCES: usize = 64;
-/// An instance of whose calls more than this part is held back is passed over while another has room.
-const FULL: f64 = 0.5;
 
 /// An answer, or why there is none: the instances' failure, or a refusal on this side.
 pub type Answer = Result<Response<Bytes>, Error<CallError>>;
@@ -80,11 +78,11 @@ struct Tried(Arc<RwLock<Vec<SocketAddr>>>);
 struct Chosen(Option<SocketAddr>);
 
 impl Chosen {
-    /// One that this call has not tried yet, and that does not refuse most calls while others do not.
+    /// One that this call has not tried yet, and of whose calls none is held back while there is such a one.
     fn among(instances: &Instances, throttle: &InstanceThrottle, tried: &Tried) -> Self {
         let mut tried = tried.0.write().unwrap_or_else(PoisonError::into_inner);
-        let held_back = |address| throttle.gate(&Self(Some(address))).gate().reject_probability();
-        let address = instances.next_with_room(&tried, |address| held_back(address) <= FULL);
+        let held_back = |address| throttle.gate(&Self(Some(address))).gate().reject_probability() > 0.0;
+        let address = instances.next_with_room(&tried, |address| !held_back(address));
         tried.extend(address);
         Self(address)
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use seawall::bulkhead::{BulkheadConfig, BulkheadLayer};
+use seawall::fallback::{Degraded, FallbackLayer, Value};
 
 use super::{
     Claims,
@@ -27,6 +28,7 @@ pub(super) const CLAIMS: Claims<Bulkheads> = &[
     ("resilience-patterns.bulkhead-isolation", isolates),
     ("resilience-patterns.bulkhead-isolation.timeout", per_service),
     ("resilience-patterns.bulkhead-isolation.retry-strategy", fails_fast),
+    ("resilience-patterns.bulkhead-isolation.fallback", degrades),
 ];
 
 /// What was seen.
@@ -38,12 +40,17 @@ pub(super) struct Bulkheads {
     neighbour_served: usize,
     /// How long each refusal took.
     refusals: Vec<Duration>,
+    /// Calls to the full one that a fallback answered, and said so.
+    degraded: usize,
 }
 
 /// Fills one bulkhead and calls through both.
 pub(super) async fn observe() -> anyhow::Result<Bulkheads> {
     let full = BulkheadLayer::new(BulkheadConfig::new(PLACES)?);
     let neighbour = BulkheadLayer::new(BulkheadConfig::new(NEIGHBOUR_PLACES)?);
+    let stand_in = FallbackLayer::new(Value::new("degraded")).with_mark(|answer: &mut &str, _: &Degraded| {
+        *answer = "marked";
+    });
     let mut seen = Bulkheads::default();
     let endless = std::future::pending::<anyhow::Result<()>>;
     let held = fill(|| full.run(endless())).await;
@@ -54,6 +61,10 @@ pub(super) async fn observe() -> anyhow::Result<Bulkheads> {
         }
         if neighbour.run(async { anyhow::Ok(()) }).await.is_ok() {
             seen.neighbour_served = seen.neighbour_served.saturating_add(1);
+        }
+        let refused = full.run(async { Ok::<_, std::convert::Infallible>("full") });
+        if stand_in.run_carrying((), refused).await.is_ok_and(|answer| answer == "marked") {
+            seen.degraded = seen.degraded.saturating_add(1);
         }
     }
     seen.admitted = [held.len(), fill(|| neighbour.run(endless())).await.len()];
@@ -92,6 +103,14 @@ fn fails_fast(seen: &Bulkheads) -> Finding {
     )
 }
 
+fn degrades(seen: &Bulkheads) -> Finding {
+    Finding::judged(
+        seen.degraded == CALLS,
+        format!("{} of {CALLS} calls that found no place answered in a degraded way", seen.degraded),
+        "a fallback around a full bulkhead",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +122,8 @@ mod tests {
 
         assert_eq!(isolates(&seen).verdict, Verdict::Met, "{seen:?}");
         assert_eq!(per_service(&seen).verdict, Verdict::Met, "{:?}", seen.admitted);
+        assert_eq!(degrades(&seen).verdict, Verdict::Met, "{}", seen.degraded);
+        assert_eq!(degrades(&Bulkheads { degraded: CALLS - 1, ..seen }).verdict, Verdict::NotMet);
     }
 
     #[test]

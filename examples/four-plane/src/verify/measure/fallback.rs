@@ -36,6 +36,7 @@ const KNOWN_ITEMS: usize = 10;
 const WARM_UPS: usize = 12;
 
 pub(super) const CLAIMS: Claims<Fallback> = &[
+    ("text.failure-first", degrades_gracefully),
     ("figure.failure-first.recommendation-service.fallback", popular_items),
     ("figure.failure-first.arrow.ms1-ms2", recommendation_to_catalog),
     ("resilience-patterns.circuit-breaker.fallback", cached_response),
@@ -113,6 +114,21 @@ fn is_open(status: &Status, name: &str) -> bool {
     status.breakers().any(|breaker| breaker.state == "open" && breaker.name.contains(name))
 }
 
+fn degrades_gracefully(seen: &Fallback) -> Finding {
+    let watches = [&seen.without_cache, &seen.without_database, &seen.without_state, &seen.without_catalog];
+    let all = || watches.into_iter().flatten();
+    let degraded = all().filter(|sample| sample.degraded().is_some()).count();
+    Finding::judged(
+        watches.iter().all(|samples| !samples.is_empty()) && all().all(Sample::is_served) && degraded > 0,
+        format!(
+            "{} of {} requests served, {degraded} degraded",
+            all().filter(|it| it.is_served()).count(),
+            all().count()
+        ),
+        "cache, database, both and the catalog failing, one after another, under load",
+    )
+}
+
 fn popular_items(seen: &Fallback) -> Finding {
     let samples = &seen.without_database;
     let popular = from(samples, "popular");
@@ -185,6 +201,22 @@ mod tests {
         let breakers = vec![Breaker { name: name.into(), state: "open".into() }];
         let services = vec![Service { breakers, ..Service::default() }];
         Status { planes: vec![Plane { services, ..Plane::default() }], ..Status::default() }
+    }
+
+    #[test]
+    fn one_request_that_fails_under_any_of_the_faults_is_not_graceful() {
+        let seen = |last| Fallback {
+            without_cache: vec![degraded("snapshot")],
+            without_database: vec![degraded("popular")],
+            without_state: vec![degraded("catalog")],
+            without_catalog: vec![last],
+            ..Fallback::default()
+        };
+
+        assert_eq!(degrades_gracefully(&seen(degraded("gateway-cache"))).verdict, Verdict::Met);
+        let lost = Sample::scripted(StatusCode::BAD_GATEWAY, &[], 5);
+        assert_eq!(degrades_gracefully(&seen(lost)).verdict, Verdict::NotMet);
+        assert_eq!(degrades_gracefully(&Fallback::default()).verdict, Verdict::NotMet);
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(super) const CLAIMS: Claims<Overload> = &[
     ("resilience-patterns.load-shedding.timeout", immediate),
     ("resilience-patterns.load-shedding.retry-strategy", drops),
     ("resilience-patterns.load-shedding.fallback", unavailable),
+    ("resilience-patterns.load-shedding.cost-impact", revenue),
 ];
 
 /// What was seen.
@@ -46,6 +47,8 @@ pub(super) struct Overload {
     /// Counted by the edge processes.
     shed: f64,
     samples: Vec<Sample>,
+    /// Bookings, which are critical: the edge lets them through, whatever answers behind it.
+    bookings: Vec<Sample>,
     /// How long the refusals of a full shedder took.
     refusals: Vec<Duration>,
 }
@@ -55,10 +58,12 @@ pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Overload> {
     let before = shed_at_the_edge(&stack.status().await?);
     stack.fault("overload", "edge", MULTIPLE, SECONDS).await?;
     let traffic = Traffic::start(stack, EVERY, |_| "/catalog/popular".into());
+    let bookings = Traffic::start(stack, EVERY, |_| "/payments".into());
     tokio::time::sleep(Duration::from_secs(SECONDS)).await;
     let samples = traffic.stop().await?;
+    let bookings = bookings.stop().await?;
     let shed = shed_at_the_edge(&stack.status().await?) - before;
-    Ok(Overload { shed, samples, refusals: refusals().await? })
+    Ok(Overload { shed, samples, bookings, refusals: refusals().await? })
 }
 
 /// The refusals of a shedder that is full, and has no queue to wait in.
@@ -104,7 +109,7 @@ fn immediate(overload: &Overload) -> Finding {
         p99 <= IMMEDIATE && overload.refusals.len() == CALLS,
         format!("p99 of a refusal {}", microseconds(p99)),
         format!(
-            "{CALLS} calls to a shedder that is full; at the edge, whose queue lets a request wait 15 ms for a worker: {edge}"
+            "{CALLS} calls to a shedder that is full; at the edge, whose queue lets a request wait 5 ms for a worker, and 20 ms until it is known that the load stays: {edge}"
         ),
     )
 }
@@ -142,6 +147,25 @@ fn unavailable(overload: &Overload) -> Finding {
         complete == refused.len() && lost == 0,
         format!("{complete} answers 503 with Retry-After and a problem document, {lost} requests lost otherwise"),
         format!("{} of our own requests were refused", refused.len()),
+    )
+}
+
+/// Shed load is lost revenue: what brings none goes first.
+fn revenue(overload: &Overload) -> Finding {
+    let refused = overload.bookings.iter().filter(|sample| sample.is_refused()).count();
+    let others = overload.samples.iter().filter(|sample| sample.is_refused()).count();
+    if others == 0 || overload.bookings.is_empty() {
+        return none_refused();
+    }
+    Finding::judged(
+        refused == 0,
+        format!(
+            "{refused} of {} bookings refused, {others} of {} pages",
+            overload.bookings.len(),
+            overload.samples.len()
+        ),
+        "our own requests under 5 times the declared capacity; a booking that is not refused costs no revenue, and a page \
+         that is refused brings none",
     )
 }
 
@@ -195,6 +219,16 @@ mod tests {
     fn a_refusal_by_a_service_behind_the_edge_is_not_a_dropped_request() {
         assert_eq!(drops(&overload([refusal(&[("x-served-by", "edge/1")], 1)])).verdict, Verdict::Met);
         assert_eq!(drops(&overload([refusal(&[("x-served-by", "catalog/1")], 1)])).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn a_booking_that_is_refused_is_lost_revenue() {
+        let booking = || Sample::scripted(StatusCode::NOT_FOUND, &[], 1);
+        let seen = |bookings: Vec<Sample>| Overload { bookings, ..overload([refusal(&REFUSAL, 1)]) };
+
+        assert_eq!(revenue(&seen(vec![booking(), booking()])).verdict, Verdict::Met);
+        assert_eq!(revenue(&seen(vec![booking(), refusal(&REFUSAL, 1)])).verdict, Verdict::NotMet);
+        assert_eq!(revenue(&seen(vec![])).verdict, Verdict::NotMet);
     }
 
     #[test]
