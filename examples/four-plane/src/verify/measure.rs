@@ -19,6 +19,7 @@ mod overload;
 mod pool;
 mod quantile;
 mod queries;
+mod rolling;
 mod slow_database;
 mod traffic;
 mod turns;
@@ -44,6 +45,7 @@ const QUERIES: Duration = Duration::from_secs(40);
 const CALM: Duration = Duration::from_secs(15);
 const MODERATE: Duration = Duration::from_mins(1);
 const KILLS: Duration = Duration::from_secs(45);
+const ROLLING: Duration = Duration::from_secs(30);
 const CACHED: Duration = Duration::from_secs(40);
 const SLOW_DATABASE: Duration = Duration::from_secs(30);
 const FALLBACK: Duration = Duration::from_secs(50);
@@ -83,6 +85,8 @@ pub async fn all() -> anyhow::Result<Findings> {
 async fn over_stack(stack: &Stack, findings: &mut Findings) -> anyhow::Result<()> {
     judge(findings, calm::CLAIMS, &within("watching it under load", CALM, calm::observe(stack)).await);
     judge(findings, kills::CLAIMS, &within("killing catalog instances", KILLS, kills::observe(stack)).await);
+    let rolled = within("replacing the service plane's instances", ROLLING, rolling::observe(stack)).await;
+    judge(findings, rolling::CLAIMS, &rolled);
     judge(findings, cached::CLAIMS, &within("watching the warm cache", CACHED, cached::observe(stack)).await);
     let slowed = within("slowing the database by 500 ms", SLOW_DATABASE, slow_database::observe(stack)).await;
     judge(findings, slow_database::CLAIMS, &slowed);
@@ -147,6 +151,7 @@ mod tests {
             ids(moderate::CLAIMS),
             ids(calm::CLAIMS),
             ids(kills::CLAIMS),
+            ids(rolling::CLAIMS),
             ids(cached::CLAIMS),
             ids(slow_database::CLAIMS),
             ids(fallback::CLAIMS),
