@@ -97,20 +97,31 @@ async fn what_an_inner_one_gave_up_on_earlier_says_nothing_about_a_later_call() 
     assert_eq!(script.attempts(), 3);
 }
 
+/// A call that ends at once, its budget used up.
+async fn give_up() {
+    let none = Budget::from(WindowBudget::new(0.0, 0, Duration::from_secs(10)).expect("allowed"));
+    let given_up: Result<u32, _> = layer(each_second().with_budget(none)).layer(Scripted::new([]).0).oneshot(()).await;
+    assert!(given_up.is_err());
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_another_call_gave_up_on_while_this_one_waited_says_nothing_about_it() {
     let outer = layer(each_second());
     let (service, _) = Scripted::new([FAIL, FAIL, Step::Answer(1)]);
-    let mut waiting = boxed(outer.layer(service).oneshot(()));
+    let mut call = boxed(outer.layer(service).oneshot(()));
+    let mut left = 3;
+    let mut block = boxed(outer.run(|| {
+        left -= 1;
+        std::future::ready(if left > 0 { Err(Fault("busy")) } else { Ok(1) })
+    }));
+
     for _ in 0..2 {
-        assert!(poll_once(&mut waiting).is_pending());
-        // Ends in the moment in which the other one is polled next.
-        let none = Budget::from(WindowBudget::new(0.0, 0, Duration::from_secs(10)).expect("allowed"));
-        let given_up: Result<u32, _> =
-            layer(each_second().with_budget(none)).layer(Scripted::new([]).0).oneshot(()).await;
-        assert!(given_up.is_err());
+        give_up().await;
+        assert!(poll_once(&mut call).is_pending());
+        give_up().await;
+        assert!(poll_once(&mut block).is_pending());
         tokio::time::advance(Duration::from_secs(1)).await;
     }
 
-    assert_eq!(waiting.await, Ok(1));
+    assert_eq!((call.await, block.await), (Ok(1), Ok(1)));
 }

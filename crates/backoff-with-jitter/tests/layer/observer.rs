@@ -81,6 +81,21 @@ async fn it_hears_of_each_retry_of_why_there_is_none_and_of_each_call_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_block_of_code_is_heard_of_like_any_call() {
+    let heard = Heard::default();
+    let layer = RetryLayer::with_env(each_second(), env().with_observer(heard.clone()));
+    let mut left = 2;
+
+    let answer = layer.run(|| {
+        left -= 1;
+        std::future::ready(if left > 0 { Err(Fault("busy")) } else { Ok(7) })
+    });
+
+    assert_eq!(answer.await, Ok(7));
+    assert_eq!(heard.take(), [Event::Retry(1, SECOND, FAILED), SUCCESS]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_reason_to_give_up_has_a_name() {
     let unsafe_to_repeat = env().with_attributes(|(): &()| CallContext::new().with_idempotent(false));
     let heard = Heard::default();
