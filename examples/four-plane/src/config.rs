@@ -10,7 +10,7 @@ use crate::link::{InstanceOptions, ProtectionMode, Role, StateMode};
 
 /// The fields of the configuration file; flags have the same names with `-`, except `capacity`.
 const FIELDS: &str = "listen, control, data, state, database_url, redis_url, load, ready_file, capacity, \
-                      protection, trust_criticality";
+                      protection, trust_criticality, api_rate";
 /// Environment variables and the fields that they set.
 pub(crate) const ENVIRONMENT: [(&str, &str); 2] =
     [("FOUR_PLANE_DATABASE_URL", "database_url"), ("FOUR_PLANE_REDIS_URL", "redis_url")];
@@ -257,6 +257,14 @@ impl RunOptions {
                     _ => return Err(wrong(field, text, "on or off")),
                 }
             }
+            "api_rate" => {
+                let allowed = "1 to 1000000 requests per second of each API key";
+                let rate = parse(field, text, allowed)?;
+                if !(1..=1_000_000).contains(&rate) {
+                    return Err(wrong(field, text, allowed));
+                }
+                self.instance.api_rate = rate;
+            }
             "trust_criticality" => self.instance.trust_criticality = parse(field, text, "true or false")?,
             "database_url" => {
                 let allowed = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE";
@@ -379,6 +387,7 @@ mod tests {
             (r#"{"listen": "here"}"#, "listen is \"here\"; allowed is an address and a port such as 127.0.0.1:8080"),
             (r#"{"load": -1}"#, "load is \"-1\"; allowed is 0 to 100000 requests per second"),
             (r#"{"load": "NaN"}"#, "load is \"NaN\"; allowed is 0 to 100000 requests per second"),
+            (r#"{"api_rate": 0}"#, "api_rate is \"0\"; allowed is 1 to 1000000 requests per second of each API key"),
             (r#"{"state": "real"}"#, "state is \"real\"; allowed is auto or embedded"),
             (r#"{"capacity": {"edge": 0}}"#, "capacity.edge is \"0\"; allowed is 1 to 100000 requests per second"),
             (r#"{"capacity": 5}"#, "capacity is \"5\"; allowed is an object such as {\"edge\": 250}"),

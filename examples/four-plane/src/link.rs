@@ -270,8 +270,11 @@ impl ProtectionMode {
     }
 }
 
+/// Requests per second of each API key unless told otherwise: far above what the edges let through.
+const API_RATE: u32 = 10_000;
+
 /// What the parent's command line and configuration say to every instance.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct InstanceOptions {
     /// Folder for what is kept between runs.
     pub data: PathBuf,
@@ -286,6 +289,22 @@ pub struct InstanceOptions {
     /// Whether the edge takes what a request's `x-criticality` says for true. By default it only lowers what the path is
     /// worth: whoever asks would raise it otherwise.
     pub trust_criticality: bool,
+    /// Requests per second of each API key.
+    pub api_rate: u32,
+}
+
+impl Default for InstanceOptions {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::new(),
+            state: StateMode::default(),
+            database_url: None,
+            redis_url: None,
+            protection: ProtectionMode::default(),
+            trust_criticality: false,
+            api_rate: API_RATE,
+        }
+    }
 }
 
 /// What a role gets to serve with.

@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod guard;
 pub mod instances;
 pub mod last_good;
+pub mod limits;
 pub(crate) mod listening;
 pub mod metrics;
 pub mod problem;

@@ -21,6 +21,7 @@ use tower::util::BoxCloneSyncService;
 use super::catalog::Popular;
 use super::client::{CallError, Client};
 use super::last_good::{self, LastAnswers};
+use super::limits::Limits;
 use super::problem::{self, Problem};
 use super::recommendation::{Basis, Recommended};
 use super::serving::{self, Serving};
@@ -141,6 +142,7 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     if instance.options.protection == ProtectionMode::On {
         serving.metrics().limited_to(2.0 * f64::from(PLACES));
     }
+    let routes = Limits::new(&instance)?.before(routes);
     serving::serve(&instance, &serving, routes).await
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use seawall::backoff_with_jitter::{Advice, IfUnknown, RetryConfig, RetryLayer};
 use seawall::bulkhead::{BulkheadConfig, BulkheadLayer};
 use seawall::circuit_breaker::{BreakerConfig, CircuitBreakerLayer};
@@ -14,7 +14,7 @@ use seawall::http::{CarryInRequest, Http, HttpAttributes, HttpEnv, SendDeadlineL
 use seawall::load_shedder::{KeyedThrottleLayer, ThrottleConfig};
 use seawall::timeout::{AdaptiveConfig, TimeoutConfig, TimeoutLayer};
 use seawall_core::{
-    Class, Env, Error, MetricsObserver, MonotonicClock, Pattern, Reason, Rejection, Verdict, WrapErrorLayer,
+    Class, Classify, Env, Error, MetricsObserver, MonotonicClock, Pattern, Reason, Rejection, Verdict, WrapErrorLayer,
 };
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
@@ -96,8 +96,21 @@ impl Chosen {
 type InstanceThrottle = KeyedThrottleLayer<
     Chosen,
     fn(&Request<Bytes>) -> &Chosen,
-    Env<MonotonicClock, Http, HttpAttributes, MetricsObserver>,
+    Env<MonotonicClock, ButForQuotas, HttpAttributes, MetricsObserver>,
 >;
+
+/// As HTTP says, but for one: that an API key has used up its quota says nothing of the gateway that tells it.
+#[derive(Debug, Clone, Copy)]
+struct ButForQuotas;
+
+impl<B, E> Classify<Response<B>, E> for ButForQuotas {
+    fn classify(&self, result: Result<&Response<B>, &E>) -> Verdict {
+        match result {
+            Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => Verdict::new(Class::Success),
+            result => Http.classify(result),
+        }
+    }
+}
 
 impl Upstream {
     /// The instances of a role, called by this instance and protected like this.
@@ -133,7 +146,7 @@ impl Upstream {
             MAX_INSTANCES,
             ThrottleConfig::default(),
             Chosen::of as fn(&Request<Bytes>) -> &Chosen,
-            observed(Pattern::Throttle),
+            observed(Pattern::Throttle).with_classifier(ButForQuotas),
         )?;
         let throttles = throttle.clone();
         let choose = move |mut request: Request<Bytes>| {

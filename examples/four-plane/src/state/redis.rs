@@ -1,5 +1,6 @@
 //! The client of the cache: of Redis, and of the embedded cache, which speaks the same protocol.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 use seawall::pool::{Manager, Pool};
+use seawall::rate_limiter::RedisStore;
 use tokio::net::TcpStream;
 
-use super::connect::Dial;
+use super::connect::{Dial, REDIS};
 use super::connections::{flattened, operation, pool};
 use super::resp::{Resp, command};
 use super::{Cache, Cached, StateError};
@@ -108,13 +110,27 @@ fn decoded(text: &str) -> Result<String, RedisUrlError> {
     percent_encoding::percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| RedisUrlError)
 }
 
+/// Where the quotas are that the gateways share, while the cache is a Redis: a store that is gone while it is not.
+pub fn quotas(dial: Dial) -> RedisStore {
+    RedisStore::with_connect(move || {
+        let login = LoggedIn(dial.clone());
+        async move {
+            if login.0.parts().is_none_or(|parts| parts.cache != REDIS) {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            login.connect().await.map(Resp::into_stream).map_err(io::Error::other)
+        }
+    })
+    .with_prefix("four-plane:quota:")
+}
+
 /// Sends commands and takes their answers, as many as there are commands.
 async fn ask(connection: &mut Resp<TcpStream>, commands: &[BytesFrame]) -> Result<Vec<BytesFrame>, StateError> {
     connection.send(commands).await.map_err(StateError::cache)?;
     let mut answers = Vec::with_capacity(commands.len());
     for _ in commands {
         match connection.receive().await.map_err(StateError::cache)? {
-            None => return Err(StateError::cache(std::io::ErrorKind::UnexpectedEof.into())),
+            None => return Err(StateError::cache(io::ErrorKind::UnexpectedEof.into())),
             Some(BytesFrame::Error(reason)) => {
                 return Err(StateError::Failed { part: "cache", reason: reason.to_string() });
             }

@@ -22,6 +22,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Resp<S> {
         Self { stream, received: BytesMut::new() }
     }
 
+    /// The stream, in between two exchanges.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
     /// Sends frames in one write.
     ///
     /// # Errors

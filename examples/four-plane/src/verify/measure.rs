@@ -19,6 +19,7 @@ mod overload;
 mod pool;
 mod quantile;
 mod queries;
+mod rate_limit;
 mod rolling;
 mod slow_database;
 mod traffic;
@@ -68,6 +69,8 @@ pub async fn all() -> anyhow::Result<Findings> {
     judge(&mut findings, health_checks::CLAIMS, &checked);
     let called = within("calling what does not answer", PATTERNS, gateway_call::observe()).await;
     judge(&mut findings, gateway_call::CLAIMS, &called);
+    let limited = within("sending more than an API key may", PATTERNS, rate_limit::observe()).await;
+    judge(&mut findings, rate_limit::CLAIMS, &limited);
     judge(&mut findings, turns::CLAIMS, &Ok(turns::observe()));
     let asked = within("asking a PostgreSQL", QUERIES, queries::observe()).await;
     judge(&mut findings, queries::CLAIMS, &asked);
