@@ -10,7 +10,7 @@ const CEILINGS: &[(&str, f64)] = &[
     ("circuit-breaker/closed", 125.0),
     ("circuit-breaker/closed-count-window", 55.0),
     ("bulkhead/admit", 45.0),
-    ("load-shedder/admit", 182.0),
+    ("load-shedder/admit", 195.0),
     ("backoff/delay", 125.0),
     ("timeout/ready", 72.0),
     ("timeout/pending", 210.0),
