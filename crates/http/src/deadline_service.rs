@@ -10,7 +10,8 @@ use tower_service::Service;
 
 use crate::Deadline;
 
-/// What a layer does to the deadline of each request. Implemented by [`ReceiveDeadlineLayer`] and [`SendDeadlineLayer`].
+/// What a layer does to the deadline of each request. Implemented by [`ReceiveDeadlineLayer`](crate::ReceiveDeadlineLayer) and
+/// [`SendDeadlineLayer`](crate::SendDeadlineLayer).
 pub trait StampDeadline {
     /// Takes the deadline from `request`, or writes it there. What is given back holds for the calls made on its behalf.
     ///
