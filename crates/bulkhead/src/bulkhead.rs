@@ -72,6 +72,10 @@ impl Bulkhead {
         self.close();
         Drain::new(&self.places, &self.drainers)
     }
+
+    pub(crate) const fn places(&self) -> &Places {
+        &self.places
+    }
 }
 
 impl From<BulkheadConfig> for Bulkhead {
@@ -96,8 +100,7 @@ impl Gate for Bulkhead {
 
     #[inline]
     fn finish(&self, place: Place, _: Outcome, _: impl FnOnce() -> Timestamp) {
-        let seen = self.places.give_back(place.weight());
-        if seen.is_drained() {
+        if self.places.give_back(place.weight()).is_drained() {
             self.drainers.wake_all();
         }
     }

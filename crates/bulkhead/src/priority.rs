@@ -1,12 +1,8 @@
 use seawall_core::{Admission, CallContext, Gate, NoWait, Outcome, Timestamp};
 
-use crate::{
-    BulkheadConfig, BulkheadError, Drain, Place, Reserve,
-    drain::Drainers,
-    places::{Places, Seen},
-};
+use crate::{Bulkhead, BulkheadConfig, BulkheadError, Drain, Place, Reserve};
 
-/// A [`Bulkhead`](crate::Bulkhead) that keeps places for calls that matter: sheddable ones may take only what its
+/// A [`Bulkhead`] that keeps places for calls that matter: sheddable ones may take only what its
 /// [`Reserve`] leaves them, critical ones all.
 ///
 /// Fails fast, in one word, without a clock. A call that weighs more than its criticality may ever take is refused as
@@ -31,48 +27,42 @@ use crate::{
 /// Alejandro Forero Cuervo, "Handling Overload", in "Site Reliability Engineering", 2016: criticality.
 #[derive(Debug)]
 pub struct PriorityBulkhead {
-    places: Places,
-    built_with: Seen,
-    drainers: Drainers,
+    bulkhead: Bulkhead,
     reserve: Reserve,
 }
 
 impl PriorityBulkhead {
     /// A bulkhead whose places are all free.
     pub fn new(config: BulkheadConfig, reserve: Reserve) -> Self {
-        let places = Places::new(config.max_concurrent());
-        Self { built_with: places.seen(), places, drainers: Drainers::default(), reserve }
+        Self { bulkhead: Bulkhead::new(config), reserve }
     }
 
     /// How many places there are; 0 after [`PriorityBulkhead::close`].
     pub fn limit(&self) -> u32 {
-        self.places.seen().limit()
+        self.bulkhead.limit()
     }
 
     /// How many places are taken.
     pub fn in_flight(&self) -> u32 {
-        self.places.seen().taken()
+        self.bulkhead.in_flight()
     }
 
-    /// Changes the number of places while calls are under way, as
-    /// [`Bulkhead::set_limit`](crate::Bulkhead::set_limit) does; the reserve's share stays.
+    /// Changes the number of places while calls are under way, as [`Bulkhead::set_limit`] does; the reserve's share stays.
     ///
     /// # Errors
     /// [`BulkheadError::MaxConcurrent`] when `max_concurrent` is 0.
     pub fn set_limit(&self, max_concurrent: usize) -> Result<(), BulkheadError> {
-        self.places.set_limit(BulkheadConfig::new(max_concurrent)?.max_concurrent());
-        Ok(())
+        self.bulkhead.set_limit(max_concurrent)
     }
 
     /// Refuses every call from here on. Those under way go on.
     pub fn close(&self) {
-        self.places.close();
+        self.bulkhead.close();
     }
 
     /// Closes, and completes when the last call has ended.
     pub fn drain(&self) -> Drain<'_> {
-        self.close();
-        Drain::new(&self.places, &self.drainers)
+        self.bulkhead.drain()
     }
 }
 
@@ -91,21 +81,19 @@ impl Gate for PriorityBulkhead {
         let context = context();
         let weight = context.cost.max(1);
         let ceiling = |limit| self.reserve.ceiling(context.criticality, limit);
-        match self.places.try_take_below(weight, ceiling) {
+        match self.bulkhead.places().try_take_below(weight, ceiling) {
             Ok(()) => Admission::Admitted(Place::new(weight)),
             Err(seen) => Admission::Refused(seen.refusal(weight, ceiling(seen.limit()))),
         }
     }
 
     #[inline]
-    fn finish(&self, place: Place, _: Outcome, _: impl FnOnce() -> Timestamp) {
-        if self.places.give_back(place.weight()).is_drained() {
-            self.drainers.wake_all();
-        }
+    fn finish(&self, place: Place, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
+        self.bulkhead.finish(place, outcome, now);
     }
 
     /// Whether all places are free and the limit is the one that it was built with.
-    fn is_idle(&self, _: impl FnOnce() -> Timestamp) -> bool {
-        self.places.seen() == self.built_with
+    fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
+        self.bulkhead.is_idle(now)
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use seawall_bulkhead::{Order, Reserve};
+use seawall_bulkhead::{Order, Reserve, Shares};
 use seawall_core::{CallContext, Criticality, Reason, Timestamp, VirtualClock};
 
 use super::{Count, Held, QueueingLayer, begin, hold, ordered, poll, reason};
@@ -55,6 +55,16 @@ impl Crowd {
     }
 }
 
+fn orders() -> [Order; 5] {
+    [
+        Order::OldestFirst,
+        Order::NewestFirst,
+        Order::EarliestDeadlineFirst,
+        Order::MostCriticalFirst(Reserve::none()),
+        Order::ByShare(Shares::equal()),
+    ]
+}
+
 fn until(nanos: u64) -> CallContext {
     CallContext::new().with_deadline(Timestamp::from_nanos(nanos))
 }
@@ -92,41 +102,25 @@ fn the_nearest_deadline_comes_first_and_the_farthest_makes_room() {
 }
 
 #[test]
-fn a_call_whose_deadline_has_passed_is_refused_when_its_turn_comes_not_run() {
-    for order in [
-        Order::OldestFirst,
-        Order::NewestFirst,
-        Order::EarliestDeadlineFirst,
-        Order::MostCriticalFirst(Reserve::none()),
-        Order::ByShare(seawall_bulkhead::Shares::equal()),
-    ] {
-        let mut crowd = Crowd::new(order, 10);
-        crowd.join("patient", until(50));
-        crowd.join("expired", until(10));
-        crowd.join("expires now", until(20));
-        crowd.join("more patient", until(50));
-        crowd.clock.advance(Duration::from_nanos(20));
-
-        let told = [crowd.told("expired"), crowd.told("expires now")];
-        let served = [crowd.next(), crowd.next()];
-
-        assert_eq!(told, [Reason::QueueTimeout; 2]);
-        assert!(served.contains(&"patient") && served.contains(&"more patient"));
-    }
-}
-
-#[test]
 fn nobody_whose_deadline_has_passed_takes_the_place_of_one_who_can_still_use_it() {
-    let mut crowd = Crowd::new(Order::EarliestDeadlineFirst, 10);
-    crowd.join("expired", until(10));
-    crowd.join("patient", until(50));
-    // The timer of the first has rung, but it was not polled since.
-    crowd.clock.advance(Duration::from_nanos(10));
+    for order in orders() {
+        let mut crowd = Crowd::new(order, 10);
+        crowd.join("expired first", until(10));
+        crowd.join("patient", until(50));
+        crowd.join("expired last", until(10));
+        // The timers of the two have rung, but they were not polled since.
+        crowd.clock.advance(Duration::from_nanos(10));
 
-    crowd.inside = None;
+        crowd.inside = None;
 
-    assert_eq!(crowd.told("expired"), Reason::QueueTimeout);
-    assert_eq!((crowd.layer.gate().in_flight(), crowd.layer.gate().queued()), (1, 0), "the other one has the place");
+        assert_eq!(crowd.layer.gate().in_flight(), 1, "somebody has the place");
+        assert_eq!([crowd.told("expired first"), crowd.told("expired last")], [Reason::QueueTimeout; 2]);
+        assert_eq!(
+            (crowd.layer.gate().in_flight(), crowd.layer.gate().queued()),
+            (1, 0),
+            "the other one has the place"
+        );
+    }
 }
 
 #[test]
@@ -212,13 +206,7 @@ fn a_refusal_says_how_long_the_call_waited_that_was_served_last() {
 
 #[test]
 fn the_oldest_wait_is_that_of_the_one_in_line_longest_in_any_order() {
-    for order in [
-        Order::OldestFirst,
-        Order::NewestFirst,
-        Order::EarliestDeadlineFirst,
-        Order::MostCriticalFirst(Reserve::none()),
-        Order::ByShare(seawall_bulkhead::Shares::equal()),
-    ] {
+    for order in orders() {
         let mut crowd = Crowd::new(order, 10);
         assert_eq!(crowd.layer.gate().oldest_wait(), None);
         crowd.join("oldest", of(Criticality::Sheddable).with_tenant(1));

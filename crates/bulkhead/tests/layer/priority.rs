@@ -4,13 +4,14 @@ use std::{
     convert::Infallible,
     future::{Future, pending},
     pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker},
 };
 
 use seawall_bulkhead::{PriorityBulkhead, PriorityBulkheadLayer, Reserve};
 use seawall_core::{CallContext, Criticality, Gate, Reason, Run, Timestamp};
 
-use super::{places, poll, reason};
+use super::{Count, places, poll, reason};
 
 type Call = std::pin::Pin<Box<Run<std::future::Pending<Result<(), Infallible>>, PriorityBulkhead, seawall_core::Env>>>;
 
@@ -76,14 +77,17 @@ fn the_reserve_follows_the_limit() {
 }
 
 #[test]
-fn draining_ends_with_the_last_call_inside() {
+fn the_last_call_inside_wakes_who_waits_for_the_drain() {
     let layer = PriorityBulkheadLayer::new((places(10), Reserve::default()));
     let held = call(&layer, Criticality::Default, 1).unwrap();
     let mut drain = pin!(layer.gate().drain());
-    let mut cx = Context::from_waker(Waker::noop());
+    let woken = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
     assert!(drain.as_mut().poll(&mut cx).is_pending());
 
     drop(held);
 
+    assert_eq!(woken.0.load(Relaxed), 1);
     assert!(drain.as_mut().poll(&mut cx).is_ready());
 }

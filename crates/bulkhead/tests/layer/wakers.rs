@@ -14,7 +14,7 @@ use std::{
 use seawall_bulkhead::{Order, Shares};
 use seawall_core::{CallContext, Clock, Reason, Timer, Timestamp};
 
-use super::{QueueingLayer, begin, hold, ordered, poll, queueing, reason};
+use super::{Held, QueueingLayer, begin, hold, ordered, poll, queueing, reason};
 
 /// Stands still, rings never and keeps no waker: the bulkhead's own copy is the last.
 #[derive(Clone, Debug)]
@@ -41,9 +41,15 @@ struct Reenters {
 }
 
 impl Reenters {
-    fn waker(layer: &QueueingLayer<Silent>) -> (Waker, Arc<AtomicU32>) {
+    /// A call that waits, of whose waker the bulkhead holds the last copy, and how often that waker went back in.
+    fn waits(layer: &QueueingLayer<Silent>) -> (Held<Silent>, Arc<AtomicU32>) {
         let times = Arc::new(AtomicU32::new(0));
-        (Waker::from(Arc::new(Self { layer: layer.clone(), times: Arc::clone(&times) })), times)
+        let waker = Waker::from(Arc::new(Self { layer: layer.clone(), times: Arc::clone(&times) }));
+        let mut waiting: Held<Silent> = Box::pin(layer.run(pending()));
+        assert!(poll_with(waiting.as_mut(), &waker).is_pending());
+        drop(waker);
+        assert_eq!(times.load(Relaxed), 0, "the bulkhead holds the last copy");
+        (waiting, times)
     }
 
     fn reenter(&self) {
@@ -90,11 +96,7 @@ fn a_waker_that_is_replaced_goes_outside_of_the_lock() {
     in_time(|| {
         let layer = queueing(1, 10, Silent);
         let _inside = begin(&layer, CallContext::new());
-        let mut waiting = Box::pin(hold(&layer));
-        let (waker, times) = Reenters::waker(&layer);
-        assert!(poll_with(waiting.as_mut(), &waker).is_pending());
-        drop(waker);
-        assert_eq!(times.load(Relaxed), 0, "the bulkhead holds the last copy");
+        let (mut waiting, times) = Reenters::waits(&layer);
 
         assert!(poll(&mut waiting).is_pending());
 
@@ -107,10 +109,7 @@ fn a_waiter_that_leaves_drops_its_waker_outside_of_the_lock() {
     in_time(|| {
         let layer = queueing(1, 10, Silent);
         let _inside = begin(&layer, CallContext::new());
-        let mut waiting = Box::pin(hold(&layer));
-        let (waker, times) = Reenters::waker(&layer);
-        assert!(poll_with(waiting.as_mut(), &waker).is_pending());
-        drop(waker);
+        let (waiting, times) = Reenters::waits(&layer);
 
         drop(waiting);
 
@@ -124,10 +123,7 @@ fn a_waiter_is_woken_outside_of_the_lock_whatever_it_is_told() {
         in_time(move || {
             let layer = ordered(1, 1, order.clone(), Silent);
             let inside = begin(&layer, CallContext::new());
-            let mut waiting = Box::pin(hold(&layer));
-            let (waker, times) = Reenters::waker(&layer);
-            assert!(poll_with(waiting.as_mut(), &waker).is_pending());
-            drop(waker);
+            let (_waiting, times) = Reenters::waits(&layer);
 
             drop(inside);
 
@@ -142,10 +138,7 @@ fn a_waiter_that_makes_room_is_woken_outside_of_the_lock() {
     in_time(|| {
         let layer = ordered(1, 1, Order::NewestFirst, Silent);
         let _inside = begin(&layer, CallContext::new());
-        let mut displaced = Box::pin(hold(&layer));
-        let (waker, times) = Reenters::waker(&layer);
-        assert!(poll_with(displaced.as_mut(), &waker).is_pending());
-        drop(waker);
+        let (mut displaced, times) = Reenters::waits(&layer);
 
         let mut newcomer = Box::pin(hold(&layer));
         let _ = poll(&mut newcomer);
@@ -161,10 +154,7 @@ fn closing_wakes_those_who_wait_outside_of_the_lock() {
     in_time(|| {
         let layer = queueing(1, 10, Silent);
         let _inside = begin(&layer, CallContext::new());
-        let mut waiting = Box::pin(hold(&layer));
-        let (waker, times) = Reenters::waker(&layer);
-        assert!(poll_with(waiting.as_mut(), &waker).is_pending());
-        drop(waker);
+        let (_waiting, times) = Reenters::waits(&layer);
 
         layer.gate().close();
 
