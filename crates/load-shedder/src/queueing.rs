@@ -85,13 +85,14 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> QueueingLoadShedder<A, T, R> {
         self.line.queued()
     }
 
-    /// Looks at the algorithm.
+    /// Looks at the algorithm, which no other thread changes meanwhile. `look` must not ask the same shedder to look or adjust:
+    /// it would wait for itself.
     pub fn inspect<V>(&self, look: impl FnOnce(&A) -> V) -> V {
         self.line.limiter().inspect(look)
     }
 
     /// Changes the algorithm's settings while calls are under way; the new limit is in force at once, also for those who
-    /// wait.
+    /// wait. `change` must not ask the same shedder to look or adjust.
     pub fn adjust<V>(&self, change: impl FnOnce(&mut A) -> V) -> V {
         let result = self.line.limiter().adjust(change);
         self.line.hand_off(self.timer.now());

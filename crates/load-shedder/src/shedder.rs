@@ -62,12 +62,14 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
         self.limiter.word().seen().in_flight()
     }
 
-    /// Looks at the algorithm.
+    /// Looks at the algorithm, which no other thread changes meanwhile. `look` must not ask the same shedder to look or adjust:
+    /// it would wait for itself.
     pub fn inspect<T>(&self, look: impl FnOnce(&A) -> T) -> T {
         self.limiter.inspect(look)
     }
 
-    /// Changes the algorithm's settings while calls are under way; the new limit is in force at once.
+    /// Changes the algorithm's settings while calls are under way; the new limit is in force at once. `change`
+    /// must not ask the same shedder to look or adjust.
     pub fn adjust<T>(&self, change: impl FnOnce(&mut A) -> T) -> T {
         self.limiter.adjust(change)
     }
