@@ -35,7 +35,7 @@ pub struct Bar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Size {
-    /// Every kind, load and seed: some twenty minutes.
+    /// Every kind, load and seed: some ten minutes.
     Full,
     /// Every kind, one seed, claims that such a run can hold to: a minute.
     Small,
@@ -98,7 +98,8 @@ impl Run {
     }
 }
 
-/// What is claimed of a full run and of a small one: what was measured, a little slackened, or the bar where it is met.
+/// What is claimed of a full run and of a small one: what was measured, a little slackened, or the bar where it is met;
+/// infinity claims nothing.
 #[derive(Clone, Copy, Debug)]
 struct Claims {
     full: f64,
@@ -174,17 +175,17 @@ fn goodput_bars(run: &mut Run) {
         "goodput-worst",
         "goodput over the best fixed limit, 24 kinds at 1.2 to 10 times the capacity: worst kind and load",
         0.9,
-        Claims { full: 0.79, small: 0.72 },
+        Claims { full: 0.9, small: 0.72 },
         quantile(goodputs.iter().copied(), 0.0),
     );
     run.at_least(
         "goodput-p10",
         "the same, 10th percentile",
         0.97,
-        Claims { full: 0.96, small: 0.945 },
+        Claims { full: 0.966, small: 0.945 },
         quantile(goodputs.iter().copied(), 0.1),
     );
-    run.at_least("goodput-mean", "the same, mean", 0.985, Claims { full: 0.975, small: 0.972 }, mean);
+    run.at_least("goodput-mean", "the same, mean", 0.985, Claims { full: 0.981, small: 0.972 }, mean);
     run.at_most(
         "latency-median",
         "p99 of what is let in over the unloaded p99, at twice the capacity: median kind",
@@ -196,7 +197,7 @@ fn goodput_bars(run: &mut Run) {
         "latency-worst",
         "the same, worst kind",
         4.0,
-        Claims { full: 33.0, small: 16.0 },
+        Claims { full: 18.0, small: 16.0 },
         quantile(at_two.iter().copied(), 1.0),
     );
 }
@@ -212,19 +213,26 @@ fn recovery_bars(run: &mut Run) {
         "seconds until 95% are answered again after 30 s at three times the capacity, default server, retries naive or \
          from the budget: slowest",
         1.0,
-        Claims { full: 3.0, small: 3.0 },
+        Claims::both(1.0),
         slowest(&results),
     );
-    let mut late = recovery(&[Protection::DropLate], &[Retries::Budget], &run.seeds);
-    // Without a limit a lock convoy does not bear its usual load either: there is no normal to come back to.
-    late.retain(|result| result.before >= 0.95);
+    let late = recovery(&[Protection::DropLate], &[Retries::Budget], &run.seeds);
+    let (convoy, others): (Vec<_>, Vec<_>) =
+        late.into_iter().partition(|result| result.case.kind.name == "lock-convoy");
     run.at_most(
         "recovery-clients",
         "the same without a limit, deadlines carried and calls with less than the usual time left not begun, retries from \
-         the budget, where the usual load was answered before: slowest",
+         the budget: slowest but for the lock convoy",
         4.0,
         Claims::both(4.0),
-        slowest(&late),
+        slowest(&others),
+    );
+    run.at_most(
+        "recovery-clients-convoy",
+        "the same, the lock convoy, which without a limit stays in its jam",
+        4.0,
+        Claims::both(f64::INFINITY),
+        slowest(&convoy),
     );
     let never = recovery(&[Protection::None], &[Retries::Naive], &run.seeds);
     let recovered = never.iter().filter(|result| result.seconds <= 10.0).count() as f64 / never.len().max(1) as f64;
@@ -263,7 +271,7 @@ fn client_bars(run: &mut Run) {
         "breaker-default",
         "seconds to recover with breakers that take rejections for no failures: slowest",
         1.0,
-        Claims { full: 3.0, small: 3.0 },
+        Claims::both(1.0),
         slowest(&fine),
     );
     let slowest_harmful = slowest(&harmful).min(60.0);

@@ -63,8 +63,6 @@ pub struct Recovery {
     pub seconds: f64,
     /// Calls answered during the overload, over the capacity.
     pub goodput: f64,
-    /// The part of the calls that was answered in the five seconds before it.
-    pub before: f64,
     /// Attempts per call, in the whole run.
     pub attempts: f64,
 }
@@ -107,7 +105,6 @@ impl Overload {
             case: self.clone(),
             seconds: figures.recovery(BEFORE + OVERLOAD),
             goodput: during.answered as f64 / (OVERLOAD as f64 * self.kind.capacity()),
-            before: figures.between(BEFORE / 2, BEFORE).part(),
             attempts: figures.attempts as f64 / figures.calls.begun.max(1) as f64,
         }
     }
