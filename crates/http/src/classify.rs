@@ -1,7 +1,7 @@
-use http::{HeaderMap, Response, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode, Version, header::RETRY_AFTER};
 use seawall_core::{Class, Classify, Verdict};
 
-use crate::{do_not_retry, parse_rate_limit_reset, parse_retry_after, rate_limit_reset::RATE_LIMIT_RESET};
+use crate::{do_not_retry, grpc, parse_rate_limit_reset, parse_retry_after, rate_limit_reset::RATE_LIMIT_RESET};
 
 /// Classifies HTTP answers by status.
 ///
@@ -16,6 +16,9 @@ use crate::{do_not_retry, parse_rate_limit_reset, parse_retry_after, rate_limit_
 /// `x-seawall-do-not-retry`. A 503 without one is a failure: that is what a proxy
 /// answers whose servers are gone, and a breaker must see it.
 ///
+/// A success over HTTP/2 with a `grpc-status` among its headers is what [`Grpc`](crate::Grpc) says of it, so clients of
+/// gRPC services need no environment of their own.
+///
 /// # Source
 /// RFC 9110 §15.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -23,18 +26,22 @@ pub struct Http;
 
 impl<B, Err: ?Sized> Classify<Response<B>, Err> for Http {
     fn classify(&self, result: Result<&Response<B>, &Err>) -> Verdict {
-        result.map_or(Verdict::new(Class::Failure), |response| verdict(response.status(), response.headers()))
+        result.map_or(Verdict::new(Class::Failure), |response| {
+            verdict(response.status(), response.version(), response.headers())
+        })
     }
 }
 
 #[cfg(feature = "reqwest")]
 impl<Err: ?Sized> Classify<reqwest::Response, Err> for Http {
     fn classify(&self, result: Result<&reqwest::Response, &Err>) -> Verdict {
-        result.map_or(Verdict::new(Class::Failure), |response| verdict(response.status(), response.headers()))
+        result.map_or(Verdict::new(Class::Failure), |response| {
+            verdict(response.status(), response.version(), response.headers())
+        })
     }
 }
 
-fn verdict(status: StatusCode, headers: &HeaderMap) -> Verdict {
+fn verdict(status: StatusCode, version: Version, headers: &HeaderMap) -> Verdict {
     #[expect(clippy::disallowed_methods, reason = "a date on the wire is wall-clock time, which no Clock gives")]
     let now = std::time::SystemTime::now;
     let hint = || {
@@ -42,6 +49,8 @@ fn verdict(status: StatusCode, headers: &HeaderMap) -> Verdict {
         after.or_else(|| parse_rate_limit_reset(headers.get(RATE_LIMIT_RESET)?.as_bytes(), now()))
     };
     let class = match status.as_u16() {
+        // Every gRPC answer is a 200, and none comes over another version: HTTP/1 pays no look at its headers.
+        200 if version == Version::HTTP_2 => return grpc::verdict(headers).unwrap_or(Verdict::new(Class::Success)),
         100..=399 => return Verdict::new(Class::Success),
         429 => Class::Overload,
         503 if headers.contains_key(RETRY_AFTER) => Class::Overload,
@@ -88,6 +97,20 @@ mod tests {
         assert_eq!(answer(503, "x-seawall-do-not-retry", "1"), Verdict::new(Class::Failure).with_do_not_retry());
         assert_eq!(answer(503, "x-seawall-do-not-retry", "0"), Verdict::new(Class::Failure));
         assert_eq!(answer(200, "x-seawall-do-not-retry", "1"), Verdict::new(Class::Success));
+    }
+
+    #[test]
+    fn a_grpc_status_over_http_2_outranks_the_200_that_carries_it() {
+        let answer = |version, name: &str, value: &str| {
+            let answer = Response::builder().version(version).header(name, value).body(()).unwrap();
+            Http.classify(Ok::<_, &()>(&answer)).class
+        };
+
+        assert_eq!(answer(Version::HTTP_2, "grpc-status", "14"), Class::Failure);
+        assert_eq!(answer(Version::HTTP_2, "grpc-status", "8"), Class::Overload);
+        assert_eq!(answer(Version::HTTP_2, "grpc-status", "0"), Class::Success);
+        assert_eq!(answer(Version::HTTP_2, "content-type", "text/plain"), Class::Success);
+        assert_eq!(answer(Version::HTTP_11, "grpc-status", "14"), Class::Success);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 use std::time::Duration;
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, Response};
 use seawall_core::{Class, Classify, Verdict};
 
 use crate::do_not_retry;
 
 /// The header that carries a gRPC status, among the headers when there is no body.
-const STATUS_HEADER: &str = "grpc-status";
+pub(crate) const STATUS_HEADER: HeaderName = HeaderName::from_static("grpc-status");
 /// The header by which a gRPC server steers retries.
-const PUSHBACK_HEADER: &str = "grpc-retry-pushback-ms";
+pub(crate) const PUSHBACK_HEADER: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 /// gRPC allows this many digits in a timeout.
 const MAX_TIMEOUT_DIGITS: usize = 8;
 
@@ -83,6 +83,9 @@ pub fn parse_pushback(value: &[u8]) -> Option<Duration> {
 /// `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNKNOWN` and `DATA_LOSS` are failures, `RESOURCE_EXHAUSTED` is an
 /// overload, everything else is the caller's own affair and ignored. A pushback is passed on; one that is negative, or no
 /// number, forbids a retry.
+///
+/// [`Http`](crate::Http) does the same with answers over HTTP/2 that have a `grpc-status`: this one is for clients that
+/// call nothing else, since it takes an HTTP 429 for a success.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grpc;
 
@@ -92,25 +95,26 @@ impl<B, Err: ?Sized> Classify<Response<B>, Err> for Grpc {
         if response.status().is_server_error() {
             return Verdict::new(Class::Failure);
         }
-        let headers = response.headers();
-        let mut verdict = Verdict::new(class_of(headers));
-        if let Some(value) = headers.get(PUSHBACK_HEADER) {
-            verdict = match parse_pushback(value.as_bytes()) {
-                Some(wait) => verdict.with_retry_after(wait),
-                None => verdict.with_do_not_retry(),
-            };
-        }
-        if do_not_retry::is_marked(headers) { verdict.with_do_not_retry() } else { verdict }
+        verdict(response.headers()).unwrap_or(Verdict::new(Class::Success))
     }
 }
 
-fn class_of(headers: &HeaderMap) -> Class {
-    match headers.get(STATUS_HEADER).map(http::HeaderValue::as_bytes) {
-        None | Some(b"0") => Class::Success,
-        Some(b"2" | b"4" | b"13" | b"14" | b"15") => Class::Failure,
-        Some(b"8") => Class::Overload,
-        Some(_) => Class::Ignored,
+/// What the `grpc-status` among `headers` says, if there is one.
+pub(crate) fn verdict(headers: &HeaderMap) -> Option<Verdict> {
+    let class = match headers.get(STATUS_HEADER)?.as_bytes() {
+        b"0" => return Some(Verdict::new(Class::Success)),
+        b"2" | b"4" | b"13" | b"14" | b"15" => Class::Failure,
+        b"8" => Class::Overload,
+        _ => Class::Ignored,
+    };
+    let mut verdict = Verdict::new(class);
+    if let Some(value) = headers.get(PUSHBACK_HEADER) {
+        verdict = match parse_pushback(value.as_bytes()) {
+            Some(wait) => verdict.with_retry_after(wait),
+            None => verdict.with_do_not_retry(),
+        };
     }
+    Some(if do_not_retry::is_marked(headers) { verdict.with_do_not_retry() } else { verdict })
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 use seawall_core::{Reason, Rejection};
 
 /// The gRPC status that tells a caller why it was refused or cut: `DEADLINE_EXCEEDED` (4) where time ran out,
-/// `RESOURCE_EXHAUSTED` (8) for a quota, `UNAVAILABLE` (14) for everything else.
+/// `RESOURCE_EXHAUSTED` (8) for a quota or an overload, which a breaker must not count as a failure, `UNAVAILABLE` (14) for
+/// everything else.
 ///
 /// ```
 /// use seawall_core::{Pattern, Reason, Rejection};
@@ -16,9 +17,18 @@ pub const fn grpc_status(rejection: &Rejection) -> u8 {
     match rejection.reason() {
         Reason::DeadlineTooClose => 4,
         reason if reason.is_timeout() => 4,
-        Reason::RateLimited => 8,
+        Reason::RateLimited | Reason::TooHeavy => 8,
+        reason if is_overload(reason) => 8,
         _ => 14,
     }
+}
+
+/// Whether the server says that it has too much to do.
+pub(crate) const fn is_overload(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Overloaded | Reason::QueueFull | Reason::QueueTimeout | Reason::BulkheadFull | Reason::Throttled
+    )
 }
 
 #[cfg(test)]
@@ -28,10 +38,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_that_ran_out_a_quota_and_everything_else_differ() {
+    fn time_that_ran_out_what_is_exhausted_and_everything_else_differ() {
         let status = |reason| grpc_status(&Rejection::new(Pattern::Timeout, reason));
 
         assert_eq!([Reason::AttemptTimeout, Reason::DeadlineExceeded, Reason::DeadlineTooClose].map(status), [4; 3]);
-        assert_eq!([Reason::RateLimited, Reason::CircuitOpen].map(status), [8, 14]);
+        assert_eq!(
+            [Reason::RateLimited, Reason::TooHeavy, Reason::Overloaded, Reason::BulkheadFull].map(status),
+            [8; 4]
+        );
+        assert_eq!([Reason::CircuitOpen, Reason::NoEndpoints].map(status), [14; 2]);
     }
 }

@@ -1,10 +1,17 @@
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use seawall_core::{Reason, Rejection};
 
-use crate::do_not_retry;
+use crate::{do_not_retry, grpc, grpc_status};
 
 /// The media type of RFC 9457.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// The header that says a gRPC status in words.
+const MESSAGE_HEADER: HeaderName = HeaderName::from_static("grpc-message");
+/// What those words may not hold as it is, beside everything that is not ASCII.
+const MESSAGE_ESCAPES: &AsciiSet = &CONTROLS.add(b'%');
+/// The pushback by which no further attempt is wanted.
+const NO_FURTHER_ATTEMPT: HeaderValue = HeaderValue::from_static("-1");
 
 /// What a refused caller is told: status, `Retry-After` and an `application/problem+json` body.
 ///
@@ -87,6 +94,50 @@ impl Problem {
         }
         response
     }
+
+    /// The same for a gRPC caller: an answer without messages, whose headers end the call with [`grpc_status`], its text
+    /// and, where another attempt may succeed, the wait before it in `grpc-retry-pushback-ms`. Negative where a repetition
+    /// is pointless.
+    ///
+    /// ```
+    /// use seawall_core::{Pattern, Reason, Rejection};
+    /// use seawall_http::Problem;
+    /// use std::time::Duration;
+    ///
+    /// let rejection = Rejection::new(Pattern::LoadShedder, Reason::Overloaded).with_retry_after(Duration::from_millis(150));
+    /// let answer = Problem::from(rejection).into_grpc_response(());
+    /// assert_eq!(answer.headers()["grpc-status"], "8");
+    /// assert_eq!(answer.headers()["grpc-retry-pushback-ms"], "150");
+    /// ```
+    ///
+    /// # Source
+    /// gRPC over HTTP/2, section "Responses" (trailers only); gRPC proposal A6, "Pushback".
+    pub fn into_grpc_response<B>(self, empty: B) -> Response<B> {
+        let mut response = Response::new(empty);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(grpc::STATUS_HEADER, HeaderValue::from(u16::from(grpc_status(&self.rejection))));
+        let text = self.rejection.to_string();
+        let text = utf8_percent_encode(&text, MESSAGE_ESCAPES).to_string();
+        // Nothing but printable ASCII is left in it.
+        if let Ok(text) = HeaderValue::try_from(text) {
+            headers.insert(MESSAGE_HEADER, text);
+        }
+        if self.forbids_retry() {
+            forbid_grpc_retry(headers);
+        } else if let Some(wait) = self.rejection.retry_after() {
+            // Rounded up, so that nobody comes back too early, and within the 32 bits that the protocol has for it.
+            let millis = wait.as_nanos().div_ceil(1_000_000);
+            headers.insert(grpc::PUSHBACK_HEADER, HeaderValue::from(i32::try_from(millis).unwrap_or(i32::MAX)));
+        }
+        response
+    }
+}
+
+/// Asks not to be tried again, in both ways that clients know.
+pub(crate) fn forbid_grpc_retry(headers: &mut HeaderMap) {
+    headers.insert(grpc::PUSHBACK_HEADER, NO_FURTHER_ATTEMPT);
+    do_not_retry::mark(headers);
 }
 
 #[cfg(test)]
@@ -108,6 +159,24 @@ mod tests {
         assert_eq!((shed.status().as_u16(), shed.retry_after_seconds()), (503, Some(1)));
         assert_eq!((limited.status().as_u16(), limited.retry_after_seconds()), (429, Some(3)));
         assert_eq!((late.status().as_u16(), late.retry_after_seconds()), (504, None));
+    }
+
+    #[test]
+    fn a_grpc_caller_reads_status_words_and_pushback_among_the_headers() {
+        let answer = |reason, wait: Option<Duration>| {
+            let rejection = Rejection::new(Pattern::LoadShedder, reason);
+            let rejection = wait.map_or(rejection, |wait| rejection.with_retry_after(wait));
+            let answer = Problem::from(rejection).into_grpc_response(());
+            let value = |name| answer.headers().get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
+            (value("grpc-status").unwrap(), value("grpc-retry-pushback-ms"), value("grpc-message").unwrap())
+        };
+
+        let (status, pushback, text) = answer(Reason::Overloaded, Some(Duration::from_micros(250)));
+        assert_eq!((status.as_str(), pushback.as_deref()), ("8", Some("1")));
+        assert_eq!(text, "refused by the load shedder: the server is overloaded; retry after 250%C2%B5s");
+        assert_eq!(answer(Reason::Overloaded, Some(Duration::MAX)).1.as_deref(), Some("2147483647"));
+        assert_eq!(answer(Reason::Overloaded, None).1, None);
+        assert_eq!(answer(Reason::DeadlineExceeded, None).1.as_deref(), Some("-1"));
     }
 
     #[test]

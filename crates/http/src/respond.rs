@@ -5,20 +5,23 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use seawall_core::{CarryRejection, Reason, Rejection};
+use seawall_core::{CarryRejection, Rejection};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Problem, do_not_retry};
+use crate::{Problem, do_not_retry, grpc_status::is_overload, problem::forbid_grpc_retry};
 
 /// Turns what seawall's layers refuse into responses. Outermost on a server: `Error<Infallible>`, or any other error that
 /// can be nothing but a rejection, becomes `Infallible`, which is what axum and hyper want.
 ///
 /// A refusal that no repetition mends (time that ran out, a call that weighs too much) is marked with
 /// `x-seawall-do-not-retry`, so that no tier above tries.
+///
+/// A caller that speaks gRPC (HTTP/2, `content-type: application/grpc`) is answered in gRPC: status, words and pushback
+/// instead of a problem document.
 #[derive(Copy, Clone, Debug, Default)]
 pub struct RespondLayer {
     overload: OnOverload,
@@ -66,9 +69,9 @@ pub struct Respond<S> {
     refused: Option<Rejection>,
 }
 
-impl<S, Req, B> Service<Req> for Respond<S>
+impl<S, Q, B> Service<Request<Q>> for Respond<S>
 where
-    S: Service<Req, Response = Response<B>, Error: CarryRejection<Remote = Infallible>>,
+    S: Service<Request<Q>, Response = Response<B>, Error: CarryRejection<Remote = Infallible>>,
 {
     type Response = Response<RespondBody<B>>;
     type Error = Infallible;
@@ -80,13 +83,42 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Req) -> Self::Future {
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        let told = Told { protocol: Protocol::of(&request), overload: self.overload };
         let state = match self.refused.take() {
             None => State::Called { call: self.inner.call(request) },
             Some(rejection) => State::Refused { rejection: Some(rejection) },
         };
-        RespondFuture { state, overload: self.overload }
+        RespondFuture { state, told }
     }
+}
+
+/// What a refused caller understands.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http,
+    Grpc,
+}
+
+impl Protocol {
+    /// Only HTTP/2 carries gRPC, so that other requests pay no look at their headers.
+    fn of<Q>(request: &Request<Q>) -> Self {
+        if request.version() != Version::HTTP_2 {
+            return Self::Http;
+        }
+        let Some(kind) = request.headers().get(header::CONTENT_TYPE) else { return Self::Http };
+        match kind.as_bytes().strip_prefix(b"application/grpc") {
+            Some([] | [b'+' | b';', ..]) => Self::Grpc,
+            _ => Self::Http,
+        }
+    }
+}
+
+/// How a refused caller is told.
+#[derive(Copy, Clone, Debug)]
+struct Told {
+    protocol: Protocol,
+    overload: OnOverload,
 }
 
 /// The rejection that an error is which can be nothing else.
@@ -104,7 +136,7 @@ pin_project! {
     pub struct RespondFuture<F> {
         #[pin]
         state: State<F>,
-        overload: OnOverload,
+        told: Told,
     }
 }
 
@@ -129,11 +161,11 @@ where
         Poll::Ready(Ok(match this.state.project() {
             StateProjection::Called { call } => match ready!(call.poll(cx)) {
                 Ok(response) => response.map(|body| RespondBody { kind: Kind::Handler { body } }),
-                Err(error) => problem(rejection_in(&error), *this.overload),
+                Err(error) => problem(rejection_in(&error), *this.told),
             },
             // Polled again after it was ready: pending for ever, as nothing will wake it.
             StateProjection::Refused { rejection } => match rejection.take() {
-                Some(rejection) => problem(rejection, *this.overload),
+                Some(rejection) => problem(rejection, *this.told),
                 None => return Poll::Pending,
             },
         }))
@@ -141,21 +173,26 @@ where
 }
 
 #[cold]
-fn problem<B>(rejection: Rejection, overload: OnOverload) -> Response<RespondBody<B>> {
-    let mut response = Problem::from(rejection)
-        .into_response(|json| RespondBody { kind: Kind::Problem { json: Some(Bytes::from(json)) } });
-    if overload == OnOverload::DoNotRetry && is_overload(rejection.reason()) {
-        do_not_retry::mark(response.headers_mut());
+fn problem<B>(rejection: Rejection, told: Told) -> Response<RespondBody<B>> {
+    let problem = Problem::from(rejection);
+    let forbids = told.overload == OnOverload::DoNotRetry && is_overload(rejection.reason());
+    match told.protocol {
+        Protocol::Http => {
+            let mut response =
+                problem.into_response(|json| RespondBody { kind: Kind::Problem { json: Some(Bytes::from(json)) } });
+            if forbids {
+                do_not_retry::mark(response.headers_mut());
+            }
+            response
+        }
+        Protocol::Grpc => {
+            let mut response = problem.into_grpc_response(RespondBody { kind: Kind::Problem { json: None } });
+            if forbids {
+                forbid_grpc_retry(response.headers_mut());
+            }
+            response
+        }
     }
-    response
-}
-
-/// Whether the server says that it has too much to do.
-const fn is_overload(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Overloaded | Reason::QueueFull | Reason::QueueTimeout | Reason::BulkheadFull | Reason::Throttled
-    )
 }
 
 pin_project! {
@@ -208,7 +245,7 @@ impl<B: Body<Data = Bytes>> Body for RespondBody<B> {
 mod tests {
     use std::future::{Ready, ready};
 
-    use seawall_core::{Error, Pattern};
+    use seawall_core::{Error, Pattern, Reason};
     use tower::{ServiceExt, service_fn};
 
     use super::*;
@@ -216,8 +253,8 @@ mod tests {
 
     async fn is_marked(layer: RespondLayer, reason: Reason) -> bool {
         let refusal: Error<Infallible> = Rejection::new(Pattern::LoadShedder, reason).into();
-        let service = layer.layer(service_fn(move |()| ready(Err::<Response<String>, _>(refusal))));
-        service.oneshot(()).await.unwrap().headers().contains_key(DO_NOT_RETRY_HEADER)
+        let service = layer.layer(service_fn(move |_| ready(Err::<Response<String>, _>(refusal))));
+        service.oneshot(Request::new(())).await.unwrap().headers().contains_key(DO_NOT_RETRY_HEADER)
     }
 
     #[tokio::test]
@@ -236,11 +273,39 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_grpc_caller_is_answered_in_grpc_and_nobody_else() {
+        let refusal: Error<Infallible> = Rejection::new(Pattern::LoadShedder, Reason::Overloaded).into();
+        let status = async |layer: RespondLayer, version, kind: &str| {
+            let service = layer.layer(service_fn(move |_| ready(Err::<Response<String>, _>(refusal))));
+            let request = Request::builder().version(version).header("content-type", kind).body(()).unwrap();
+            let answer = service.oneshot(request).await.unwrap();
+            let pushback =
+                answer.headers().get("grpc-retry-pushback-ms").map(|value| value.to_str().unwrap().to_owned());
+            (
+                answer.status().as_u16(),
+                answer.headers().contains_key("grpc-status"),
+                answer.body().is_end_stream(),
+                pushback,
+            )
+        };
+        let (plain, single) = (RespondLayer::new(), RespondLayer::new().without_retries_on_overload());
+
+        for kind in ["application/grpc", "application/grpc+proto", "application/grpc;v=1"] {
+            assert_eq!(status(plain, Version::HTTP_2, kind).await, (200, true, true, None), "{kind}");
+            assert_eq!(status(single, Version::HTTP_2, kind).await, (200, true, true, Some("-1".to_owned())), "{kind}");
+            assert_eq!(status(plain, Version::HTTP_11, kind).await, (503, false, false, None), "{kind}");
+        }
+        for kind in ["application/grpc-web", "application/json", ""] {
+            assert_eq!(status(plain, Version::HTTP_2, kind).await, (503, false, false, None), "{kind}");
+        }
+    }
+
     /// Never ready, and never to be called.
     #[derive(Clone)]
     struct Closed;
 
-    impl Service<()> for Closed {
+    impl Service<Request<()>> for Closed {
         type Response = Response<String>;
         type Error = Error<Infallible>;
         type Future = Ready<Result<Self::Response, Self::Error>>;
@@ -249,7 +314,7 @@ mod tests {
             Poll::Ready(Err(Rejection::new(Pattern::Bulkhead, Reason::Closed).into()))
         }
 
-        fn call(&mut self, (): ()) -> Self::Future {
+        fn call(&mut self, _: Request<()>) -> Self::Future {
             unreachable!("called without being ready")
         }
     }
@@ -259,7 +324,7 @@ mod tests {
         let mut service = RespondLayer::new().layer(Closed);
 
         for _ in 0..2 {
-            let answer = service.ready().await.unwrap().call(()).await.unwrap();
+            let answer = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
             assert_eq!(answer.status(), 503);
         }
     }

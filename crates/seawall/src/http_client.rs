@@ -4,7 +4,9 @@ use seawall_backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer};
 use seawall_bulkhead::{Bulkhead, BulkheadConfig, BulkheadLayer};
 use seawall_circuit_breaker::{BreakerConfig, CircuitBreakerLayer};
 use seawall_core::{AtHead, Entropy, Env, Environment, MonotonicClock, NoObserver, Observer, ThreadEntropy, Timer};
-use seawall_http::{AtBodyEnd, CarryInRequest, GuardedBody, Http, HttpAttributes, HttpReplay, SendDeadlineLayer};
+use seawall_http::{
+    AtBodyEnd, CarryInRequest, GuardedBody, Http, HttpAttributes, HttpReplay, ReplayBodies, SendDeadlineLayer,
+};
 use seawall_timeout::{TimeoutConfig, TimeoutLayer};
 use tower_layer::Identity;
 
@@ -92,6 +94,63 @@ where
     layers(env, CarryInRequest, deadline, Identity::new())
 }
 
+/// The client preset over gRPC.
+pub type GrpcClient<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> = Client<
+    TimeoutLayer<PresetEnv<K, O, R>, CarryInRequest>,
+    RetryLayer<PresetEnv<K, O, R>, ReplayBodies>,
+    CircuitBreakerLayer<PresetEnv<K, O, R>>,
+    BulkheadLayer<BodyEnv<K, O, R>>,
+    TimeoutLayer<PresetEnv<K, O, R>, CarryInRequest>,
+    SendDeadlineLayer<K>,
+>;
+
+/// The [`client()`] preset for a gRPC channel, or any other client whose request bodies are streams: a request is repeated
+/// while no more than 64 KiB of its body have been sent, and the service inside sees the body as a
+/// [`ReplayBody`](seawall_http::ReplayBody).
+///
+/// Answers are classified by their `grpc-status`; `grpc-retry-pushback-ms` is kept to; `grpc-timeout` says what is left.
+/// Every gRPC method is a `POST`, so a call that was sent is repeated only where its request says that it may be, by the
+/// extension [`Idempotent`](seawall_http::Idempotent). A status that follows after messages, in the trailers, is not seen.
+///
+/// ```
+/// use seawall::http::{ReplayBody, grpc_status};
+/// use tonic::{body::Body, transport::Endpoint};
+/// use tonic_health::pb::health_client::HealthClient;
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let channel = Endpoint::from_static("http://127.0.0.1:50051").connect_lazy();
+/// let channel = channel.map_request(|request: http::Request<ReplayBody<Body>>| request.map(Body::new));
+/// let protected = seawall::grpc_client().leak().protect(channel).map_err(|error| match error {
+///     seawall::Error::Rejected(why) => tonic::Status::new(i32::from(grpc_status(&why)).into(), why.to_string()),
+///     seawall::Error::Inner(failed) => tonic::Status::from_error(failed.into()),
+/// });
+/// let client = HealthClient::new(protected);
+/// # let _ = client;
+/// # Ok(())
+/// # }
+/// ```
+pub fn grpc_client() -> GrpcClient {
+    grpc_client_with_env(seawall_http::env())
+}
+
+/// The same preset, whose layers tell an observer of one's own what happens, or read another clock.
+pub fn grpc_client_with_env<K, O, R>(env: PresetEnv<K, O, R>) -> GrpcClient<K, O, R>
+where
+    K: Timer + Clone,
+    O: Observer + Clone,
+    R: Entropy + Clone,
+{
+    let retry = RetryLayer::with_env(retry_config(), env.clone()).with_replay(ReplayBodies::default());
+    client_with_env(env).with_retry(retry)
+}
+
+/// Three attempts, of what may be repeated.
+fn retry_config() -> RetryConfig {
+    RetryConfig::new(IfUnknown::OnlyUnsent)
+}
+
 /// The layers that all HTTP presets have.
 pub(crate) fn layers<K, O, R, C, D, F>(
     env: PresetEnv<K, O, R>,
@@ -107,7 +166,7 @@ where
 {
     Client {
         total: TimeoutLayer::with_env(valid(TimeoutConfig::total(TOTAL)), env.clone()).with_carry(carry.clone()),
-        retry: RetryLayer::with_env(RetryConfig::new(IfUnknown::OnlyUnsent), env.clone()).with_replay(HttpReplay),
+        retry: RetryLayer::with_env(retry_config(), env.clone()).with_replay(HttpReplay),
         breaker: CircuitBreakerLayer::with_env(BreakerConfig::default(), env.clone()),
         bulkhead: BulkheadLayer::with_env(valid(BulkheadConfig::new(PLACES)), env.clone().with_settle(AtBodyEnd)),
         attempt: TimeoutLayer::with_env(valid(client::attempt(ATTEMPT)), env).with_carry(carry),

@@ -23,7 +23,10 @@ mod server;
 pub use around::Around;
 pub use client::{Bounded, Client, ClientService, Innermost};
 pub use error::StackError;
-pub use http_client::{BodyEnv, HttpClient, HttpClientBody, HttpLayers, PresetEnv, client, client_with_env};
+pub use http_client::{
+    BodyEnv, GrpcClient, HttpClient, HttpClientBody, HttpLayers, PresetEnv, client, client_with_env, grpc_client,
+    grpc_client_with_env,
+};
 pub use leak::Leak;
 #[cfg(feature = "reqwest")]
 pub use reqwest_client::{ReqwestClient, reqwest_client, reqwest_client_with_env};
