@@ -1,4 +1,5 @@
 use std::{
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{MutexGuard, PoisonError},
 };
@@ -19,8 +20,6 @@ pub(crate) struct Entry {
     pub(crate) config: CheckConfig,
     pub(crate) check: Box<dyn AnyCheck>,
     state: Lock<State>,
-    /// What the listeners heard last. Held while they are told, so that they hear the changes of a check in order.
-    announced: Lock<Status>,
 }
 
 #[derive(Debug)]
@@ -32,18 +31,42 @@ struct State {
     runs: u64,
     failures: u64,
     changes: u64,
+    /// What the listeners heard last, or will have heard once `untold` is empty.
+    announced: Status,
+    untold: VecDeque<Untold>,
+    /// Whether somebody is telling the listeners. Whoever comes meanwhile leaves its change to them, so that changes are
+    /// told in order, and a listener that waits, or asks for a run, stops nobody.
+    telling: bool,
+}
+
+/// A change that the listeners have not heard of.
+#[derive(Debug)]
+struct Untold {
+    from: Status,
+    to: Status,
+    output: Option<String>,
 }
 
 fn lock<T>(mutex: &Lock<T>) -> MutexGuard<'_, T> {
-    // The listeners' panics are caught, and nothing else in here panics.
+    // Nothing panics in here.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Entry {
     pub(crate) fn new(name: String, config: CheckConfig, check: Box<dyn AnyCheck>) -> Self {
         let judge = Judge::new(&config);
-        let state = State { judge, last: None, has_passed: false, runs: 0, failures: 0, changes: 0 };
-        Self { name, config, check, state: Lock::new(state), announced: Lock::new(Status::Unknown) }
+        let state = State {
+            judge,
+            last: None,
+            has_passed: false,
+            runs: 0,
+            failures: 0,
+            changes: 0,
+            announced: Status::Unknown,
+            untold: VecDeque::new(),
+            telling: false,
+        };
+        Self { name, config, check, state: Lock::new(state) }
     }
 
     /// Takes in a run that was completed at `now`.
@@ -101,27 +124,79 @@ impl Entry {
 
     /// Tells the listeners if the status is another than they heard last.
     fn announce(&self, listeners: &[Listener]) {
-        let mut announced = lock(&self.announced);
         let mut state = lock(&self.state);
         let to = state.judge.standing();
-        if to == *announced {
+        if to != state.announced {
+            state.changes = state.changes.saturating_add(1);
+            let output = state.last.as_ref().and_then(|last| last.output().map(str::to_owned));
+            let from = std::mem::replace(&mut state.announced, to);
+            state.untold.push_back(Untold { from, to, output });
+        }
+        if std::mem::replace(&mut state.telling, true) {
             return;
         }
-        state.changes = state.changes.saturating_add(1);
-        let output = state.last.as_ref().and_then(|last| last.output().map(str::to_owned));
-        drop(state);
-        let from = std::mem::replace(&mut *announced, to);
+        while let Some(untold) = state.untold.pop_front() {
+            drop(state);
+            self.tell(&untold, listeners);
+            state = lock(&self.state);
+        }
+        state.telling = false;
+    }
+
+    fn tell(&self, untold: &Untold, listeners: &[Listener]) {
         let change = StatusChange {
             check: &self.name,
             kind: self.config.kind,
-            from,
-            to,
-            output: output.as_deref(),
+            from: untold.from,
+            to: untold.to,
+            output: untold.output.as_deref(),
             action: self.config.action,
         };
         for listener in listeners {
             // A listener that panics keeps no other one from hearing, and no check from running.
             let _ = catch_unwind(AssertUnwindSafe(|| listener(&change)));
         }
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{Arc, Weak, mpsc::channel},
+        time::Duration,
+    };
+
+    use super::*;
+
+    fn seconds(count: u64) -> Timestamp {
+        Timestamp::ZERO.saturating_add(Duration::from_secs(count))
+    }
+
+    #[test]
+    fn a_listener_may_bring_the_next_change_about_and_hears_of_it_after_the_first() {
+        let check = Box::new(|| async { Ok::<_, Infallible>(()) });
+        let entry = Arc::new(Entry::new("catalog".to_owned(), CheckConfig::application(), check));
+        let (sender, heard) = channel();
+        let inside: Weak<Entry> = Arc::downgrade(&entry);
+        let listener = move |change: &StatusChange<'_>| {
+            sender.send((change.from, change.to)).expect("the test listens");
+            if change.to == Status::Pass {
+                // Far later: by then the check is stuck, and that is another change.
+                inside.upgrade().expect("it is being told").look(seconds(1_000_000), &[]);
+            }
+        };
+        let listeners: Vec<Listener> = vec![Box::new(listener)];
+
+        entry.record(Observation::pass(), seconds(1), &listeners);
+
+        assert_eq!(
+            heard.try_iter().collect::<Vec<_>>(),
+            [(Status::Unknown, Status::Pass), (Status::Pass, Status::Fail)]
+        );
+        for second in 1_000_001..1_000_010 {
+            entry.record(Observation::pass(), seconds(second), &listeners);
+        }
+        assert_eq!(heard.try_recv(), Ok((Status::Fail, Status::Pass)), "whoever came last has not stopped the telling");
     }
 }

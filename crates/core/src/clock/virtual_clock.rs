@@ -121,26 +121,30 @@ impl Future for VirtualSleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        // Wakers are cloned and dropped outside the lock: what they do may well be another sleep.
+        let waker = cx.waker().clone();
         let mut sleepers = this.clock.sleepers();
-        if this.clock.now() >= this.at {
-            if let Some(id) = this.id.take() {
-                sleepers.by_deadline.remove(&(this.at, id));
+        let (earlier, poll) = if this.clock.now() >= this.at {
+            let registered = this.id.take().and_then(|id| sleepers.by_deadline.remove(&(this.at, id)));
+            (registered, Poll::Ready(()))
+        } else {
+            let id = this.id.unwrap_or(sleepers.next_id);
+            if this.id.replace(id).is_none() {
+                sleepers.next_id = sleepers.next_id.wrapping_add(1);
             }
-            return Poll::Ready(());
-        }
-        let id = this.id.unwrap_or(sleepers.next_id);
-        if this.id.replace(id).is_none() {
-            sleepers.next_id = sleepers.next_id.wrapping_add(1);
-        }
-        sleepers.by_deadline.insert((this.at, id), cx.waker().clone());
-        Poll::Pending
+            (sleepers.by_deadline.insert((this.at, id), waker), Poll::Pending)
+        };
+        drop(sleepers);
+        drop(earlier);
+        poll
     }
 }
 
 impl Drop for VirtualSleep {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.clock.sleepers().by_deadline.remove(&(self.at, id));
+            let registered = self.clock.sleepers().by_deadline.remove(&(self.at, id));
+            drop(registered);
         }
     }
 }
@@ -176,6 +180,37 @@ mod tests {
 
         assert_eq!(*log.lock().unwrap(), [10, 20]);
         assert_eq!(clock.next_deadline(), Some(Timestamp::from_nanos(30)));
+    }
+
+    /// A waker whose last copy to go looks at the clock.
+    struct Looks(VirtualClock);
+
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            assert!(self.0.inner.sleepers.try_lock().is_ok(), "dropped while the list of sleepers was locked");
+        }
+    }
+
+    #[test]
+    fn a_waker_is_dropped_outside_the_lock() {
+        let clock = VirtualClock::new();
+        let poll = |sleep: Pin<&mut VirtualSleep>| {
+            let waker = Waker::from(Arc::new(Looks(clock.clone())));
+            sleep.poll(&mut Context::from_waker(&waker))
+        };
+        let (mut first, mut second) =
+            (clock.sleep_until(Timestamp::from_nanos(5)), clock.sleep_until(Timestamp::from_nanos(9)));
+
+        assert_eq!(poll(Pin::new(&mut first)), Poll::Pending);
+        assert_eq!(poll(Pin::new(&mut first)), Poll::Pending, "the earlier waker is replaced");
+        assert_eq!(poll(Pin::new(&mut second)), Poll::Pending);
+        drop(second);
+        clock.advance(Duration::from_nanos(5));
+        assert_eq!(poll(Pin::new(&mut first)), Poll::Ready(()));
     }
 
     #[test]
