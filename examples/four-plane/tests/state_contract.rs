@@ -1,4 +1,5 @@
 //! One contract for every database and one for every cache.
+#![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 
 mod support;
 
@@ -11,10 +12,11 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use four_plane::data::{self, City};
 use four_plane::link::{InstanceOptions, Role, StateMode};
+use four_plane::state::catalog::{KNOWN_BEYOND, KNOWN_USERS, TOGETHER_KEPT};
 use four_plane::state::connect::{self, Dial};
-use four_plane::state::popularity::HALF_LIFE;
+use four_plane::state::popularity::{HALF_LIFE, TOGETHER_HALF_LIFE};
 use four_plane::state::provision::chain;
-use four_plane::state::views::ViewsImage;
+use four_plane::state::views::Views;
 use four_plane::state::{Cache, Catalog, Counted, Embedded, MemoryCache, View, provision};
 use seawall_core::MonotonicClock;
 use support::{Stack, until};
@@ -30,7 +32,6 @@ fn counts(counted: &[Counted]) -> Vec<(u32, u64)> {
 }
 
 /// A moment of a day in 2026, this many tenths of a view's half-life after another one.
-#[expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 fn after(tenths: u32) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000) + tenths * HALF_LIFE / 10
 }
@@ -49,11 +50,14 @@ async fn is_a_catalog(catalog: &dyn Catalog) -> anyhow::Result<()> {
     assert_eq!(ids(&catalog.largest(5).await?), largest);
     assert_eq!(catalog.largest(0).await?, []);
     assert_eq!(catalog.popular(5, after(0)).await?, []);
-    assert_eq!(catalog.recommended("ann", 5).await?, []);
+    assert_eq!(catalog.recommended("ann", 5, after(0)).await?, []);
 
     counts_views(catalog, &largest).await?;
     lets_what_is_popular_give_way(catalog, &largest).await?;
     forgets_what_is_long_ago(catalog, cities).await?;
+    lets_what_was_seen_together_fade(catalog, &cities[120..123]).await?;
+    keeps_what_is_seen_together_most(catalog, &cities[200..]).await?;
+    forgets_who_stays_away(catalog, &cities[130..133]).await?;
     Ok(())
 }
 
@@ -94,14 +98,14 @@ async fn counts_views(catalog: &dyn Catalog, items: &[u32]) -> anyhow::Result<()
     // Ties go to the larger city.
     assert_eq!(counts(&catalog.popular(5, after(0)).await?), [(*a, 3), (*c, 2), (*b, 1)]);
     assert_eq!(counts(&catalog.popular(1, after(0)).await?), [(*a, 3)]);
-    assert_eq!(counts(&catalog.seen_together(*a, 5).await?), [(*b, 1), (*c, 1)]);
-    assert_eq!(counts(&catalog.seen_together(*a, 1).await?), [(*b, 1)]);
-    assert_eq!(catalog.seen_together(*d, 5).await?, []);
-    assert_eq!(counts(&catalog.recommended("ann", 5).await?), [(*b, 1)]);
-    assert_eq!(counts(&catalog.recommended("bob", 5).await?), [(*c, 1)]);
+    assert_eq!(counts(&catalog.seen_together(*a, 5, after(0)).await?), [(*b, 1), (*c, 1)]);
+    assert_eq!(counts(&catalog.seen_together(*a, 1, after(0)).await?), [(*b, 1)]);
+    assert_eq!(catalog.seen_together(*d, 5, after(0)).await?, []);
+    assert_eq!(counts(&catalog.recommended("ann", 5, after(0)).await?), [(*b, 1)]);
+    assert_eq!(counts(&catalog.recommended("bob", 5, after(0)).await?), [(*c, 1)]);
 
     catalog.record_views(&[view("cem", *c), view("cem", *a)], after(0)).await?;
-    assert_eq!(counts(&catalog.seen_together(*a, 5).await?), [(*c, 2), (*b, 1)]);
+    assert_eq!(counts(&catalog.seen_together(*a, 5, after(0)).await?), [(*c, 2), (*b, 1)]);
     Ok(())
 }
 
@@ -130,8 +134,60 @@ async fn forgets_what_is_long_ago(catalog: &dyn Catalog, cities: &[City]) -> any
     catalog.record_views(&visited, after(0)).await?;
 
     // The twelfth came when the first two were no longer among the last ten.
-    let with_last = catalog.seen_together(cities[111].id, 20).await?;
+    let with_last = catalog.seen_together(cities[111].id, 20, after(0)).await?;
     assert_eq!(ids(&with_last.into_iter().map(|counted| counted.item).collect::<Vec<_>>()), ids(&cities[101..111]));
+    Ok(())
+}
+
+async fn lets_what_was_seen_together_fade(catalog: &dyn Catalog, items: &[City]) -> anyhow::Result<()> {
+    let [a, b, c] = items else { bail!("three items") };
+    let later = |tenths: u32| after(0) + tenths * TOGETHER_HALF_LIFE / 10;
+    for (user, other) in [("eva", b), ("fay", b), ("gus", b), ("gus", c)] {
+        catalog.record_views(&[view(user, a.id), view(user, other.id)], after(0)).await?;
+    }
+
+    assert_eq!(counts(&catalog.seen_together(a.id, 5, after(0)).await?), [(b.id, 3), (c.id, 1)]);
+    // Weights: .54 and .47 of each.
+    assert_eq!(counts(&catalog.seen_together(a.id, 5, later(9)).await?), [(b.id, 2), (c.id, 1)]);
+    assert_eq!(counts(&catalog.seen_together(a.id, 5, later(11)).await?), [(b.id, 1)]);
+    assert_eq!(counts(&catalog.recommended("eva", 5, later(9)).await?), [(c.id, 1)]);
+    assert_eq!(counts(&catalog.recommended("eva", 5, later(11)).await?), []);
+    assert_eq!(catalog.seen_together(a.id, 5, later(26)).await?, []);
+    Ok(())
+}
+
+/// The item is seen together twice with the last of the others that may be kept, and once with many more.
+async fn keeps_what_is_seen_together_most(catalog: &dyn Catalog, items: &[City]) -> anyhow::Result<()> {
+    let (item, others) = items.split_first().context("an item")?;
+    let (once, twice) = (&others[..=TOGETHER_KEPT], &others[TOGETHER_KEPT + 1..=2 * TOGETHER_KEPT]);
+    for (turn, others) in [(0, twice), (1, twice), (2, once)] {
+        for other in others {
+            let user = format!("pair {turn} {}", other.id);
+            catalog.record_views(&[view(&user, item.id), view(&user, other.id)], after(0)).await?;
+        }
+    }
+
+    let known = catalog.seen_together(item.id, items.len(), after(0)).await?;
+    assert_eq!(counts(&known), twice.iter().map(|city| (city.id, 2)).collect::<Vec<_>>());
+    Ok(())
+}
+
+async fn forgets_who_stays_away(catalog: &dyn Catalog, items: &[City]) -> anyhow::Result<()> {
+    let [a, b, c] = items else { bail!("three items") };
+    catalog.record_views(&[view("hal", a.id), view("hal", b.id)], after(0)).await?;
+    catalog.record_views(&[view("ida", a.id), view("jon", a.id)], after(0)).await?;
+    assert_eq!(counts(&catalog.recommended("ida", 5, after(0)).await?), [(b.id, 1)]);
+
+    let strangers: Vec<View> = (0..KNOWN_USERS + KNOWN_BEYOND).map(|user| view(&user.to_string(), c.id)).collect();
+    let (some, others) = strangers.split_at(KNOWN_USERS / 2);
+    catalog.record_views(some, after(0)).await?;
+    catalog.record_views(&[view("jon", a.id)], after(0)).await?;
+    for some in others.chunks(KNOWN_USERS / 4) {
+        catalog.record_views(some, after(0)).await?;
+    }
+
+    assert_eq!(catalog.recommended("ida", 5, after(0)).await?, []);
+    assert_eq!(counts(&catalog.recommended("jon", 5, after(0)).await?), [(b.id, 1)]);
     Ok(())
 }
 
@@ -179,7 +235,7 @@ fn embedded(data: &std::path::Path) -> InstanceOptions {
 
 #[tokio::test]
 async fn the_embedded_database_is_a_catalog() {
-    is_a_catalog(&Embedded::new(data::cities(), ViewsImage::default())).await.unwrap();
+    is_a_catalog(&Embedded::new(data::cities(), Views::default())).await.unwrap();
 }
 
 #[tokio::test]

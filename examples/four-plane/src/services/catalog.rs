@@ -27,7 +27,7 @@ use super::views::ViewLog;
 use crate::data::{self, City};
 use crate::link::Instance;
 use crate::state::search::folded;
-use crate::state::views::ViewsImage;
+use crate::state::views::Views;
 use crate::state::{Counted, Embedded, View, cache};
 
 /// Items in a list when the request does not say how many.
@@ -44,7 +44,7 @@ pub(super) const KEYS: &str = "four-plane:1:";
 const SNAPSHOT: &str = "snapshot";
 
 /// The cities as they were when the binary was made: what answers when neither cache nor database does.
-static FALLBACK: LazyLock<Embedded> = LazyLock::new(|| Embedded::new(data::cities(), ViewsImage::default()));
+static FALLBACK: LazyLock<Embedded> = LazyLock::new(|| Embedded::new(data::cities(), Views::default()));
 
 /// What the catalog serves from.
 #[derive(Debug, Clone)]

@@ -82,7 +82,7 @@ impl Database {
     /// # Errors
     /// [`Refusal`].
     pub async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, Refusal> {
-        self.guard.run(self.catalog.recommended(user, limit)).await
+        self.guard.run(self.catalog.recommended(user, limit, clock::wall())).await
     }
 
     /// As [`Catalog::record_views`], of this moment.

@@ -79,7 +79,7 @@ fn parts(provisioned: &Provisioned) -> StateParts {
 /// The embedded database; only where it is used, its views are kept.
 fn embedded(provisioned: &Provisioned, instance: &Instance) -> anyhow::Result<(Arc<Embedded>, Option<Keeper>)> {
     if provisioned.database != Backend::Embedded {
-        return Ok((Arc::new(Embedded::new(&[], crate::state::views::ViewsImage::default())), None));
+        return Ok((Arc::new(Embedded::new(&[], crate::state::views::Views::default())), None));
     }
     let folder: PathBuf = instance.options.data.join("embedded");
     let snapshot = Snapshot::in_folder(&folder)?;

@@ -10,6 +10,12 @@ use crate::data::City;
 
 /// How many items of a user's history count for what is seen together and for recommendations. 10: a sitting, not a life.
 pub const RECENT_ITEMS: usize = 10;
+/// Users whose history is kept; of more, those who have stayed away longest are forgotten.
+pub const KNOWN_USERS: usize = 20_000;
+/// Users who may be known beyond [`KNOWN_USERS`] before some are forgotten.
+pub const KNOWN_BEYOND: usize = 1_000;
+/// Others of which is known how often they were seen together with one item: those seen most; at most twice as many.
+pub const TOGETHER_KEPT: usize = 25;
 
 /// Somebody looked at an item.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -33,7 +39,12 @@ pub struct Counted {
 /// the smaller id.
 ///
 /// Two items are seen together once when a user views one while the other is among the last [`RECENT_ITEMS`] different
-/// items that the same user viewed, and the viewed one is not; viewing an item again only makes it the latest.
+/// items that the same user viewed, and the viewed one is not; viewing an item again only makes it the latest. That counts
+/// half as much after each [`TOGETHER_HALF_LIFE`](super::popularity::TOGETHER_HALF_LIFE), and with less than half of it
+/// left they were not seen together.
+///
+/// What is kept is bounded, however many users come: [`KNOWN_USERS`] and [`KNOWN_BEYOND`] histories, twice
+/// [`TOGETHER_KEPT`] others of each item.
 #[async_trait]
 pub trait Catalog: Send + Sync + std::fmt::Debug {
     /// The item with this id.
@@ -54,8 +65,8 @@ pub trait Catalog: Send + Sync + std::fmt::Debug {
     async fn popular(&self, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError>;
 
     /// The items that were most often seen together with this one.
-    async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError>;
+    async fn seen_together(&self, item: u32, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError>;
 
     /// The items that were most often seen together with the user's last [`RECENT_ITEMS`], these left out.
-    async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, StateError>;
+    async fn recommended(&self, user: &str, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError>;
 }

@@ -116,12 +116,12 @@ impl Catalog for Database {
         self.part().await?.popular(limit, now).await
     }
 
-    async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.part().await?.seen_together(item, limit).await
+    async fn seen_together(&self, item: u32, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
+        self.part().await?.seen_together(item, limit, now).await
     }
 
-    async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.part().await?.recommended(user, limit).await
+    async fn recommended(&self, user: &str, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
+        self.part().await?.recommended(user, limit, now).await
     }
 }
 

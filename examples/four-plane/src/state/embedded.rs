@@ -8,8 +8,9 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+use super::popularity::{HALF_LIFE, whole};
 use super::search::Names;
-use super::views::{Views, ViewsImage};
+use super::views::Views;
 use super::{Catalog, Counted, StateError, View};
 use crate::data::City;
 
@@ -28,20 +29,20 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Over these cities, which are sorted by population, largest first, with the views of an image.
-    pub fn new(cities: &'static [City], views: ViewsImage) -> Self {
+    /// Over these cities, which are sorted by population, largest first, with the views that were kept.
+    pub fn new(cities: &'static [City], views: Views) -> Self {
         Self {
             cities,
             by_id: cities.iter().enumerate().map(|(place, city)| (city.id, place)).collect(),
             names: Names::of(cities),
-            views: RwLock::new(Views::from_image(views)),
+            views: RwLock::new(views),
             recorded: AtomicU64::new(0),
         }
     }
 
     /// The views as they are kept on disk.
-    pub fn image(&self) -> ViewsImage {
-        self.views.read().unwrap_or_else(PoisonError::into_inner).image()
+    pub fn image(&self) -> Views {
+        self.views.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many times views were recorded since the start: whether there is something new to keep.
@@ -104,16 +105,26 @@ impl Catalog for Embedded {
 
     async fn popular(&self, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
         let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.ranked(views.popular(now), limit, |heat| heat.views(now)))
+        Ok(self.ranked(views.popular(now), limit, |heat| heat.count(now, HALF_LIFE)))
     }
 
-    async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {
+    async fn seen_together(&self, item: u32, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
         let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.ranked(views.together(item), limit, std::convert::identity))
+        Ok(self.ranked(views.together(item, now).map(in_thousandths), limit, in_whole))
     }
 
-    async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, StateError> {
+    async fn recommended(&self, user: &str, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
         let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.ranked(views.recommended(user).into_iter(), limit, std::convert::identity))
+        Ok(self.ranked(views.recommended(user, now).into_iter().map(in_thousandths), limit, in_whole))
     }
+}
+
+/// Weights that differ by less are equal: they are sums in whatever order.
+fn in_thousandths((item, weight): (u32, f64)) -> (u32, u64) {
+    (item, whole(weight * 1_000.0))
+}
+
+/// Rounded, as counts are shown.
+const fn in_whole(thousandths: u64) -> u64 {
+    thousandths.saturating_add(500) / 1_000
 }

@@ -1,4 +1,4 @@
-//! How popular an item is now: its views, of which the older count less.
+//! How often something was seen of late: views, or views of two items together, of which the older count less.
 
 use std::cmp::Ordering;
 use std::time::{Duration, SystemTime};
@@ -7,13 +7,16 @@ use serde::{Deserialize, Serialize};
 
 /// A view counts half as much after this time: what somebody looks at for an afternoon is popular in that afternoon.
 pub const HALF_LIFE: Duration = Duration::from_mins(10);
-/// Items with less than this many views left are not popular.
+/// That two items were seen together counts half as much after this time: what people like together changes with the
+/// season, not with the afternoon.
+pub const TOGETHER_HALF_LIFE: Duration = Duration::from_hours(7 * 24);
+/// What has less than this left of it is not popular, or not seen together.
 const LEAST: f64 = 0.5;
 
-/// The views of one item, each weighed by its age: the logarithm of their sum as it was in 1970.
+/// Counts of one thing, each weighed by its age: the logarithm of their sum as it was in 1970. All with one half-life.
 ///
-/// Old views lose weight without being touched: relative to each other, weights stay the same, so the order by heat is the
-/// order by weighed views at any moment. Views may come in any order.
+/// Old counts lose weight without being touched: relative to each other, weights stay the same, so the order by heat is the
+/// order by weighed counts at any moment. They may come in any order.
 ///
 /// # Source
 /// Cormode, Shkapenyuk, Srivastava and Xu, Forward Decay: A Practical Time Decay Model for Streaming Systems, ICDE 2009.
@@ -22,28 +25,32 @@ const LEAST: f64 = 0.5;
 pub struct Heat(f64);
 
 impl Heat {
-    /// Of one view.
-    pub fn of_view(at: SystemTime) -> Self {
+    /// Of one that counts half as much after each `half_life`.
+    pub fn fresh(at: SystemTime, half_life: Duration) -> Self {
         let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        Self(seconds / HALF_LIFE.as_secs_f64() * std::f64::consts::LN_2)
+        Self(seconds / half_life.as_secs_f64() * std::f64::consts::LN_2)
     }
 
-    /// The least that is popular.
-    pub fn least(now: SystemTime) -> Self {
-        Self(Self::of_view(now).0 + LEAST.ln())
+    /// The least that still is something.
+    pub fn least(now: SystemTime, half_life: Duration) -> Self {
+        Self(Self::fresh(now, half_life).0 + LEAST.ln())
     }
 
-    /// Of the views of both.
+    /// Of both together.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         let (less, more) = if self < other { (self, other) } else { (other, self) };
         Self(more.0 + (less.0 - more.0).exp().ln_1p())
     }
 
-    /// How many views of this moment weigh as much, in whole ones.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, not below 0, and saturating")]
-    pub fn views(self, now: SystemTime) -> u64 {
-        (self.0 - Self::of_view(now).0).exp().round() as u64
+    /// How many of this moment weigh as much.
+    pub fn weight(self, now: SystemTime, half_life: Duration) -> f64 {
+        (self.0 - Self::fresh(now, half_life).0).exp()
+    }
+
+    /// The same in whole ones.
+    pub fn count(self, now: SystemTime, half_life: Duration) -> u64 {
+        whole(self.weight(now, half_life))
     }
 
     /// As a database keeps it.
@@ -55,6 +62,12 @@ impl Heat {
     pub(super) const fn from_number(number: f64) -> Self {
         Self(number)
     }
+}
+
+/// A weight in whole ones.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, not below 0, and saturating")]
+pub(super) fn whole(weight: f64) -> u64 {
+    weight.round() as u64
 }
 
 impl Ord for Heat {
@@ -87,15 +100,23 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000 + seconds)
     }
 
+    fn fresh(moment: SystemTime) -> Heat {
+        Heat::fresh(moment, HALF_LIFE)
+    }
+
+    fn count(heat: Heat, moment: SystemTime) -> u64 {
+        heat.count(moment, HALF_LIFE)
+    }
+
     fn seen(times: u32, moment: SystemTime) -> Heat {
-        (1..times).fold(Heat::of_view(moment), |heat, _| heat.with(Heat::of_view(moment)))
+        (1..times).fold(fresh(moment), |heat, _| heat.with(fresh(moment)))
     }
 
     #[test]
     fn views_of_one_moment_count_one_each_and_half_as_much_after_the_half_life() {
         let heat = seen(1000, at(0));
 
-        assert_eq!((heat.views(at(0)), heat.views(at(600)), heat.views(at(1200))), (1000, 500, 250));
+        assert_eq!((count(heat, at(0)), count(heat, at(600)), count(heat, at(1200))), (1000, 500, 250));
     }
 
     #[test]
@@ -103,7 +124,7 @@ mod tests {
         let (old, fresh) = (seen(1000, at(0)), seen(3, at(6000)));
 
         assert!(fresh > old);
-        assert_eq!((old.views(at(6000)), fresh.views(at(6000))), (1, 3));
+        assert_eq!((count(old, at(6000)), count(fresh, at(6000))), (1, 3));
     }
 
     #[test]
@@ -111,35 +132,32 @@ mod tests {
         let (one, other) = (seen(5, at(0)), seen(3, at(300)));
 
         assert!(one > other);
-        assert_eq!((one.views(at(300)), other.views(at(300))), (4, 3));
-        assert_eq!((one.views(at(900)), other.views(at(900))), (2, 2));
+        assert_eq!((count(one, at(300)), count(other, at(300))), (4, 3));
+        assert_eq!((count(one, at(900)), count(other, at(900))), (2, 2));
     }
 
     #[test]
     fn the_order_in_which_views_come_does_not_matter() {
-        let (early, late) = (Heat::of_view(at(0)), Heat::of_view(at(600)));
+        let (early, late) = (fresh(at(0)), fresh(at(600)));
 
         assert_eq!(early.with(late), late.with(early));
-        assert_eq!(seen(10, at(0)).with(seen(10, at(600))).views(at(600)), 15);
+        assert_eq!(count(seen(10, at(0)).with(seen(10, at(600))), at(600)), 15);
     }
 
     #[test]
     fn less_than_half_a_view_is_not_popular() {
-        let heat = Heat::of_view(at(0));
+        let heat = fresh(at(0));
 
-        assert!(heat >= Heat::least(at(599)));
-        assert!(heat < Heat::least(at(601)));
+        assert!(heat >= Heat::least(at(599), HALF_LIFE));
+        assert!(heat < Heat::least(at(601), HALF_LIFE));
     }
 
     #[test]
     fn a_clock_that_was_set_back_or_stands_before_1970_is_no_matter() {
-        let heat = Heat::of_view(at(0));
+        let heat = fresh(at(0));
 
-        assert_eq!(heat.views(SystemTime::UNIX_EPOCH), u64::MAX);
-        assert_eq!(
-            Heat::of_view(SystemTime::UNIX_EPOCH - Duration::from_secs(1)),
-            Heat::of_view(SystemTime::UNIX_EPOCH)
-        );
-        assert_eq!(Heat::of_view(SystemTime::UNIX_EPOCH).with(heat), heat);
+        assert_eq!(count(heat, SystemTime::UNIX_EPOCH), u64::MAX);
+        assert_eq!(fresh(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), fresh(SystemTime::UNIX_EPOCH));
+        assert_eq!(fresh(SystemTime::UNIX_EPOCH).with(heat), heat);
     }
 }

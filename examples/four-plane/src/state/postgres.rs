@@ -9,10 +9,10 @@ use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 
-use super::catalog::RECENT_ITEMS;
+use super::catalog::{KNOWN_BEYOND, KNOWN_USERS, RECENT_ITEMS, TOGETHER_KEPT};
 use super::connect::Dial;
 use super::connections::{Operation, flattened, operation, pool};
-use super::popularity::Heat;
+use super::popularity::{HALF_LIFE, Heat, TOGETHER_HALF_LIFE, whole};
 use super::search::folded;
 use super::{Catalog, Counted, StateError, View};
 use crate::data::City;
@@ -30,37 +30,56 @@ create index if not exists cities_population on four_plane.cities (population de
 create table if not exists four_plane.popularity (
     item integer primary key references four_plane.cities, heat double precision not null);
 create index if not exists popularity_heat on four_plane.popularity (heat desc);
-create table if not exists four_plane.seen_together (
-    item integer not null, other integer not null, count bigint not null, primary key (item, other));
+create table if not exists four_plane.together (
+    item integer not null, other integer not null, heat double precision not null, primary key (item, other));
 create sequence if not exists four_plane.moments;
-create table if not exists four_plane.recent (
-    visitor text not null, item integer not null, moment bigint not null, primary key (visitor, item));
+create table if not exists four_plane.visitors (
+    visitor text primary key, items integer[] not null, moment bigint not null);
+create index if not exists visitors_moment on four_plane.visitors (moment);
+-- What earlier versions kept without bound.
+drop table if exists four_plane.seen_together, four_plane.recent;
+drop function if exists four_plane.record_views(text[], integer[], bigint, double precision);
+create or replace function four_plane.warmed(one double precision, other double precision) returns double precision
+-- As `Heat::with`; beyond 40, the smaller one is lost in the larger one's digits.
+language sql immutable as $$ select greatest(one, other) + ln(1 + exp(-least(abs(one - other), 40))) $$;
 create or replace function four_plane.record_views(
-    visitors text[], viewed integer[], latest bigint, fresh double precision) returns void
+    visitors text[], viewed integer[], fresh double precision, fresh_pair double precision,
+    latest integer, kept integer, known integer, beyond integer) returns void
 language plpgsql as $$
 declare
     who text;
     what integer;
     mine integer[];
+    turn bigint;
 begin
     -- Two batches lock the same rows in different orders: one after the other.
     perform pg_advisory_xact_lock(hashtext('four_plane.record_views'));
     for who, what in select * from unnest(visitors, viewed) loop
         continue when not exists (select from four_plane.cities where id = what);
-        insert into four_plane.popularity as known values (what, fresh)
-            -- As `Heat::with`; beyond 40, the smaller one is lost in the larger one's digits.
-            on conflict (item) do update set heat = greatest(known.heat, fresh)
-                + ln(1 + exp(-least(abs(known.heat - fresh), 40)));
+        insert into four_plane.popularity as old values (what, fresh)
+            on conflict (item) do update set heat = four_plane.warmed(old.heat, fresh);
         continue when who is null;
-        mine := array(select item from four_plane.recent where visitor = who order by moment desc limit latest);
+        mine := coalesce((select items from four_plane.visitors where visitor = who), '{}');
         if not what = any(mine) then
-            insert into four_plane.seen_together
-                select what, other, 1 from unnest(mine) other union all select other, what, 1 from unnest(mine) other
-                on conflict (item, other) do update set count = four_plane.seen_together.count + 1;
-            delete from four_plane.recent where visitor = who and not item = any(mine);
+            insert into four_plane.together as old
+                select what, other, fresh_pair from unnest(mine) other
+                union all select other, what, fresh_pair from unnest(mine) other
+                on conflict (item, other) do update set heat = four_plane.warmed(old.heat, fresh_pair);
+            -- Of equals those with the smaller ids stay.
+            delete from four_plane.together gone using (
+                select item, other, count(*) over (partition by item) as others,
+                    row_number() over (partition by item order by heat desc, other) as place
+                from four_plane.together where item = any(what || mine)) ranked
+            where ranked.others > 2 * kept and ranked.place > kept
+                and gone.item = ranked.item and gone.other = ranked.other;
         end if;
-        insert into four_plane.recent values (who, what, nextval('four_plane.moments'))
-            on conflict (visitor, item) do update set moment = excluded.moment;
+        turn := nextval('four_plane.moments');
+        insert into four_plane.visitors values (who, (what || array_remove(mine, what))[1:latest], turn)
+            on conflict (visitor) do update set items = excluded.items, moment = excluded.moment;
+        if turn % beyond = 0 then
+            delete from four_plane.visitors
+            where moment <= (select moment from four_plane.visitors order by moment desc offset known limit 1);
+        end if;
     end loop;
 end $$;
 "#;
@@ -91,19 +110,22 @@ select c.id, c.name, c.country, c.population, c.latitude, c.longitude, p.heat
 from four_plane.popularity p join four_plane.cities c on c.id = p.item where p.heat >= $2
 order by p.heat desc, c.population desc, c.id limit $1";
 
+/// Weights in thousandths: those that differ by less are equal, as they are sums in whatever order. `$3` is the heat of one
+/// of this moment, of which half has to be left.
 const SEEN_TOGETHER: &str = "
-select c.id, c.name, c.country, c.population, c.latitude, c.longitude, s.count
-from four_plane.seen_together s join four_plane.cities c on c.id = s.other where s.item = $1
-order by s.count desc, c.population desc, c.id limit $2";
+select c.id, c.name, c.country, c.population, c.latitude, c.longitude, round(exp(t.heat - $3) * 1000) as thousandths
+from four_plane.together t join four_plane.cities c on c.id = t.other
+where t.item = $1 and t.heat >= $3 + ln(0.5::float8)
+order by thousandths desc, c.population desc, c.id limit $2";
 
 const RECOMMENDED: &str = "
-with mine as (select item from four_plane.recent where visitor = $1 order by moment desc limit $3)
-select c.id, c.name, c.country, c.population, c.latitude, c.longitude, sum(s.count)::bigint as count
-from mine join four_plane.seen_together s on s.item = mine.item join four_plane.cities c on c.id = s.other
-where s.other not in (select item from mine)
-group by c.id order by 7 desc, c.population desc, c.id limit $2";
+with mine as (select unnest(items) as item from four_plane.visitors where visitor = $1)
+select c.id, c.name, c.country, c.population, c.latitude, c.longitude, round(sum(exp(t.heat - $3)) * 1000) as thousandths
+from mine join four_plane.together t on t.item = mine.item join four_plane.cities c on c.id = t.other
+where t.other not in (select item from mine) and t.heat >= $3 + ln(0.5::float8)
+group by c.id order by thousandths desc, c.population desc, c.id limit $2";
 
-const RECORD_VIEWS: &str = "select four_plane.record_views($1, $2, $3, $4)";
+const RECORD_VIEWS: &str = "select four_plane.record_views($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// What a `$1` stands for.
 #[derive(Debug)]
@@ -111,6 +133,7 @@ enum Parameter {
     Id(i32),
     Ids(Vec<i32>),
     Limit(i64),
+    Bound(i32),
     Heat(f64),
     Text(String),
     Texts(Vec<Option<String>>),
@@ -122,6 +145,7 @@ impl Parameter {
             Self::Id(id) => id,
             Self::Ids(ids) => ids,
             Self::Limit(limit) => limit,
+            Self::Bound(bound) => bound,
             Self::Heat(heat) => heat,
             Self::Text(text) => text,
             Self::Texts(texts) => texts,
@@ -241,8 +265,16 @@ fn key(id: u32) -> i32 {
     i32::try_from(id).unwrap_or(-1)
 }
 
-fn bound(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+fn limit_of(limit: usize) -> Parameter {
+    Parameter::Limit(i64::try_from(limit).unwrap_or(i64::MAX))
+}
+
+fn bound(bound: usize) -> Parameter {
+    Parameter::Bound(i32::try_from(bound).unwrap_or(i32::MAX))
+}
+
+fn heat(heat: Heat) -> Parameter {
+    Parameter::Heat(heat.as_number())
 }
 
 fn city(row: &Row) -> Result<City, StateError> {
@@ -259,8 +291,8 @@ fn city(row: &Row) -> Result<City, StateError> {
 }
 
 fn counted(row: &Row) -> Result<Counted, StateError> {
-    let count: i64 = row.try_get(6)?;
-    Ok(Counted { item: city(row)?, count: u64::try_from(count).unwrap_or_default() })
+    let thousandths: f64 = row.try_get(6)?;
+    Ok(Counted { item: city(row)?, count: whole(thousandths / 1_000.0) })
 }
 
 async fn query(session: &mut Prepared, ask: Ask, parameters: Arc<Vec<Parameter>>) -> Result<Vec<Row>, StateError> {
@@ -315,12 +347,11 @@ impl Catalog for PostgresCatalog {
         }
         // Folded text is ASCII: the last of its characters comes after everything with this prefix.
         let to = format!("{from}\u{7f}");
-        self.rows(Ask::Search, vec![Parameter::Text(from), Parameter::Text(to), Parameter::Limit(bound(limit))], city)
-            .await
+        self.rows(Ask::Search, vec![Parameter::Text(from), Parameter::Text(to), limit_of(limit)], city).await
     }
 
     async fn largest(&self, limit: usize) -> Result<Vec<City>, StateError> {
-        self.rows(Ask::Largest, vec![Parameter::Limit(bound(limit))], city).await
+        self.rows(Ask::Largest, vec![limit_of(limit)], city).await
     }
 
     async fn record_views(&self, views: &[View], at: SystemTime) -> Result<(), StateError> {
@@ -329,31 +360,32 @@ impl Catalog for PostgresCatalog {
         let parameters = vec![
             Parameter::Texts(visitors),
             Parameter::Ids(items),
-            Parameter::Limit(bound(RECENT_ITEMS)),
-            Parameter::Heat(Heat::of_view(at).as_number()),
+            heat(Heat::fresh(at, HALF_LIFE)),
+            heat(Heat::fresh(at, TOGETHER_HALF_LIFE)),
+            bound(RECENT_ITEMS),
+            bound(TOGETHER_KEPT),
+            bound(KNOWN_USERS),
+            bound(KNOWN_BEYOND),
         ];
         self.rows(Ask::RecordViews, parameters, |_| Ok(())).await.map(drop)
     }
 
     async fn popular(&self, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
-        let parameters = vec![Parameter::Limit(bound(limit)), Parameter::Heat(Heat::least(now).as_number())];
+        let parameters = vec![limit_of(limit), heat(Heat::least(now, HALF_LIFE))];
         self.rows(Ask::Popular, parameters, |row| {
-            Ok(Counted { item: city(row)?, count: Heat::from_number(row.try_get(6)?).views(now) })
+            Ok(Counted { item: city(row)?, count: Heat::from_number(row.try_get(6)?).count(now, HALF_LIFE) })
         })
         .await
     }
 
-    async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.rows(Ask::SeenTogether, vec![Parameter::Id(key(item)), Parameter::Limit(bound(limit))], counted).await
+    async fn seen_together(&self, item: u32, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
+        let fresh = heat(Heat::fresh(now, TOGETHER_HALF_LIFE));
+        self.rows(Ask::SeenTogether, vec![Parameter::Id(key(item)), limit_of(limit), fresh], counted).await
     }
 
-    async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, StateError> {
-        let latest = bound(RECENT_ITEMS);
-        self.rows(
-            Ask::Recommended,
-            vec![Parameter::Text(user.to_owned()), Parameter::Limit(bound(limit)), Parameter::Limit(latest)],
-            counted,
-        )
-        .await
+    async fn recommended(&self, user: &str, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
+        let fresh = heat(Heat::fresh(now, TOGETHER_HALF_LIFE));
+        let parameters = vec![Parameter::Text(user.to_owned()), limit_of(limit), fresh];
+        self.rows(Ask::Recommended, parameters, counted).await
     }
 }

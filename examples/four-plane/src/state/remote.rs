@@ -106,12 +106,12 @@ impl Catalog for RemoteCatalog {
         self.counted(Question::Popular { limit, now }).await
     }
 
-    async fn seen_together(&self, item: u32, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.counted(Question::SeenTogether { item, limit }).await
+    async fn seen_together(&self, item: u32, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
+        self.counted(Question::SeenTogether { item, limit, now }).await
     }
 
-    async fn recommended(&self, user: &str, limit: usize) -> Result<Vec<Counted>, StateError> {
-        self.counted(Question::Recommended { user: user.to_owned(), limit }).await
+    async fn recommended(&self, user: &str, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError> {
+        self.counted(Question::Recommended { user: user.to_owned(), limit, now }).await
     }
 }
 

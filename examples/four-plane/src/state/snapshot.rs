@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::views::ViewsImage;
+use super::views::Views;
 
 /// Why the views could not be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum SnapshotError {
     },
 }
 
-/// A file that holds a [`ViewsImage`]: either the one before or the one after, also when the machine stops in between.
+/// A file that holds a [`Views`]: either the one before or the one after, also when the machine stops in between.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     path: PathBuf,
@@ -48,9 +48,9 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`SnapshotError`] when the file is there but is not a snapshot.
-    pub fn read(&self) -> Result<ViewsImage, SnapshotError> {
+    pub fn read(&self) -> Result<Views, SnapshotError> {
         let bytes = match fs::read(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ViewsImage::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Views::default()),
             read => read.map_err(|source| self.file(source))?,
         };
         serde_json::from_slice(&bytes).map_err(|source| SnapshotError::Content { path: self.path.clone(), source })
@@ -60,7 +60,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`SnapshotError::File`] when that fails; what was written before is still there then.
-    pub fn write(&self, image: &ViewsImage) -> Result<(), SnapshotError> {
+    pub fn write(&self, image: &Views) -> Result<(), SnapshotError> {
         let fresh = self.path.with_extension("json.fresh");
         let bytes =
             serde_json::to_vec(image).map_err(|source| SnapshotError::Content { path: fresh.clone(), source })?;
@@ -89,13 +89,12 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::super::View;
-    use super::super::views::Views;
     use super::*;
 
-    fn image() -> ViewsImage {
+    fn image() -> Views {
         let mut views = Views::default();
         views.record(&View { user: Some("a".to_owned()), item: 1 }, std::time::SystemTime::UNIX_EPOCH);
-        views.image()
+        views
     }
 
     #[test]
@@ -103,7 +102,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let snapshot = Snapshot::in_folder(&folder.path().join("new")).unwrap();
 
-        assert_eq!(snapshot.read().unwrap(), ViewsImage::default());
+        assert_eq!(snapshot.read().unwrap(), Views::default());
         snapshot.write(&image()).unwrap();
         assert_eq!(snapshot.read().unwrap(), image());
     }
@@ -119,7 +118,7 @@ mod tests {
 
         assert_eq!(error.to_string(), format!("{} does not hold views", folder.path().join("views.json").display()));
         assert_eq!(aside, folder.path().join("views.json.broken"));
-        assert_eq!(snapshot.read().unwrap(), ViewsImage::default());
+        assert_eq!(snapshot.read().unwrap(), Views::default());
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub(super) enum Question {
     Largest { limit: usize },
     RecordViews { views: Vec<View>, at: SystemTime },
     Popular { limit: usize, now: SystemTime },
-    SeenTogether { item: u32, limit: usize },
-    Recommended { user: String, limit: usize },
+    SeenTogether { item: u32, limit: usize, now: SystemTime },
+    Recommended { user: String, limit: usize, now: SystemTime },
 }
 
 /// What the method returned.
@@ -90,8 +90,8 @@ async fn answer(catalog: &dyn Catalog, question: Question) -> Result<Answer, Sta
             Answer::Recorded
         }
         Question::Popular { limit, now } => Answer::Counted(catalog.popular(limit, now).await?),
-        Question::SeenTogether { item, limit } => Answer::Counted(catalog.seen_together(item, limit).await?),
-        Question::Recommended { user, limit } => Answer::Counted(catalog.recommended(&user, limit).await?),
+        Question::SeenTogether { item, limit, now } => Answer::Counted(catalog.seen_together(item, limit, now).await?),
+        Question::Recommended { user, limit, now } => Answer::Counted(catalog.recommended(&user, limit, now).await?),
     })
 }
 
@@ -123,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn a_frame_that_holds_no_question_ends_the_connection() {
         let (mut near, far) = tokio::io::duplex(64);
-        let catalog = super::super::Embedded::new(&[], super::super::views::ViewsImage::default());
+        let catalog = super::super::Embedded::new(&[], super::super::views::Views::default());
 
         write(&mut near, &"what").await.unwrap();
 

@@ -118,7 +118,7 @@ async fn asked(url: &str, host: &str, port: u16) -> anyhow::Result<Queries> {
         timed(&mut queries.ranges, catalog.largest(10)).await?;
         timed(&mut queries.joins, catalog.popular(10, now)).await?;
         let user = format!("u{}", number.checked_rem(VISITORS).unwrap_or_default());
-        timed(&mut queries.aggregations, catalog.recommended(&user, 10)).await?;
+        timed(&mut queries.aggregations, catalog.recommended(&user, 10, now)).await?;
         let typed: String = city.name.chars().take(4).collect();
         timed(&mut queries.searches, catalog.search(&typed, 10)).await?;
     }
