@@ -71,6 +71,8 @@ pub struct DrillRow {
     /// From the overload's end to the first of twenty answers in a row in time; nothing when they did not come within two
     /// minutes.
     pub recovered_s: Option<f64>,
+    /// Critical requests that were not answered in time while sheddable ones were.
+    pub passed_over: u64,
     /// What became of all requests.
     pub all: Sorted,
     /// The same by what requests are worth.
@@ -159,6 +161,7 @@ fn row(
         unloaded_p99_ms: unloaded.totals.p99_ms,
         shed_p50_ms: report.shed_p50_ms,
         recovered_s: recovered.map(rounded),
+        passed_over: report.passed_over,
         all: report.sorted,
         by_criticality: report.by_criticality,
     }
@@ -183,7 +186,7 @@ async fn recovery(stack: &Stack) -> Option<Duration> {
     Some(first.saturating_sub(end))
 }
 
-const HEADER: &str = "protection  offered/s  goodput/s  of capacity       p99  refused in  recovered     shed  critical  \
+const HEADER: &str = "protection  offered/s  goodput/s  of capacity       p99  refused in  recovered     shed  passed over  critical  \
                       default  degraded  sheddable";
 
 fn line(row: &DrillRow) -> String {
@@ -195,7 +198,7 @@ fn line(row: &DrillRow) -> String {
         format!("{:.1}%", share(not_in_time) / share(sorted.sent).max(1.0) * 100.0)
     };
     format!(
-        "{:<10}  {:>9.0}  {:>9.0}  {:>11.2}  {:>8}  {:>10}  {:>9}  {:>7}  {:>8}  {:>7}  {:>8}  {:>9}",
+        "{:<10}  {:>9.0}  {:>9.0}  {:>11.2}  {:>8}  {:>10}  {:>9}  {:>7}  {:>11}  {:>8}  {:>7}  {:>8}  {:>9}",
         row.protection,
         row.offered_rps,
         row.goodput_rps,
@@ -204,6 +207,7 @@ fn line(row: &DrillRow) -> String {
         millis(row.shed_p50_ms),
         row.recovered_s.map_or_else(|| "no".to_owned(), |seconds| format!("{seconds:.2} s")),
         row.all.shed,
+        row.passed_over,
         lost("critical"),
         lost("default"),
         lost("degraded"),

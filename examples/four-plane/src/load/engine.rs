@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::Full;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use seawall::http::CRITICALITY_HEADER;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -19,6 +21,9 @@ use crate::{clock, data};
 pub const MOST_IN_FLIGHT: usize = 4_096;
 /// After this a request has failed: twice what the gateway allows itself.
 const LIMIT: Duration = Duration::from_secs(10);
+/// So many callers with connections of their own, each request of any of them: the edge processes share a port by
+/// connections, and over a pool of few, of which it prefers some, one of them would get twice what the other gets.
+const CALLERS: usize = 256;
 /// How many endings may wait to be counted.
 const ENDINGS: usize = 1_024;
 
@@ -33,14 +38,10 @@ pub(crate) enum Happened {
 /// ends after the last answer.
 pub(crate) fn start(options: &LoadOptions, rate: watch::Receiver<f64>) -> mpsc::Receiver<Happened> {
     let (happened, receiver) = mpsc::channel(ENDINGS);
-    let sender = Sender {
-        url: options.url.clone(),
-        client: Client::new(),
-        places: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
-        happened,
-    };
+    let sender = Sender { url: options.url.clone(), places: Arc::new(Semaphore::new(MOST_IN_FLIGHT)), happened };
     tokio::spawn(generate(
         sender,
+        Callers::new(options.seed),
         Mix::new(data::cities(), options.seed).with_criticalities(options.criticalities),
         rate,
     ));
@@ -50,12 +51,30 @@ pub(crate) fn start(options: &LoadOptions, rate: watch::Receiver<f64>) -> mpsc::
 #[derive(Debug, Clone)]
 struct Sender {
     url: String,
-    client: Client,
     places: Arc<Semaphore>,
     happened: mpsc::Sender<Happened>,
 }
 
-async fn generate(sender: Sender, mut mix: Mix, mut rate: watch::Receiver<f64>) {
+/// Whoever sends the next request.
+struct Callers {
+    clients: Vec<Client>,
+    /// Apart from what is asked for, so that this is the same for any number of callers.
+    random: SmallRng,
+}
+
+impl Callers {
+    fn new(seed: u64) -> Self {
+        let clients = std::iter::repeat_with(Client::new).take(CALLERS).collect();
+        Self { clients, random: SmallRng::seed_from_u64(seed) }
+    }
+
+    fn next(&mut self) -> Client {
+        let number = self.random.random_range(0..CALLERS);
+        self.clients.get(number).cloned().unwrap_or_default()
+    }
+}
+
+async fn generate(sender: Sender, mut callers: Callers, mut mix: Mix, mut rate: watch::Receiver<f64>) {
     let mut due = clock::since_start();
     loop {
         let per_second = *rate.borrow_and_update();
@@ -85,25 +104,25 @@ async fn generate(sender: Sender, mut mix: Mix, mut rate: watch::Receiver<f64>) 
                 if sender.happened.send(Happened::Due).await.is_err() {
                     return;
                 }
-                tokio::spawn(sender.clone().send(mix.next(), due));
+                tokio::spawn(sender.clone().send(callers.next(), mix.next(), due));
             }
         }
     }
 }
 
 impl Sender {
-    async fn send(self, call: Call, due: Duration) {
+    async fn send(self, client: Client, call: Call, due: Duration) {
         let ended = match self.places.try_acquire() {
-            Ok(_place) => self.exchange(&call).await,
+            Ok(_place) => self.exchange(&client, &call).await,
             Err(_) => (Ending::Failed, "too many waiting".to_owned()),
         };
         let micros = u64::try_from(clock::since_start().saturating_sub(due).as_micros()).unwrap_or(u64::MAX);
         let (ending, status) = ended;
-        let ended = Ended { ending, status, micros, criticality: call.criticality };
+        let ended = Ended { ending, status, due, micros, criticality: call.criticality };
         let _nobody_counts = self.happened.send(Happened::Ended(ended)).await;
     }
 
-    async fn exchange(&self, call: &Call) -> (Ending, String) {
+    async fn exchange(&self, client: &Client, call: &Call) -> (Ending, String) {
         let mut request =
             Request::builder().uri(format!("{}{}", self.url, call.path)).header("x-user", &call.traveller);
         if let Some(criticality) = call.criticality {
@@ -112,7 +131,7 @@ impl Sender {
         let Ok(request) = request.body(Full::new(Bytes::new())) else {
             return (Ending::Failed, "not a URL".to_owned());
         };
-        match self.client.request(request, LIMIT).await {
+        match client.request(request, LIMIT).await {
             Ok(answer) => (ending(answer.status, &answer.headers), answer.status.as_u16().to_string()),
             Err(error) => (Ending::Failed, reason(&error).to_owned()),
         }

@@ -26,12 +26,22 @@ pub(crate) struct Ended {
     pub(crate) ending: Ending,
     /// Status code, or why there is none.
     pub(crate) status: String,
+    /// When it should have been sent.
+    pub(crate) due: Duration,
     /// From when it was due to the last byte.
     pub(crate) micros: u64,
     /// What it said that it is worth.
     pub(crate) criticality: Option<&'static str>,
 }
 
+impl Ended {
+    fn is_in_time(&self) -> bool {
+        matches!(self.ending, Ending::Ok | Ending::Degraded) && u128::from(self.micros) <= IN_TIME.as_micros()
+    }
+}
+
+/// Milliseconds in which who was served could have been somebody else.
+const TENTH_MS: u128 = 100;
 /// Later than this, an answer is of no use to who asked.
 pub const IN_TIME: Duration = Duration::from_secs(1);
 
@@ -54,7 +64,7 @@ pub struct Sorted {
 impl Sorted {
     fn add(&mut self, ended: &Ended) {
         let count = match ended.ending {
-            Ending::Ok | Ending::Degraded if u128::from(ended.micros) <= IN_TIME.as_micros() => &mut self.in_time,
+            Ending::Ok | Ending::Degraded if ended.is_in_time() => &mut self.in_time,
             Ending::Ok | Ending::Degraded => &mut self.late,
             Ending::Shed => &mut self.shed,
             Ending::Failed => &mut self.failed,
@@ -101,8 +111,17 @@ pub struct LoadReport {
     pub sorted: Sorted,
     /// What became of them by what they said that they are worth; those that said nothing are not among them.
     pub by_criticality: BTreeMap<&'static str, Sorted>,
+    /// Critical requests that were not answered in time, of tenths of a second in which sheddable ones were.
+    pub passed_over: u64,
     /// How long half of the refusals took at most.
     pub shed_p50_ms: Option<f64>,
+}
+
+/// What became of the requests of a tenth of a second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tenth {
+    critical_lost: u64,
+    sheddable_in_time: u64,
 }
 
 /// Keeps the counts.
@@ -112,6 +131,8 @@ pub(crate) struct Tally {
     statuses: BTreeMap<String, u64>,
     sorted: Sorted,
     by_criticality: BTreeMap<&'static str, Sorted>,
+    /// By number, as far as requests say what they are worth.
+    tenths: BTreeMap<u128, Tenth>,
     refusals: Histogram<u64>,
     whole: Histogram<u64>,
     recent: VecDeque<Histogram<u64>>,
@@ -124,6 +145,7 @@ impl Tally {
             statuses: BTreeMap::new(),
             sorted: Sorted::default(),
             by_criticality: BTreeMap::new(),
+            tenths: BTreeMap::new(),
             refusals: histogram(),
             whole: histogram(),
             recent: std::iter::repeat_with(histogram).take(RECENT).collect(),
@@ -145,6 +167,12 @@ impl Tally {
         self.sorted.add(&ended);
         if let Some(criticality) = ended.criticality {
             self.by_criticality.entry(criticality).or_default().add(&ended);
+            let tenth = self.tenths.entry(ended.due.as_millis() / TENTH_MS).or_default();
+            match (criticality, ended.is_in_time()) {
+                ("critical", false) => tenth.critical_lost = tenth.critical_lost.saturating_add(1),
+                ("sheddable", true) => tenth.sheddable_in_time = tenth.sheddable_in_time.saturating_add(1),
+                _ => {}
+            }
         }
         if ended.ending == Ending::Shed {
             self.refusals.saturating_record(ended.micros);
@@ -186,6 +214,12 @@ impl Tally {
             statuses: self.statuses,
             sorted: self.sorted,
             by_criticality: self.by_criticality,
+            passed_over: self
+                .tenths
+                .values()
+                .filter(|tenth| tenth.sheddable_in_time > 0)
+                .map(|it| it.critical_lost)
+                .sum(),
             shed_p50_ms: quantile(&self.refusals, 0.5),
         }
     }
@@ -206,7 +240,7 @@ mod tests {
     use super::*;
 
     fn ended(ending: Ending, micros: u64) -> Ended {
-        Ended { ending, status: "200".to_owned(), micros, criticality: None }
+        Ended { ending, status: "200".to_owned(), due: Duration::ZERO, micros, criticality: None }
     }
 
     #[test]
@@ -244,6 +278,26 @@ mod tests {
         assert_eq!(report.by_criticality["sheddable"], Sorted { sent: 1, shed: 1, ..Sorted::default() });
         assert_eq!(report.by_criticality.len(), 2);
         assert!(report.shed_p50_ms.is_some_and(|p50| (5.0..5.1).contains(&p50)), "{:?}", report.shed_p50_ms);
+    }
+
+    #[test]
+    fn a_critical_request_is_passed_over_when_a_sheddable_one_is_served_in_its_tenth_of_a_second() {
+        let mut tally = Tally::new();
+        for (due, criticality, ending) in [
+            (0, "critical", Ending::Shed),
+            (99, "sheddable", Ending::Ok),
+            (100, "critical", Ending::Shed),
+            (150, "default", Ending::Ok),
+            (250, "critical", Ending::Ok),
+            (260, "sheddable", Ending::Ok),
+            (300, "critical", Ending::Shed),
+            (310, "sheddable", Ending::Shed),
+        ] {
+            let due = Duration::from_millis(due);
+            tally.ended(Ended { due, criticality: Some(criticality), ..ended(ending, 1_000) });
+        }
+
+        assert_eq!(tally.report(1.0).passed_over, 1);
     }
 
     #[test]
