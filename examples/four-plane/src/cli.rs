@@ -19,6 +19,7 @@ four-plane: a production stack on one machine, whose instances are real processe
     --listen ADDRESS      edge, default 127.0.0.1:8080; port 0 takes a free one
     --control ADDRESS     control plane and page, default the edge's port + 1
     --api-rate RPS        requests per second of each x-api-key, default 10000
+    --trust-criticality true|false  whether the edge believes x-criticality, default false: it only lowers
     --protection on|off   off: no shedding, breakers, bulkheads, throttles, retries, to see what they are worth
     --load RPS            built-in load, default 200; 0 sends nothing
     --state auto|embedded real servers where given or installed, or embedded parts only
@@ -142,7 +143,7 @@ fn run(flags: &mut lexopt::Parser, environment: impl Fn(&str) -> Option<String>)
             "version" => return Ok(Command::Version),
             "config" => file = Some(PathBuf::from(text("run", flags)?)),
             "listen" | "control" | "load" | "state" | "protection" | "database-url" | "redis-url" | "data"
-            | "ready-file" | "api-rate" => {
+            | "ready-file" | "api-rate" | "trust-criticality" => {
                 given.push((flag.replace('-', "_"), text("run", flags)?));
             }
             _ => return Err(unknown("run", &flag)),
@@ -360,6 +361,16 @@ mod tests {
     }
 
     #[test]
+    fn callers_are_trusted_when_a_flag_says_so() {
+        let trusting = |line| match read(line).unwrap() {
+            Command::Run(options) => options.instance.trust_criticality,
+            other => panic!("{other:?}"),
+        };
+
+        assert_eq!((trusting("run"), trusting("run --trust-criticality true")), (false, true));
+    }
+
+    #[test]
     fn each_mistake_is_named() {
         for (line, expected) in [
             ("fly", "command is \"fly\"; allowed are run, load, chaos, drill, score, verify, help"),
@@ -367,6 +378,7 @@ mod tests {
             ("run -x", "run: unknown flag -x; `four-plane help` lists what is allowed"),
             ("run now", "run: unexpected argument \"now\"; `four-plane help` lists what is allowed"),
             ("--load", "run: missing argument for option '--load'; `four-plane help` lists what is allowed"),
+            ("--trust-criticality yes", "trust_criticality is \"yes\"; allowed is true or false"),
             ("--load many", "load is \"many\"; allowed is 0 to 100000 requests per second"),
             ("load", "load: --url is missing; allowed is the edge, http://HOST:PORT"),
             ("load --url ftp://x", "--url is \"ftp://x\"; allowed is http://HOST:PORT"),

@@ -61,6 +61,14 @@ async fn a_key_beyond_its_quota_does_not_make_the_edge_hold_back_others() {
         refused = refused.saturating_add(u32::from(ask(edge, "ann").await.status == 429));
     }
     assert!(refused > 100, "{refused} of 200");
+    // Who passes the refusal on counts it as one, too.
+    for (role, number) in [(Role::Edge, 1), (Role::Gateway, 1), (Role::Gateway, 2)] {
+        let answer = get(stack.at(role, number).admin, "/metrics").await;
+        let figures = answer.text();
+        let shed = format!("instance=\"{}/{number}\",outcome=\"shed\"}} ", role.name());
+        let counted = figures.lines().find_map(|line| line.split_once(&shed)?.1.parse::<f64>().ok());
+        assert!(counted.is_some_and(|count| count > 40.0), "{figures}");
+    }
 
     for _ in 0..RATE {
         assert_eq!(ask(edge, "bob").await.status, 200);

@@ -150,8 +150,9 @@ async fn sign(State(serving): State<Serving>, mut response: Response) -> Respons
     response
 }
 
+/// A quota that is used up is a refusal, wherever it was found out; any other client error is an answer.
 fn outcome(response: &Response) -> &'static str {
-    if response.extensions().get::<Shed>().is_some() {
+    if response.extensions().get::<Shed>().is_some() || response.status() == StatusCode::TOO_MANY_REQUESTS {
         "shed"
     } else if response.status().is_server_error() {
         "error"
