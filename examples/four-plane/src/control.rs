@@ -165,6 +165,7 @@ impl Control {
             now_ms: clock::unix_ms(),
             uptime_s: now.as_secs_f64(),
             edge: self.edge.clone(),
+            edge_capacity_rps: self.edge_capacity,
             state: Parts { database, cache },
             load: LoadStatus { target_rps: self.load.rate(), totals: self.load.totals() },
             planes: view.planes(),

@@ -100,7 +100,7 @@ impl Stack {
         let (draining_in, draining) = watch::channel(false);
         let setting = Setting::new(edge, own_url, options.capacity.edge, options.load, draining.clone());
         let control = Control::new(setting, supervisor.clone(), events, load);
-        let app = routes(control.clone());
+        let app = routes(control.clone())?;
         let serving = tokio::spawn(async move {
             let mut draining = draining;
             let end = async move {

@@ -11,6 +11,8 @@ use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
+use seawall::bulkhead::{BulkheadConfig, BulkheadLayer};
+use seawall_core::Error;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -20,27 +22,50 @@ use super::faults::{FaultError, FaultRequest};
 use super::status::FaultStatus;
 use super::{Control, describe};
 use crate::link::{Fault, FaultKind};
+use crate::services::figures;
 use crate::services::metrics::{RequestMetrics, render};
+use crate::services::problem::of_rejection;
 use crate::{clock, page};
 
 /// How many events may wait for a slow reader of the stream.
 const STREAM: usize = 64;
+/// Requests under way at most: people who look at the page, and scripts that ask.
+const PLACES: u16 = 64;
 
 /// Status, faults, events, health, metrics and the page.
-pub fn routes(control: Control) -> Router {
+///
+/// # Errors
+/// Never: the number of places is a constant that is allowed.
+pub fn routes(control: Control) -> anyhow::Result<Router> {
     let own = Router::new()
         .route("/control/status", get(status))
         .route("/control/faults", get(list_faults).post(add_fault))
         .route("/control/faults/{id}", delete(remove_fault))
-        .route("/control/events", get(events))
+        .route("/control/events", get(events));
+    let about_itself = Router::new()
         .route("/health", get(health))
         .route("/health/live", get(live))
         .route("/health/ready", get(health))
-        .route("/metrics", get(metrics))
-        .with_state(control);
+        .route("/metrics", get(metrics));
     let nothing = async || problem(StatusCode::NOT_FOUND, "nothing is served here", &json!({}));
     let counts = RequestMetrics::new("control", "control");
-    page::routes().merge(own).fallback(nothing).layer(middleware::from_fn_with_state(counts, counted))
+    counts.limited_to(f64::from(PLACES));
+    let places = BulkheadConfig::new(PLACES.into())?;
+    let bulkhead = BulkheadLayer::new(places);
+    // Who asks whether it is well, or how full it is, is never turned away.
+    let bounded = page::routes().merge(own.with_state(control.clone()));
+    let bounded = bounded.layer(middleware::from_fn_with_state(bulkhead, bounded_by));
+    let all = bounded.merge(about_itself.with_state(control)).fallback(nothing);
+    Ok(all.layer(middleware::from_fn_with_state(counts, counted)))
+}
+
+/// At most so many at once; of a stream, until its head.
+async fn bounded_by(State(bulkhead): State<BulkheadLayer>, request: Request, next: Next) -> Response {
+    let answered = bulkhead.run(async { Ok::<_, Infallible>(next.run(request).await) }).await;
+    answered.unwrap_or_else(|error| match error {
+        Error::Rejected(rejection) => of_rejection(rejection),
+        Error::Inner(never) => match never {},
+    })
 }
 
 /// Counts a request like every instance does; of a stream, the time to its head.
@@ -48,9 +73,12 @@ async fn counted(State(counts): State<RequestMetrics>, request: Request, next: N
     counts.entered();
     let mut counted = Counted { counts, begin: clock::since_start(), outcome: "error" };
     let response = next.run(request).await;
-    if !response.status().is_server_error() {
-        counted.outcome = "ok";
-    }
+    counted.outcome = match response.status() {
+        // The bulkhead's: nothing else here says so.
+        StatusCode::SERVICE_UNAVAILABLE => "shed",
+        status if status.is_server_error() => "error",
+        _ => "ok",
+    };
     response
 }
 
@@ -190,6 +218,7 @@ fn health_document(body: &Value) -> Response {
 async fn metrics(State(control): State<Control>) -> Response {
     use std::fmt::Write as _;
 
+    figures::read();
     let mut text = render();
     text.push_str("# TYPE four_plane_instance_up gauge\n");
     let roster = control.supervisor.roster();

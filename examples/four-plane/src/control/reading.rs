@@ -16,6 +16,8 @@ pub(crate) struct Figures {
     pub(crate) cache_hits: f64,
     pub(crate) cache_misses: f64,
     pub(crate) retried: f64,
+    /// Calls that its callers refused themselves, since no place was free for them.
+    pub(crate) turned_away: f64,
     /// Calls to others by name: all and failed.
     pub(crate) upstream: BTreeMap<String, (f64, f64)>,
 }
@@ -46,6 +48,14 @@ impl Reading {
                 "four_plane_in_flight" => *reading.in_flight.entry(service).or_default() += sample.value,
                 // 0 until an instance says how many it lets in.
                 "four_plane_limit" if sample.value > 0.0 => *reading.limit.entry(service).or_default() += sample.value,
+                // What a caller holds before a part of the state plane is told of that part.
+                "seawall_bulkhead_limit" if is_part(sample.label("name")) => {
+                    *reading.limit.entry(sample.label("name").to_owned()).or_default() += sample.value;
+                }
+                "seawall_bulkhead_rejections_total" if is_part(sample.label("name")) => {
+                    reading.figures(sample.label("name")).turned_away += sample.value;
+                }
+                "seawall_pool_stale_total" => reading.figures(sample.label("name")).retried += sample.value,
                 "seawall_circuit_breaker_state" if sample.value > 0.5 => {
                     plain(sample.label("state")).clone_into(&mut reading.breaker(&sample).state);
                 }
@@ -59,9 +69,17 @@ impl Reading {
         reading
     }
 
+    fn figures(&mut self, service: &str) -> &mut Figures {
+        self.services.entry(service.to_owned()).or_default()
+    }
+
     fn breaker(&mut self, sample: &Sample<'_>) -> &mut BreakerReading {
         self.breakers.entry(sample.label("name").to_owned()).or_default()
     }
+}
+
+fn is_part(name: &str) -> bool {
+    matches!(name, "database" | "cache")
 }
 
 /// What a state means to a call, whoever forced the breaker into it.
@@ -137,6 +155,7 @@ impl Figures {
             (&mut self.cache_hits, other.cache_hits),
             (&mut self.cache_misses, other.cache_misses),
             (&mut self.retried, other.retried),
+            (&mut self.turned_away, other.turned_away),
         ] {
             *mine = with(*mine, theirs);
         }
@@ -215,6 +234,22 @@ seawall_retry_attempts_total{name="database"} 4
 
             assert_eq!((breaker.state.as_str(), breaker.failure_ratio), (shown, None));
         }
+    }
+
+    #[test]
+    fn what_callers_hold_before_a_part_of_the_state_plane_is_told_of_that_part() {
+        let text = "seawall_bulkhead_limit{name=\"database\"} 30\n\
+                    seawall_bulkhead_limit{name=\"catalog\"} 64\n\
+                    seawall_bulkhead_rejections_total{name=\"database\",reason=\"full\"} 5\n\
+                    seawall_bulkhead_rejections_total{name=\"catalog\",reason=\"full\"} 7\n\
+                    seawall_pool_stale_total{name=\"cache\"} 2\n";
+
+        let reading = Reading::parse(text, "recommendation");
+
+        assert_eq!(reading.limit, BTreeMap::from([("database".to_owned(), 30.0)]));
+        let (database, cache) = (&reading.services["database"], &reading.services["cache"]);
+        assert_eq!((database.turned_away, database.requests(), cache.retried), (5.0, 0.0, 2.0));
+        assert_eq!(reading.services.len(), 2);
     }
 
     #[test]

@@ -26,12 +26,23 @@ const LINKS: [(&str, &str); 9] = [
     ("catalog", "cache"),
 ];
 
+/// The service plane, by what is called first.
+const SERVICES: [&str; 3] = ["gateway", "catalog", "recommendation"];
+/// The parts of the state plane.
+const STATE: [&str; 2] = ["database", "cache"];
+
+fn is_state(name: &str) -> bool {
+    STATE.contains(&name)
+}
+
 /// `GET /control/status`.
 #[derive(Serialize, Debug, Clone)]
 pub(crate) struct Status {
     pub(crate) now_ms: u64,
     pub(crate) uptime_s: f64,
     pub(crate) edge: String,
+    /// Requests per second that all edge processes declare together.
+    pub(crate) edge_capacity_rps: f64,
     pub(crate) state: Parts,
     pub(crate) load: LoadStatus,
     pub(crate) planes: Vec<PlaneStatus>,
@@ -60,7 +71,26 @@ pub(crate) struct PlaneStatus {
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
     errors_per_s: f64,
+    /// Of what answers for the plane.
+    in_flight: Option<f64>,
+    /// How many at once may be.
+    limit: Option<f64>,
+    /// Refused for lack of room, since the stack began.
+    shed_total: f64,
+    /// Attempts after the first.
+    retried_total: f64,
+    /// Answers by fallbacks.
+    degraded_total: f64,
+    breakers: BreakerCounts,
     services: Vec<ServiceStatus>,
+}
+
+/// How many of a plane's circuit breakers are in each state. Those before the state plane are its own and its callers'.
+#[derive(Serialize, Debug, Clone, Default, PartialEq, Eq)]
+struct BreakerCounts {
+    closed: usize,
+    half_open: usize,
+    open: usize,
 }
 
 #[derive(Serialize, Debug, Clone)]
@@ -170,28 +200,62 @@ impl View<'_> {
     /// The four planes, in the document's order.
     pub(crate) fn planes(&self) -> Vec<PlaneStatus> {
         let edge = self.service("edge", "edge");
-        let service = ["gateway", "catalog", "recommendation"].map(|name| self.service(name, name));
-        let state = ["database", "cache"].map(|name| self.service(name, "state"));
+        let service = SERVICES.map(|name| self.service(name, name));
+        let state = STATE.map(|name| self.service(name, "state"));
         let control = ["control", "load"].map(|name| self.service(name, name));
         vec![
-            self.plane("edge", vec![edge], &["edge"]),
+            self.plane("edge", vec![edge], &["edge"], self.breaker_counts(&["edge"], |_| true)),
             // What the gateway answers is what the plane answers; the others are behind it.
-            self.plane("service", service.into(), &["gateway"]),
-            self.plane("state", state.into(), &["database", "cache"]),
-            self.plane("control", control.into(), &["control"]),
+            self.plane("service", service.into(), &["gateway"], self.breaker_counts(&SERVICES, |it| !is_state(it))),
+            self.plane("state", state.into(), &STATE, self.breaker_counts(&SERVICES, is_state)),
+            self.plane("control", control.into(), &["control"], self.breaker_counts(&["control"], |_| true)),
         ]
     }
 
-    fn plane(&self, plane: &'static str, services: Vec<ServiceStatus>, measured_by: &[&str]) -> PlaneStatus {
+    fn plane(
+        &self,
+        plane: &'static str,
+        services: Vec<ServiceStatus>,
+        measured_by: &[&str],
+        breakers: BreakerCounts,
+    ) -> PlaneStatus {
         let sum = self.sum(measured_by);
+        // The built-in load is a caller of the planes, not a part of what they do.
+        let own = || services.iter().filter(|service| service.service != "load");
+        let front = || services.iter().filter(|service| measured_by.contains(&service.service));
         PlaneStatus {
             plane,
             rps: rounded(sum.rate()),
             p50_ms: sum.growth.quantile_ms(0.5).map(rounded),
             p99_ms: sum.growth.quantile_ms(0.99).map(rounded),
             errors_per_s: rounded(sum.per_second(sum.growth.error)),
+            in_flight: total_of(front().map(|service| service.in_flight)),
+            limit: total_of(front().map(|service| service.limit)),
+            shed_total: own().map(|service| service.shed_total).sum(),
+            retried_total: own().map(|service| service.retried_total).sum(),
+            // A degraded answer passes through every service above the one that gave it: it is counted once.
+            degraded_total: own().map(|service| service.degraded_total).fold(0.0, f64::max),
+            breakers,
             services,
         }
+    }
+
+    /// The breakers of these roles' instances, by what `of` says of their names; of several instances the worst of each
+    /// name counts.
+    fn breaker_counts(&self, roles: &[&str], of: impl Fn(&str) -> bool) -> BreakerCounts {
+        let mut counts = BreakerCounts::default();
+        for role in roles {
+            let hosts: Vec<&Host> = self.hosts.iter().filter(|host| host.role == *role).collect();
+            for breaker in self.breakers(&hosts).iter().filter(|breaker| of(&breaker.name)) {
+                let count = match severity(&breaker.state) {
+                    0 => &mut counts.closed,
+                    1 => &mut counts.half_open,
+                    _ => &mut counts.open,
+                };
+                *count = count.saturating_add(1);
+            }
+        }
+        counts
     }
 
     fn sum(&self, services: &[&str]) -> Recent {
@@ -210,7 +274,8 @@ impl View<'_> {
         let sum = self.sum(&[service]);
         let hosts: Vec<&Host> = self.hosts.iter().filter(|host| host.role == role).collect();
         let mut total = Figures::default();
-        for host in &hosts {
+        // Of a part of the state plane, its callers count as well.
+        for host in self.hosts {
             total.add(&self.history.total(&host.instance, service));
         }
         let instances: Vec<_> = hosts.iter().map(|host| self.instance(host, service)).collect();
@@ -223,14 +288,19 @@ impl View<'_> {
             p99_ms: sum.growth.quantile_ms(0.99).map(rounded),
             error_ratio: ratio(sum.growth.error, requests).unwrap_or(0.0),
             in_flight: total_of(instances.iter().map(|instance| instance.in_flight)),
-            limit: total_of(instances.iter().map(|instance| instance.limit)),
-            shed_total: total.shed,
+            limit: total_of(self.hosts.iter().map(|host| self.limit(host, service))),
+            shed_total: total.shed + total.turned_away,
             retried_total: total.retried,
             degraded_total: total.degraded,
             cache_hit_ratio: ratio(sum.growth.cache_hits, cached),
-            breakers: self.breakers(&hosts),
+            // Those of the control plane are of its own scrapes: no request meets them.
+            breakers: if role == "control" { Vec::new() } else { self.breakers(&hosts) },
             instances,
         }
+    }
+
+    fn limit(&self, host: &Host, service: &str) -> Option<f64> {
+        self.history.latest(&host.instance, self.now)?.limit.get(service).copied()
     }
 
     fn instance(&self, host: &Host, service: &str) -> InstanceStatus {
@@ -244,7 +314,7 @@ impl View<'_> {
             rps: rounded(recent.rate()),
             p99_ms: recent.growth.quantile_ms(0.99).map(rounded),
             in_flight: latest.and_then(|reading| reading.in_flight.get(service)).copied(),
-            limit: latest.and_then(|reading| reading.limit.get(service)).copied(),
+            limit: self.limit(host, service),
             restarts: host.restarts,
         }
     }
@@ -352,6 +422,38 @@ mod tests {
         assert_eq!((service.rps, service.in_flight), (100.0, Some(4.0)));
         assert_eq!(service.breakers[0].state, "open");
         assert_eq!((link.rps, link.error_ratio, link.breaker.as_deref()), (Some(100.0), Some(1.0), Some("open")));
+    }
+
+    #[test]
+    fn the_state_plane_shows_what_its_callers_hold_before_it() {
+        let mut history = History::default();
+        for (instance, state) in [("catalog/1", "closed"), ("recommendation/1", "open")] {
+            let (role, _) = instance.split_once('/').unwrap();
+            let text = format!(
+                "seawall_bulkhead_limit{{name=\"database\"}} 30\n\
+                 seawall_bulkhead_rejections_total{{name=\"database\"}} 2\n\
+                 seawall_pool_stale_total{{name=\"cache\"}} 3\n\
+                 seawall_circuit_breaker_state{{name=\"database\",state=\"{state}\"}} 1\n\
+                 seawall_circuit_breaker_state{{name=\"catalog\",state=\"half_open\"}} 1\n"
+            );
+            history.add(instance, 1, Duration::from_secs(1), Reading::parse(&text, role));
+        }
+        let mut part = |name: &str| {
+            let text = format!("four_plane_in_flight{{service=\"{name}\"}} 1\n");
+            history.add("state/1", 1, Duration::from_secs(1), Reading::parse(&text, "state"));
+        };
+        part("database");
+        let hosts =
+            [host("catalog/1", "catalog"), host("recommendation/1", "recommendation"), host("state/1", "state")];
+
+        let view = View { history: &history, hosts: &hosts, now: Duration::from_secs(1) };
+        let [_, service, state, _] = <[PlaneStatus; 4]>::try_from(view.planes()).unwrap();
+
+        assert_eq!((state.in_flight, state.limit), (Some(1.0), Some(60.0)));
+        assert_eq!((state.shed_total, state.retried_total), (4.0, 6.0));
+        assert_eq!(state.breakers, BreakerCounts { closed: 1, half_open: 0, open: 1 });
+        assert_eq!(service.breakers, BreakerCounts { closed: 0, half_open: 2, open: 0 });
+        assert_eq!(state.services[0].breakers.len(), 0);
     }
 
     #[test]

@@ -19,9 +19,15 @@ const FIGURES = {
   up: String, restarts: count,
 };
 const ALARMING = { error_ratio: 0.01 };
-// What these do not do is shown only where it was done nevertheless.
-const PASSIVE = ["database", "cache", "control", "load"];
-const ACTIVE_FIGURES = ["shed_total", "retried_total", "degraded_total"];
+// Planes that have something to put in the place of an answer.
+const SERVING = ["edge", "service"];
+// What these cannot do is shown only where it was done nevertheless.
+const NEVER = {
+  database: ["degraded_total"],
+  cache: ["degraded_total"],
+  control: ["degraded_total"],
+  load: ["shed_total", "retried_total", "degraded_total"],
+};
 
 /** Instances are named `role/number`; the control plane's own parts are not, and nobody kills those. */
 export const killable = (instance) => instance.includes("/");
@@ -85,8 +91,8 @@ class Box {
   #figure(figure, value, format) {
     for (const element of this.root.querySelectorAll(`[data-figure="${figure}"]`)) {
       write(element, format(value));
-      const passive = value === 0 && ACTIVE_FIGURES.includes(figure) && PASSIVE.includes(this.root.dataset.service);
-      hideMissing(element, passive ? null : value);
+      const never = value === 0 && NEVER[this.root.dataset.service]?.includes(figure);
+      hideMissing(element, never ? null : value);
       element.classList.toggle("zero", value === 0);
       element.classList.toggle("alert", value >= (ALARMING[figure] ?? Infinity));
     }
@@ -183,7 +189,7 @@ export class Board {
       if (service) box.root.parentElement.hidden = false;
       if (service) box.update(service, view.callsOf(name), noteOf(name, view), at);
     }
-    for (const [name, plane] of view.planes) this.#plane(name, plane, view.planeSums(plane));
+    for (const [name, plane] of view.planes) this.#plane(name, plane);
   }
 
   /** Shows which instance the kill button would take. */
@@ -191,24 +197,22 @@ export class Board {
     for (const chip of document.querySelectorAll(".chip")) chip.classList.toggle("chosen", chip.dataset.instance === target);
   }
 
-  #plane(name, plane, sums) {
+  #plane(name, plane) {
     const list = document.querySelector(`[data-plane="${name}"] .sum`);
     if (!list) return;
-    const done = (total) => total > 0 || name === "edge" || name === "service" ? count(total) : "–";
     // The closed ones go without saying while one is not.
-    const kinds = ["open", "half-open", "closed"].map((state) => [sums.breakers.filter((one) => one === state).length, state]);
-    const [[number, state] = [0, ""]] = kinds.filter(([some]) => some > 0);
-    const words = `${number} ${state}`;
+    const { open = 0, half_open: halfOpen = 0, closed = 0 } = plane.breakers ?? {};
+    const words = [[open, "open"], [halfOpen, "half-open"], [closed, "closed"]].find(([some]) => some > 0);
     const rows = [
       ["rate", "req/s", rate(plane.rps)],
       ["p50", "p50", millis(plane.p50_ms)],
       ["p99", "p99", millis(plane.p99_ms)],
       ["errors", "errors/s", rate(plane.errors_per_s), plane.errors_per_s > 0],
-      ["in-flight", "in flight", outOf(sums.inFlight, sums.limit)],
-      ["shed", "shed", done(sums.shed)],
-      ["retried", "retried", done(sums.retried)],
-      ["degraded", "degraded", done(sums.degraded)],
-      ["breakers", "breakers", sums.breakers.length ? words : "–", sums.breakers.some((state) => state !== "closed")],
+      ["in-flight", "in flight", outOf(plane.in_flight, plane.limit)],
+      ["shed", "shed", count(plane.shed_total)],
+      ["retried", "retried", count(plane.retried_total)],
+      ["degraded", "degraded", SERVING.includes(name) ? count(plane.degraded_total) : "–"],
+      ["breakers", "breakers", words ? words.join(" ") : "–", open + halfOpen > 0],
     ].filter(([, , value]) => value !== "–");
     keyed(list, rows, ([key]) => key, ([, label]) => {
       const row = document.createElement("div");

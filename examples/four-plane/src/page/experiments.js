@@ -125,12 +125,18 @@ export class Slow extends Lasting {
   }
 }
 
-/** More is sent than the edge can take: is the excess refused at once, and do the rest stay fast? */
+// From here on after the press the rate has risen everywhere and the figures say so.
+const RISEN_S = 3;
+
+/** More is sent than the edge can take: is the excess refused at once, do the rest stay fast and fill the capacity? */
 export class Overload extends Lasting {
   constructor(fault, view, now) {
     super(fault, view, now);
     Object.assign(this.data, { kind: "overload", target: fault.target });
-    this.most = { rps: 0, p99: 0, goodput: 0 };
+    this.capacity = view.status.edge_capacity_rps ?? null;
+    this.most = { rps: 0, p99: 0 };
+    this.first = null;
+    this.last = null;
     this.text = `Sending ${fault.value}× the edge’s capacity.`;
   }
 
@@ -140,15 +146,29 @@ export class Overload extends Lasting {
     if (this.ended === null && now - this.begun > SETTLE_S) {
       this.most.rps = Math.max(this.most.rps, view.edge?.rps ?? 0);
       this.most.p99 = Math.max(this.most.p99, view.edge?.p99_ms ?? 0);
-      this.most.goodput = Math.max(this.most.goodput, view.answers.full + view.answers.degraded);
     }
-    Object.assign(this.data, { peakRps: Math.round(this.most.rps), peakP99Ms: Math.round(this.most.p99), goodput: Math.round(this.most.goodput) });
-    const peak = `up to ${rate(this.most.rps)} requests/s, ${rate(this.most.goodput)}/s answered, p99 at most ${millis(this.most.p99)} (before ${millis(this.before.p99)})`;
+    if (this.ended === null && now - this.begun > RISEN_S) {
+      const { ok = 0, degraded = 0 } = view.status.load ?? {};
+      this.last = { at: view.status.now_ms / 1000, answered: ok + degraded };
+      this.first ??= this.last;
+    }
+    const seconds = this.last ? this.last.at - this.first.at : 0;
+    const goodput = seconds > 0 ? (this.last.answered - this.first.answered) / seconds : null;
+    const share = goodput !== null && this.capacity > 0 ? goodput / this.capacity : null;
+    const slower = this.before.p99 > 0 && this.most.p99 > 0 ? this.most.p99 / this.before.p99 : null;
+    Object.assign(this.data, {
+      peakRps: Math.round(this.most.rps),
+      peakP99Ms: Math.round(this.most.p99),
+      slowerPercent: slower === null ? null : Math.round(slower * 100),
+      goodputPercent: share === null ? null : Math.round(share * 100),
+    });
+    const answered = `${rate(goodput)}/s answered (${percent(share)} of the capacity)`;
+    const slow = `their p99 at most ${millis(this.most.p99 || null)} (before ${millis(this.before.p99)})`;
+    const peak = `up to ${rate(this.most.rps)} requests/s, ${answered}, ${slow}`;
     if (this.ended === null) {
       this.text = `5× the edge’s capacity, ${span(left ?? this.seconds)} left: ${peak}; ${noticed}.`;
     } else if (now - this.ended >= SETTLE_S) {
-      const share = this.data.shed / Math.max(1, this.most.rps * (this.ended - this.begun));
-      this.text = `5× the edge’s capacity for ${span(this.ended - this.begun)}: ${peak}; ${noticed} (about ${percent(Math.min(1, share))} shed).`;
+      this.text = `5× the edge’s capacity for ${span(this.ended - this.begun)}: ${peak}; ${noticed}.`;
       this.close("done");
     } else {
       this.text = `5× the edge’s capacity is over, reading the last figures: ${peak}; ${noticed}.`;

@@ -1,14 +1,9 @@
 // One status of the control plane, read into what the page asks for.
 
-import { sum } from "./format.js";
-
 const stateOf = (text) => String(text ?? "unknown").toLowerCase().replace("_", "-");
 
 /** `gateway` and `catalog` make `gateway→catalog`; a name that tells both ends stays. */
 const breakerName = (service, name) => name.includes("→") ? name : `${service}→${name}`;
-
-// Whose requests are the plane's; the other services are behind it.
-const FRONT = { service: "gateway" };
 
 export class View {
   constructor(status) {
@@ -53,21 +48,6 @@ export class View {
       const name = `${service}→${call.to}`;
       return { ...call, name, breaker: this.breakers.get(name) ?? null };
     });
-  }
-
-  /** Sums of a plane that the status does not carry. */
-  planeSums(plane) {
-    // The built-in load is a caller of the planes, not a part of what they do.
-    const services = (plane.services ?? []).filter((service) => service.service !== "load");
-    const of = (figure) => sum(services.map((service) => service[figure]));
-    // A degraded answer passes through every service above the one that gave it: it is counted once.
-    const degraded = services.reduce((most, service) => Math.max(most, service.degraded_total ?? 0), 0);
-    const breakers = services.flatMap((service) => this.callsOf(service.service)).filter((call) => call.breaker).map((call) => call.breaker);
-    const front = services.filter((service) => service.service === (FRONT[plane.plane] ?? service.service));
-    const atFront = (figure) => sum(front.map((service) => service[figure]));
-    return {
-      inFlight: atFront("in_flight"), limit: atFront("limit"), shed: of("shed_total"), retried: of("retried_total"), degraded, breakers,
-    };
   }
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use seawall::health::{CheckConfig, HealthError, RecoveryAction, Registry};
 
+use super::figures;
 use super::guard::Guard;
 use super::metrics::CacheMetrics;
 use crate::link::Instance;
@@ -58,6 +59,8 @@ pub struct CacheAside {
 impl CacheAside {
     /// Over this cache, called by this instance.
     pub fn new(cache: Arc<dyn Cache>, caller: &Instance) -> Self {
+        let connections = Arc::clone(&cache);
+        figures::of_pool("cache", move || connections.connections());
         let guard = Guard::new("cache", TIMEOUT, PLACES, caller);
         Self { cache, guard, metrics: CacheMetrics::of(caller.role, &caller.name()) }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use seawall::health::{CheckConfig, HealthError, RecoveryAction, Registry};
 
+use super::figures;
 use super::guard::{Guard, Refusal};
 use crate::clock;
 use crate::data::City;
@@ -28,6 +29,8 @@ pub struct Database {
 impl Database {
     /// Over this catalog, called by this instance.
     pub fn new(catalog: Arc<dyn Catalog>, caller: &Instance) -> Self {
+        let connections = Arc::clone(&catalog);
+        figures::of_pool("database", move || connections.connections());
         Self { catalog, guard: Guard::new("database", TIMEOUT, PLACES, caller) }
     }
 

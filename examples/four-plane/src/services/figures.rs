@@ -7,6 +7,7 @@ use seawall::backoff_with_jitter::RetryLayer;
 use seawall::bulkhead::BulkheadLayer;
 use seawall::circuit_breaker::{BreakerMetrics, CircuitBreakerLayer};
 use seawall::http::ReceiveDeadlineLayer;
+use seawall::pool::PoolStatus;
 use seawall_core::{Clock as _, Environment, MonotonicClock};
 
 use super::metrics::install;
@@ -29,7 +30,7 @@ pub fn before_scrape(reading: impl Fn() + Send + Sync + 'static) {
 }
 
 /// States, changes and ratios of a breaker, as [`BreakerMetrics`] names them.
-pub fn of_breaker<E: Environment>(name: &'static str, breaker: &CircuitBreakerLayer<E>) {
+pub fn of_breaker<E: Environment>(name: &str, breaker: &CircuitBreakerLayer<E>) {
     install();
     let metrics = BreakerMetrics::new(name);
     metrics.follow(breaker.gate());
@@ -46,6 +47,32 @@ pub fn of_bulkhead<E: Environment>(name: &'static str, bulkhead: &BulkheadLayer<
     before_scrape(move || {
         limit.set(bulkhead.gate().limit());
         in_flight.set(bulkhead.gate().in_flight());
+    });
+}
+
+/// Connections of a pool, as far as there is one: `seawall_pool_connections{name, state}`, `seawall_pool_limit{name}`,
+/// `seawall_pool_waiters{name}`, `seawall_pool_created_total{name}`, `seawall_pool_stale_total{name}`.
+pub fn of_pool(name: &'static str, status: impl Fn() -> Option<PoolStatus> + Send + Sync + 'static) {
+    install();
+    let connections = |state: &'static str| gauge!("seawall_pool_connections", "name" => name, "state" => state);
+    let [idle, in_use, connecting] = ["idle", "in_use", "connecting"].map(connections);
+    let (limit, waiters) =
+        (gauge!("seawall_pool_limit", "name" => name), gauge!("seawall_pool_waiters", "name" => name));
+    let created = counter!("seawall_pool_created_total", "name" => name);
+    let stale = counter!("seawall_pool_stale_total", "name" => name);
+    before_scrape(move || {
+        let Some(status) = status() else { return };
+        for (gauge, count) in [
+            (&idle, status.idle),
+            (&in_use, status.in_use),
+            (&connecting, status.connecting),
+            (&limit, status.max),
+            (&waiters, status.waiters),
+        ] {
+            gauge.set(u32::try_from(count).map_or(f64::from(u32::MAX), f64::from));
+        }
+        created.absolute(status.totals.created);
+        stale.absolute(status.totals.closed.stale);
     });
 }
 

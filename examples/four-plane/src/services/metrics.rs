@@ -89,7 +89,8 @@ impl RequestMetrics {
         self.limit.set(limit);
     }
 
-    /// A request has ended: `ok`, `shed`, `degraded`, anything else is an error.
+    /// A request has ended: `ok`, `shed`, `degraded`, anything else is an error. How long it took counts unless it was shed:
+    /// quick refusals would hide how long the others wait.
     pub fn finished(&self, outcome: &str, duration: Duration) {
         let counter = match outcome {
             "ok" => &self.ok,
@@ -98,7 +99,9 @@ impl RequestMetrics {
             _ => &self.error,
         };
         counter.increment(1);
-        self.duration.record(duration.as_secs_f64());
+        if outcome != "shed" {
+            self.duration.record(duration.as_secs_f64());
+        }
     }
 }
 

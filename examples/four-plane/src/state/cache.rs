@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use seawall::pool::PoolStatus;
 
 use super::StateError;
 
@@ -30,4 +31,9 @@ pub trait Cache: Send + Sync + std::fmt::Debug {
 
     /// Removes what is there.
     async fn delete(&self, key: &str) -> Result<(), StateError>;
+
+    /// The connections to it, where it is in another process.
+    fn connections(&self) -> Option<PoolStatus> {
+        None
+    }
 }

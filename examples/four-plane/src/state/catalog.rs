@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use seawall::pool::PoolStatus;
 use serde::{Deserialize, Serialize};
 
 use super::StateError;
@@ -69,4 +70,9 @@ pub trait Catalog: Send + Sync + std::fmt::Debug {
 
     /// The items that were most often seen together with the user's last [`RECENT_ITEMS`], these left out.
     async fn recommended(&self, user: &str, limit: usize, now: SystemTime) -> Result<Vec<Counted>, StateError>;
+
+    /// The connections to it, where it is in another process.
+    fn connections(&self) -> Option<PoolStatus> {
+        None
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use seawall::pool::PoolStatus;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -96,6 +97,13 @@ impl Database {
 
 #[async_trait]
 impl Catalog for Database {
+    fn connections(&self) -> Option<PoolStatus> {
+        match self.dial.parts()?.database.as_str() {
+            POSTGRESQL => self.postgres.connections(),
+            _ => self.embedded.connections(),
+        }
+    }
+
     async fn item(&self, id: u32) -> Result<Option<City>, StateError> {
         self.part().await?.item(id).await
     }

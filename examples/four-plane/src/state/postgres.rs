@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use seawall::pool::{Manager, Pool};
+use seawall::pool::{Manager, Pool, PoolStatus};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row, Statement};
@@ -336,6 +336,10 @@ impl PostgresCatalog {
 
 #[async_trait]
 impl Catalog for PostgresCatalog {
+    fn connections(&self) -> Option<PoolStatus> {
+        Some(self.connections.status())
+    }
+
     async fn item(&self, id: u32) -> Result<Option<City>, StateError> {
         Ok(self.rows(Ask::Item, vec![Parameter::Id(key(id))], city).await?.pop())
     }

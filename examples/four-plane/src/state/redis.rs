@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
-use seawall::pool::{Manager, Pool};
+use seawall::pool::{Manager, Pool, PoolStatus};
 use seawall::rate_limiter::RedisStore;
 use tokio::net::TcpStream;
 
@@ -163,6 +163,10 @@ fn other(answers: &[BytesFrame], expected: &'static str) -> StateError {
 
 #[async_trait]
 impl Cache for RedisCache {
+    fn connections(&self) -> Option<PoolStatus> {
+        Some(self.connections.status())
+    }
+
     async fn get(&self, key: &str) -> Result<Option<Cached>, StateError> {
         let key = Bytes::copy_from_slice(key.as_bytes());
         let commands =

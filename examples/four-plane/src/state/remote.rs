@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use seawall::pool::{Manager, Pool};
+use seawall::pool::{Manager, Pool, PoolStatus};
 use tokio::net::TcpStream;
 
 use super::connect::Dial;
@@ -74,6 +74,10 @@ fn other(answer: &Answer, expected: &'static str) -> StateError {
 
 #[async_trait]
 impl Catalog for RemoteCatalog {
+    fn connections(&self) -> Option<PoolStatus> {
+        Some(self.connections.status())
+    }
+
     async fn item(&self, id: u32) -> Result<Option<City>, StateError> {
         match self.ask(Question::Item { id }).await? {
             Answer::Item(item) => Ok(item),

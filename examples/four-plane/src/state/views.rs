@@ -105,7 +105,6 @@ fn count_together(together: &mut HashMap<u32, HashMap<u32, Heat>>, item: u32, ot
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 mod tests {
     use super::super::popularity::whole;
     use super::*;

@@ -23,15 +23,19 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    pub(crate) async fn start() -> Self {
+    /// With a configuration file that says `config`.
+    pub(crate) async fn start(config: &Value) -> Self {
         let folder = TempDir::new().expect("the temporary folder can be written");
-        let file = folder.path().join("ready.json");
+        let (file, settings) = (folder.path().join("ready.json"), folder.path().join("config.json"));
+        std::fs::write(&settings, config.to_string()).expect("the temporary folder can be written");
         let mut parent = Command::new(env!("CARGO_BIN_EXE_four-plane"))
             .args(["run", "--listen", "127.0.0.1:0", "--state", "embedded"])
             .arg("--data")
             .arg(folder.path().join("data"))
             .arg("--ready-file")
             .arg(&file)
+            .arg("--config")
+            .arg(&settings)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .kill_on_drop(true)
