@@ -20,7 +20,7 @@ pub(crate) type Hook = Arc<dyn Fn(&Change) + Send + Sync>;
 /// Settings of a breaker that are not checked yet. Each starts with its default.
 ///
 /// Simulations over many kinds of servers chose the defaults: half of at least 20 calls in 10 s failed or slow, 5 s open
-/// growing to 60 s, at most 10 probes and 3 at once.
+/// growing to 60 s, at most 14 probes and 3 at once.
 #[derive(Clone)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
@@ -78,7 +78,7 @@ impl Default for BreakerConfigBuilder {
             max_open_for: None,
             jitter: 0.5,
             stable_for: Duration::from_secs(60),
-            probes: 10,
+            probes: 14,
             probes_at_once: None,
             recovery: Recovery::Tested,
             max_probe_age: Duration::from_secs(30),
@@ -189,8 +189,9 @@ impl BreakerConfigBuilder {
         self
     }
 
-    /// How many calls are let through in half-open, in all, before they are judged. Default 10: fewer cannot tell a
-    /// dependency that is down from one with many background errors. As a rule two or three decide. 1 to 255.
+    /// How many calls are let through in half-open, in all, before they are judged. Default 14: the fewest
+    /// that, when they all fail, are more than chance would do once in 10,000 times at the default threshold, so fewer
+    /// cannot tell a dependency that is down from one with many background errors. As a rule two or three decide. 1 to 255.
     pub const fn probes(mut self, probes: u32) -> Self {
         self.probes = probes;
         self

@@ -134,6 +134,11 @@ mod tests {
     }
 
     #[test]
+    fn fourteen_failures_in_a_row_are_the_fewest_that_are_no_chance_at_a_half() {
+        assert_eq!((test(13, 13, 255, 0.5), test(14, 14, 255, 0.5)), (Finding::Unclear, Finding::Bad));
+    }
+
+    #[test]
     fn five_failures_in_a_row_prove_it_at_a_tenth() {
         assert_eq!((test(3, 3, 10, 0.1), test(4, 4, 10, 0.1)), (Finding::Unclear, Finding::Bad));
     }

@@ -159,7 +159,7 @@ fn the_closing_tells_the_whole_outage() {
     }
     assert!(!call(&breaker, Class::Success, seconds(2)));
     breaker.record(early, Outcome::Finished(Class::Success), Duration::from_secs(2), seconds(3));
-    for _ in 0..10 {
+    for _ in 0..14 {
         call(&breaker, Class::Failure, seconds(7));
     }
     for _ in 0..2 {
@@ -171,7 +171,7 @@ fn the_closing_tells_the_whole_outage() {
     assert_eq!(states, [State::Open, State::HalfOpen, State::Open, State::HalfOpen, State::Closed]);
     let outage = changes[4].outage.unwrap();
     assert_eq!((outage.began, outage.length), (seconds(1), Duration::from_secs(17)));
-    assert_eq!((outage.probes, outage.rejections, outage.late, outage.reopenings), (12, 1, 1, 1));
+    assert_eq!((outage.probes, outage.rejections, outage.late, outage.reopenings), (16, 1, 1, 1));
     assert_eq!(outage.cause, Cause::FailureRatio { measured: 1.0, threshold: 0.5 });
     assert!(changes[..4].iter().all(|change| change.outage.is_none()));
 }

@@ -18,12 +18,13 @@ const WATCHED: u64 = 180_000 * MS;
 
 /// What one run showed.
 struct Run {
-    /// From when the server was well until the circuit closed for good, beyond the open time that was under way.
+    /// From when the server was well until the circuit closed for good, beyond the open time that was under way; where
+    /// the server became well in the middle of a round of probes that opened the circuit again, beyond that open time.
     beyond: Duration,
     /// How often it opened again after it had closed on the well server.
     flaps: u32,
-    /// Whether the server was well again in the middle of a round of probes.
-    mid_round: bool,
+    /// Whether a round opened it again although the server was well before the round had ended.
+    failed_mid_round: bool,
 }
 
 struct Simulation {
@@ -87,14 +88,19 @@ fn run(per_second: u64, threshold: f64, background: f64, seed: u64) -> Run {
         now += simulation.wait(now, gap).min(gap.max((well + LATENCY).saturating_sub(now) / gap * gap));
     }
     simulation.answer(now);
-    let open_until = simulation.breaker.snapshot(Timestamp::from_nanos(now)).retry_after.unwrap_or_default();
-    let mid_round = simulation.breaker.state() == State::HalfOpen;
+    let mut open_time = simulation.breaker.snapshot(Timestamp::from_nanos(now)).retry_after.unwrap_or_default();
+    let (mut mid_round, mut failed_mid_round) = (simulation.breaker.state() == State::HalfOpen, false);
     let well = now;
 
     let (mut closed, mut flaps) = (None, 0);
     for _ in 0..CALLS {
         simulation.call(now, background);
         let state = simulation.breaker.state();
+        if mid_round && state == State::Open {
+            open_time = simulation.breaker.snapshot(Timestamp::from_nanos(now)).retry_after.unwrap_or_default();
+            failed_mid_round = true;
+        }
+        mid_round &= state == State::HalfOpen;
         if state == State::Closed && closed.is_none() {
             closed = Some(now);
         } else if state != State::Closed && closed.is_some() {
@@ -107,10 +113,11 @@ fn run(per_second: u64, threshold: f64, background: f64, seed: u64) -> Run {
         now += simulation.wait(now, gap);
     }
     let closed = closed.map_or(Duration::MAX, |closed| Duration::from_nanos(closed - well));
-    Run { beyond: closed.saturating_sub(open_until), flaps, mid_round }
+    Run { beyond: closed.saturating_sub(open_time), flaps, failed_mid_round }
 }
 
-/// The longest time beyond the open time, in how many of the runs it opened again before it closed, and in how many after.
+/// The longest time beyond the open time, in how many of the runs that was more than two seconds, and in how many it
+/// opened again after it had closed.
 fn worst(threshold: f64, background: f64) -> (Duration, u32, u32) {
     let (mut longest, mut late, mut flapped, mut mid_round) = (Duration::ZERO, 0, 0, 0);
     for per_second in [10, 100, 1_000] {
@@ -119,13 +126,13 @@ fn worst(threshold: f64, background: f64) -> (Duration, u32, u32) {
             longest = longest.max(run.beyond);
             let is_late = run.beyond > Duration::from_secs(2);
             late += u32::from(is_late);
-            mid_round += u32::from(is_late && run.mid_round);
+            mid_round += u32::from(run.failed_mid_round);
             flapped += u32::from(run.flaps > 0);
         }
     }
     println!(
-        "threshold {threshold}, background {background}: {longest:?}, {late} late, {mid_round} of them well again in the \
-         middle of a round, {flapped} flapped"
+        "threshold {threshold}, background {background}: {longest:?}, {late} late, {flapped} flapped, {mid_round} \
+         opened again by a round that had begun before the server was well"
     );
     (longest, late, flapped)
 }
@@ -147,9 +154,8 @@ fn background_errors_just_under_a_threshold_of_a_tenth_do_not_hold_it_open() {
 
 #[test]
 fn background_errors_just_under_a_threshold_of_a_half_do_not_hold_it_open() {
-    let (_, late, flapped) = worst(0.5, 0.45);
+    let (longest, late, flapped) = worst(0.5, 0.45);
 
-    // All ten probes fail one time in 2,900, and more often when the first of them were sent while it was still down.
-    assert!(late <= 9, "{late} of 3,000");
-    assert_eq!(flapped, 0);
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    assert_eq!((late, flapped), (0, 0));
 }

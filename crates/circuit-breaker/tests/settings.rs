@@ -48,8 +48,8 @@ fn what_cannot_be_is_refused_with_field_value_and_what_is_allowed() {
         "max_open_for is 1s; allowed is open_for, 5s, or more"
     );
     assert_eq!(
-        refused(|config| config.required_successes(11)),
-        "required_successes is 11; allowed are 1 to the number of probes, 10"
+        refused(|config| config.required_successes(15)),
+        "required_successes is 15; allowed are 1 to the number of probes, 14"
     );
     assert_eq!(
         refused(|config| config.probes(2).probes_at_once(3)),
@@ -57,7 +57,7 @@ fn what_cannot_be_is_refused_with_field_value_and_what_is_allowed() {
     );
     assert_eq!(
         refused(|config| config.probes_at_once(0)),
-        "probes_at_once is 0; allowed are 1 to the number of probes, 10"
+        "probes_at_once is 0; allowed are 1 to the number of probes, 14"
     );
     for value in [-0.1, 1.1, f64::NAN] {
         assert_eq!(
