@@ -78,7 +78,7 @@ async fn a_timeout_cuts_a_call_that_hangs() {
 #[tokio::test]
 async fn a_retry_knows_that_a_get_may_be_repeated() {
     let server = server().await;
-    let layer = RetryLayer::with_env(RetryConfig::new(IfUnknown::OnlyUnsent), env()).with_replay(HttpReplay);
+    let layer = RetryLayer::with_env(RetryConfig::new(IfUnknown::OnlyUnsent), env()).with_replay(HttpReplay::default());
     let client = layer.protect(Client::new());
 
     let answer = client.oneshot(request(&server, "/broken")).await.unwrap();

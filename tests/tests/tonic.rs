@@ -7,11 +7,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use seawall::{
-    Error, grpc_client,
-    http::{AtBodyEnd, Idempotent, ReplayBody, env, grpc_status},
+    Error,
+    core::{Clock, MonotonicClock},
+    grpc_client,
+    http::{AtBodyEnd, Deadline, Idempotent, ReplayBody, env, grpc_status},
     load_shedder::{LimitRange, LoadShedderConfig, LoadShedderLayer},
 };
 use tokio::{
@@ -82,7 +85,8 @@ async fn serve(limit: u32, planned: impl IntoIterator<Item = Status>) -> Served 
     Served { endpoint, arrivals, open }
 }
 
-/// A client of `endpoint` behind the preset, and what becomes of the layers' refusals.
+/// A client of `endpoint` behind the preset, and what becomes of the layers' refusals. Nobody waits for 2 s: less than an
+/// open circuit asks for.
 fn protected(endpoint: &Endpoint) -> impl Fn(bool) -> Pin<Box<dyn Future<Output = Result<(), Status>> + Send>> {
     let channel =
         endpoint.connect_lazy().map_request(|request: http::Request<ReplayBody<Body>>| request.map(Body::new));
@@ -96,6 +100,7 @@ fn protected(endpoint: &Endpoint) -> impl Fn(bool) -> Pin<Box<dyn Future<Output 
         Box::pin(async move {
             let mut request = Request::new(HealthCheckRequest::default());
             request.extensions_mut().insert(Idempotent(idempotent));
+            request.extensions_mut().insert(Deadline::new(MonotonicClock.now().saturating_add(Duration::from_secs(2))));
             client.check(request).await.map(drop)
         })
     }
@@ -162,4 +167,34 @@ async fn the_breaker_opens_on_failures_and_not_on_exhausted_resources() {
     assert!(refused.message().starts_with("refused by the circuit breaker: the circuit is open"), "{refused}");
     let arrivals = std::iter::from_fn(|| served.arrivals.try_recv().ok()).count();
     assert_eq!(arrivals, 40, "an open breaker sends nothing");
+}
+
+/// HTTP/2 without tonic: refuses the first stream, and answers the others with `NOT_FOUND`.
+async fn serve_refusing() -> (Endpoint, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let streams = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&streams);
+    tokio::spawn(async move {
+        let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+        while let Some(Ok((_, mut stream))) = connection.accept().await {
+            if seen.fetch_add(1, Relaxed) == 0 {
+                stream.send_reset(h2::Reason::REFUSED_STREAM);
+            } else {
+                let answer =
+                    http::Response::builder().header("content-type", "application/grpc").header("grpc-status", "5");
+                drop(stream.send_response(answer.body(()).unwrap(), true).unwrap());
+            }
+        }
+    });
+    (endpoint, streams)
+}
+
+#[tokio::test]
+async fn a_stream_that_was_refused_unseen_is_made_good_although_the_request_must_not_be_repeated() {
+    let (endpoint, streams) = serve_refusing().await;
+
+    let answer = protected(&endpoint)(false).await.unwrap_err();
+
+    assert_eq!((answer.code(), streams.load(Relaxed)), (Code::NotFound, 2));
 }

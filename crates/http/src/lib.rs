@@ -54,6 +54,8 @@ mod send_deadline;
 #[cfg(feature = "reqwest")]
 mod timed_request;
 mod trace_context;
+#[cfg(feature = "retry")]
+mod unsent;
 
 pub use attempts::{PREVIOUS_ATTEMPTS_HEADER, previous_attempts};
 pub use attributes::{CRITICALITY_HEADER, HttpAttributes, Idempotent};
@@ -98,3 +100,5 @@ pub use timed_request::CarryInTimedRequest;
 #[cfg(feature = "reqwest")]
 pub use timed_request::{SendTimed, SendTimedLayer, TakeTimed, TimedRequest, TimedRequestLayer};
 pub use trace_context::{TraceParent, parse_traceparent};
+#[cfg(feature = "retry")]
+pub use unsent::HttpAdvice;

@@ -13,12 +13,33 @@ use crate::{HttpAttributes, ReplayBody, attempts::tell_previous_attempts, replay
 const RECORDED: usize = 64 << 10;
 
 /// Keeps requests whose body can be cloned, and only those that may be repeated at all: a `POST` without an idempotency
-/// key is neither kept nor cloned.
+/// key is neither kept nor cloned, unless [`with_unrepeatable`](Self::with_unrepeatable) says so.
 ///
 /// Further attempts say in `x-previous-attempts`, and to gRPC servers in `grpc-previous-rpc-attempts`, how many went
 /// before. For bodies that cannot be cloned there is [`ReplayBodies`].
+/// ```
+/// use seawall_backoff_with_jitter::Replay;
+/// use seawall_http::HttpReplay;
+///
+/// let post = || http::Request::post("/").body("body").unwrap();
+/// assert!(HttpReplay::default().keep(post()).1.is_none());
+/// assert!(HttpReplay::default().with_unrepeatable().keep(post()).1.is_some());
+/// ```
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub struct HttpReplay;
+pub struct HttpReplay {
+    all: bool,
+}
+
+impl HttpReplay {
+    /// Keeps also what must not be repeated after it was sent. It is sent again only where it has not been: when a layer
+    /// further in refused it, or [`HttpAdvice`](crate::HttpAdvice) finds proof of it. Default: not, which spares a `POST`
+    /// the clone.
+    #[must_use]
+    pub const fn with_unrepeatable(mut self) -> Self {
+        self.all = true;
+        self
+    }
+}
 
 impl<B: Clone> Replay<Request<B>> for HttpReplay {
     type Request = Request<B>;
@@ -26,7 +47,7 @@ impl<B: Clone> Replay<Request<B>> for HttpReplay {
 
     #[inline]
     fn keep(&self, request: Request<B>) -> (Request<B>, Option<Request<B>>) {
-        let kept = may_repeat(&request).then(|| request.clone());
+        let kept = (self.all || may_repeat(&request)).then(|| request.clone());
         (request, kept)
     }
 
@@ -43,7 +64,7 @@ impl Replay<reqwest::Request> for HttpReplay {
     type Kept = reqwest::Request;
 
     fn keep(&self, request: reqwest::Request) -> (reqwest::Request, Option<reqwest::Request>) {
-        let kept = if may_repeat(&request) { request.try_clone() } else { None };
+        let kept = if self.all || may_repeat(&request) { request.try_clone() } else { None };
         (request, kept)
     }
 
@@ -60,7 +81,7 @@ impl Replay<TimedRequest> for HttpReplay {
     type Kept = TimedRequest;
 
     fn keep(&self, request: TimedRequest) -> (TimedRequest, Option<TimedRequest>) {
-        let kept = if may_repeat(&request) { request.try_clone() } else { None };
+        let kept = if self.all || may_repeat(&request) { request.try_clone() } else { None };
         (request, kept)
     }
 
@@ -100,12 +121,20 @@ impl Replay<TimedRequest> for HttpReplay {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct ReplayBodies {
     limit: usize,
+    all: bool,
 }
 
 impl ReplayBodies {
     /// Records up to `limit` bytes of a body. 0 repeats only requests without one.
     pub const fn new(limit: usize) -> Self {
-        Self { limit }
+        Self { limit, all: false }
+    }
+
+    /// Records also what must not be repeated after it was sent, as [`HttpReplay::with_unrepeatable`] keeps it.
+    #[must_use]
+    pub const fn with_unrepeatable(mut self) -> Self {
+        self.all = true;
+        self
     }
 }
 
@@ -133,7 +162,7 @@ impl<B: Body> Replay<Request<B>> for ReplayBodies {
 
     fn keep(&self, request: Request<B>) -> (Self::Request, Option<Recorded<B>>) {
         let least = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
-        let repeats = least <= self.limit && may_repeat(&request);
+        let repeats = least <= self.limit && (self.all || may_repeat(&request));
         let (head, body) = request.into_parts();
         let body = ReplayBody::new(body, if repeats { Some(self.limit) } else { None });
         let kept = repeats.then(|| Recorded { head: head.clone(), body: body.handle() });
@@ -160,16 +189,19 @@ mod tests {
 
     #[test]
     fn a_get_is_kept_and_says_how_often_it_was_tried() {
-        let (_, kept) = HttpReplay.keep(Request::get("/").body("body").unwrap());
+        let (_, kept) = HttpReplay::default().keep(Request::get("/").body("body").unwrap());
 
-        let again = <HttpReplay as Replay<Request<&str>>>::again(&HttpReplay, &mut kept.unwrap(), 2).unwrap();
+        let replay = HttpReplay::default();
+        let again = <HttpReplay as Replay<Request<&str>>>::again(&replay, &mut kept.unwrap(), 2).unwrap();
 
         assert_eq!((again.headers()["x-previous-attempts"].as_bytes(), *again.body()), (&b"2"[..], "body"));
     }
 
     #[test]
     fn a_post_without_a_key_is_sent_once() {
-        assert!(HttpReplay.keep(Request::post("/").body(()).unwrap()).1.is_none());
-        assert!(HttpReplay.keep(Request::post("/").header("idempotency-key", "a").body(()).unwrap()).1.is_some());
+        assert!(HttpReplay::default().keep(Request::post("/").body(()).unwrap()).1.is_none());
+        assert!(
+            HttpReplay::default().keep(Request::post("/").header("idempotency-key", "a").body(()).unwrap()).1.is_some()
+        );
     }
 }

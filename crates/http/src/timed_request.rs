@@ -210,9 +210,10 @@ mod tests {
     fn a_further_attempt_has_the_deadline_of_the_first() {
         use seawall_backoff_with_jitter::Replay;
 
-        let (_, kept) = crate::HttpReplay.keep(timed(&[5]));
+        let (_, kept) = crate::HttpReplay::default().keep(timed(&[5]));
         let again =
-            <crate::HttpReplay as Replay<TimedRequest>>::again(&crate::HttpReplay, &mut kept.unwrap(), 1).unwrap();
+            <crate::HttpReplay as Replay<TimedRequest>>::again(&crate::HttpReplay::default(), &mut kept.unwrap(), 1)
+                .unwrap();
 
         assert_eq!(seen(&again, None), Some(at(5)));
         assert_eq!(again.get_ref().headers()["x-previous-attempts"], "1");

@@ -5,7 +5,8 @@ use seawall_bulkhead::{Bulkhead, BulkheadConfig, BulkheadLayer};
 use seawall_circuit_breaker::{BreakerConfig, CircuitBreakerLayer};
 use seawall_core::{AtHead, Entropy, Env, Environment, MonotonicClock, NoObserver, Observer, ThreadEntropy, Timer};
 use seawall_http::{
-    AtBodyEnd, CarryInRequest, GuardedBody, Http, HttpAttributes, HttpReplay, ReplayBodies, SendDeadlineLayer,
+    AtBodyEnd, CarryInRequest, GuardedBody, Http, HttpAdvice, HttpAttributes, HttpReplay, ReplayBodies,
+    SendDeadlineLayer,
 };
 use seawall_timeout::{TimeoutConfig, TimeoutLayer};
 use tower_layer::Identity;
@@ -35,7 +36,7 @@ pub type HttpClient<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> =
 /// The layers of a client preset, which carries deadlines in requests by `C` and tells them to the other side by `D`.
 pub type HttpLayers<K, O, R, C, D, F = Identity> = Client<
     TimeoutLayer<PresetEnv<K, O, R>, C>,
-    RetryLayer<PresetEnv<K, O, R>, HttpReplay>,
+    RetryLayer<PresetEnv<K, O, R>, HttpReplay, HttpAdvice>,
     CircuitBreakerLayer<PresetEnv<K, O, R>>,
     BulkheadLayer<BodyEnv<K, O, R>>,
     TimeoutLayer<PresetEnv<K, O, R>, C>,
@@ -97,7 +98,7 @@ where
 /// The client preset over gRPC.
 pub type GrpcClient<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> = Client<
     TimeoutLayer<PresetEnv<K, O, R>, CarryInRequest>,
-    RetryLayer<PresetEnv<K, O, R>, ReplayBodies>,
+    RetryLayer<PresetEnv<K, O, R>, ReplayBodies, HttpAdvice>,
     CircuitBreakerLayer<PresetEnv<K, O, R>>,
     BulkheadLayer<BodyEnv<K, O, R>>,
     TimeoutLayer<PresetEnv<K, O, R>, CarryInRequest>,
@@ -110,7 +111,8 @@ pub type GrpcClient<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> = Cli
 ///
 /// Answers are classified by their `grpc-status`; `grpc-retry-pushback-ms` is kept to; `grpc-timeout` says what is left.
 /// Every gRPC method is a `POST`, so a call that was sent is repeated only where its request says that it may be, by the
-/// extension [`Idempotent`](seawall_http::Idempotent). A status that follows after messages, in the trailers, is not seen.
+/// extension [`Idempotent`](seawall_http::Idempotent), or where the error proves that it was not looked at, as a refused
+/// stream does: that is made good at once. A status that follows after messages, in the trailers, is not seen.
 ///
 /// ```
 /// use seawall::http::{ReplayBody, grpc_status};
@@ -142,7 +144,9 @@ where
     O: Observer + Clone,
     R: Entropy + Clone,
 {
-    let retry = RetryLayer::with_env(retry_config(), env.clone()).with_replay(ReplayBodies::default());
+    let retry = RetryLayer::with_env(retry_config(), env.clone())
+        .with_replay(ReplayBodies::default().with_unrepeatable())
+        .with_when(HttpAdvice);
     client_with_env(env).with_retry(retry)
 }
 
@@ -166,7 +170,9 @@ where
 {
     Client {
         total: TimeoutLayer::with_env(valid(TimeoutConfig::total(TOTAL)), env.clone()).with_carry(carry.clone()),
-        retry: RetryLayer::with_env(retry_config(), env.clone()).with_replay(HttpReplay),
+        retry: RetryLayer::with_env(retry_config(), env.clone())
+            .with_replay(HttpReplay::default())
+            .with_when(HttpAdvice),
         breaker: CircuitBreakerLayer::with_env(BreakerConfig::default(), env.clone()),
         bulkhead: BulkheadLayer::with_env(valid(BulkheadConfig::new(PLACES)), env.clone().with_settle(AtBodyEnd)),
         attempt: TimeoutLayer::with_env(valid(client::attempt(ATTEMPT)), env).with_carry(carry),
