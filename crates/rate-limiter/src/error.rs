@@ -64,6 +64,24 @@ pub enum QuotaError {
         /// The value given.
         timeout: Duration,
     },
+    /// More than every refusal.
+    #[error("enforced are {percent} percent; allowed are 0 to 100")]
+    Enforced {
+        /// The value given.
+        percent: u32,
+    },
+    /// Nothing would warm up, or not while a clock lives.
+    #[error("warm_up is {warm_up:?}; allowed are 1ns to {MAX_SPAN:?}")]
+    WarmUp {
+        /// The value given.
+        warm_up: Duration,
+    },
+    /// It would begin no slower, or not at all.
+    #[error("cold_factor is {cold_factor}; allowed are 2 to 1000")]
+    ColdFactor {
+        /// The value given.
+        cold_factor: u32,
+    },
     /// Nobody could wait.
     #[error("max_wait is {max_wait:?}; allowed is any time above 0s")]
     MaxWait {

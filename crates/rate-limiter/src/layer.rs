@@ -16,6 +16,23 @@ pub type RateLimiterLayer<E = Env> = GateLayer<Gcra, E>;
 /// A service behind a [`RateLimiterLayer`].
 pub type RateLimiter<S, E = Env> = GateService<S, Gcra, E>;
 
+/// Puts any other limit before a service: a [`SlidingWindow`](crate::SlidingWindow), a [`WarmUp`](crate::WarmUp), one
+/// that is [`Enforced`](crate::Enforced) in part.
+///
+/// ```
+/// use seawall_rate_limiter::{Limit, LimitLayer, SlidingWindow, WindowQuota};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let layer = LimitLayer::<SlidingWindow>::new(WindowQuota::new(1, Duration::from_secs(3_600))?);
+/// layer.run(async { Ok::<_, std::io::Error>(()) }).await?;
+/// assert!(layer.run(async { Ok::<_, std::io::Error>(()) }).await.is_err());
+/// # Ok(())
+/// # }
+/// ```
+pub type LimitLayer<L, E = Env> = GateLayer<L, E>;
+
 /// Puts one [`QueueingGcra`], shared by every service and clone, before a service that can be cloned. For another timer
 /// than the default: `GateLayer::with_env(QueueingGcra::new(quota, timer), env)`.
 pub type QueueingRateLimiterLayer<E = Env> = GateLayer<QueueingGcra, E>;

@@ -24,6 +24,8 @@
 //!   [`Quotas`] holds several at once, all or nothing; [`QueueingRateLimiterLayer`] lets calls wait, first come, first
 //!   served.
 //! - [`DistributedRateLimiterLayer`] shares a quota among processes, by leases from a Redis that no call waits for.
+//! - [`LimitLayer`] is for the other rules: a [`SlidingWindow`] or [`FixedWindow`] for quotas that are written so, a
+//!   [`WarmUp`] for services that are slow after a pause; [`Enforced`] tries any of them out before it refuses anything.
 //! - Nothing is taken in `poll_ready`: a handle that is made ready and dropped burns nothing.
 //! - All clones of a layer and all services that it makes share the quota.
 #[cfg(doctest)]
@@ -32,21 +34,27 @@ struct Readme;
 
 mod bucket;
 mod distributed;
+mod enforced;
 mod error;
+mod fixed_window;
 mod gcra;
 mod keyed;
 mod keyed_layer;
 mod keyed_quota;
 mod layer;
+mod limit;
 mod line;
 mod pace;
 mod queueing;
 mod queueing_quota;
 mod quota;
 mod quotas;
+mod sliding_window;
 mod standing;
 mod table;
 mod wait;
+mod warm_up;
+mod window_quota;
 
 #[cfg(feature = "redis")]
 pub use distributed::redis::{RedisStore, RedisStoreError};
@@ -57,19 +65,25 @@ pub use distributed::{
     script::{SCRIPT, SCRIPT_SHA1, script_answer, script_arguments},
     store::{Answer, Exchange, Need, Store},
 };
+pub use enforced::Enforced;
 pub use error::QuotaError;
+pub use fixed_window::FixedWindow;
 pub use gcra::Gcra;
 pub use keyed::{AdmitKey, KeyedGcra};
 pub use keyed_layer::{KeyedRateLimiter, KeyedRateLimiterLayer};
 pub use keyed_quota::KeyedQuota;
 pub use layer::{
-    DistributedRateLimiter, DistributedRateLimiterLayer, QueueingRateLimiter, QueueingRateLimiterLayer, RateLimiter,
-    RateLimiterLayer,
+    DistributedRateLimiter, DistributedRateLimiterLayer, LimitLayer, QueueingRateLimiter, QueueingRateLimiterLayer,
+    RateLimiter, RateLimiterLayer,
 };
+pub use limit::Limit;
 pub use queueing::QueueingGcra;
 pub use queueing_quota::QueueingQuota;
 pub use quota::Quota;
 pub use quotas::Quotas;
 pub use seawall_core::{Error, Rejection, WrapErrorLayer};
+pub use sliding_window::SlidingWindow;
 pub use standing::Standing;
 pub use wait::RateLimiterWait;
+pub use warm_up::{WarmUp, WarmUpQuota};
+pub use window_quota::WindowQuota;

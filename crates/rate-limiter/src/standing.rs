@@ -19,6 +19,10 @@ impl Standing {
         }
     }
 
+    pub(crate) const fn of(remaining: u32, next_in: Duration, full_in: Duration) -> Self {
+        Self { remaining, next_in, full_in }
+    }
+
     /// All of it.
     pub(crate) fn full(quota: Quota) -> Self {
         Self::new(Pace::of(&quota), 0, 0)
