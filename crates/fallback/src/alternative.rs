@@ -7,7 +7,7 @@ use std::{
 
 use seawall_core::Timestamp;
 
-use crate::{Caught, Cause, Chain, Named, Only};
+use crate::{Bounded, Bounds, Caught, Cause, Chain, Named, Only};
 
 /// A call that its service did not answer well.
 #[non_exhaustive]
@@ -115,6 +115,11 @@ pub trait Combine: Sized {
     /// Gives its answers another [`Degraded::source`].
     fn named(self, source: &'static str) -> Named<Self> {
         Named::new(self, source)
+    }
+
+    /// Bounds how long it may take and how many calls it helps out at the same time.
+    fn bounded(self, bounds: Bounds) -> Bounded<Self> {
+        Bounded::new(self, bounds)
     }
 
     /// Takes a panic for a failure, so that the caller gets the service's own outcome, or the next alternative's answer.

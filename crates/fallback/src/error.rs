@@ -89,6 +89,24 @@ pub enum LastGoodError {
     },
 }
 
+/// [`Bounds`](crate::Bounds) that make no sense.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BoundsError {
+    /// Nothing is done in no time.
+    #[error("limit is 0s; allowed is any longer time")]
+    Limit,
+    /// The share is not above 0 and at most 1.
+    #[error("share is {share}; allowed are numbers above 0, up to 1")]
+    Share {
+        /// The value given.
+        share: f64,
+    },
+    /// Nobody could be helped out.
+    #[error("places is 0; allowed are 1 and more")]
+    Places,
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;

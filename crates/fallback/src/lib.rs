@@ -27,9 +27,12 @@
 struct Readme;
 
 mod alternative;
+mod bounded;
+mod bounds;
 mod call;
 mod caught;
 mod chain;
+mod dimmer;
 mod error;
 mod extract;
 mod figures;
@@ -46,9 +49,12 @@ mod value;
 mod when;
 
 pub use alternative::{Alternative, Case, Combine, Degraded, Reply};
+pub use bounded::{Bounded, BoundedError, BoundedRun};
+pub use bounds::Bounds;
 pub use caught::{Caught, CaughtError, CaughtRun};
 pub use chain::{Chain, ChainError, ChainRun};
-pub use error::{FallbackError, LastGoodError};
+pub use dimmer::{Dimmer, Feature, FeatureLayer, FeatureService};
+pub use error::{BoundsError, FallbackError, LastGoodError};
 pub use extract::{Extract, Nothing};
 pub use figures::FallbackFigures;
 pub use function::{FromFn, from_fn};

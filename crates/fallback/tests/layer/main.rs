@@ -1,6 +1,8 @@
 //! The fallback layer as a user stacks it, in virtual time.
 #![expect(clippy::disallowed_types, reason = "tests write down what happens")]
+#![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 
+mod bounded;
 mod endings;
 mod observed;
 
