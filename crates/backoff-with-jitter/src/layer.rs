@@ -83,6 +83,11 @@ impl<E: Environment, P, W> RetryLayer<E, P, W> {
         &self.core.config
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn clock(&self) -> &E::Clock {
+        self.core.env.clock()
+    }
+
     /// Wraps the errors of `service` and retries its calls: the whole protection in one call.
     pub fn protect<S: Clone + 'static>(&self, service: S) -> Retry<WrapError<S>, E, P, W>
     where

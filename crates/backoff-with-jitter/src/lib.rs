@@ -36,6 +36,8 @@ mod figures;
 mod future;
 mod jitter;
 mod layer;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod replay;
 mod run;
 mod schedule;
@@ -53,6 +55,8 @@ pub use figures::RetryFigures;
 pub use future::RetryFuture;
 pub use jitter::Jitter;
 pub use layer::RetryLayer;
+#[cfg(feature = "metrics")]
+pub use metrics::RetryMetrics;
 pub use replay::{CloneRequest, Rebuild, Replay};
 pub use run::RetryRun;
 pub use schedule::{Next, RetrySchedule, Stopped};

@@ -30,6 +30,8 @@ mod config;
 mod error;
 mod future;
 mod layer;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod per_request;
 mod service;
 #[cfg(feature = "tokio")]
@@ -45,6 +47,8 @@ pub use config::TimeoutConfig;
 pub use error::TimeoutError;
 pub use future::TimeoutFuture;
 pub use layer::TimeoutLayer;
+#[cfg(feature = "metrics")]
+pub use metrics::TimeoutMetrics;
 pub use per_request::{LimitOf, SameForAll};
 pub use seawall_core::{Error, InheritDeadline, LatencyQuantile, Rejection, WrapErrorLayer, inherited_deadline};
 pub use service::Timeout;

@@ -1,0 +1,53 @@
+use std::fmt;
+
+use metrics::{Counter, Gauge, counter, gauge};
+use seawall_core::Environment;
+
+use crate::TimeoutLayer;
+
+/// Publishes through the `metrics` facade what a timeout layer knows beside the events that
+/// [`MetricsObserver`](seawall_core::MetricsObserver) counts.
+///
+/// | metric | |
+/// |---|---|
+/// | `seawall_timeout_limit_seconds{name}` | how long a call may take that begins now: it moves where the timeout is adaptive |
+/// | `seawall_timeout_spared_total{name}` | calls that would have been refused for their deadline, were that enforced |
+///
+/// ```
+/// use seawall_timeout::{TimeoutConfig, TimeoutLayer, TimeoutMetrics};
+/// use std::time::Duration;
+///
+/// let layer = TimeoutLayer::new(TimeoutConfig::attempt(Duration::from_secs(1))?);
+/// let metrics = TimeoutMetrics::new("catalog");
+/// // Before each scrape:
+/// metrics.scrape(&layer);
+/// # Ok::<(), seawall_timeout::TimeoutError>(())
+/// ```
+#[derive(Clone)]
+pub struct TimeoutMetrics {
+    limit: Gauge,
+    spared: Counter,
+}
+
+impl TimeoutMetrics {
+    /// The metrics of what is called `name`, at the recorder that is installed at this time.
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self {
+            limit: gauge!("seawall_timeout_limit_seconds", "name" => name.clone()),
+            spared: counter!("seawall_timeout_spared_total", "name" => name),
+        }
+    }
+
+    /// Brings the figures of `layer` up to date: before each scrape.
+    pub fn scrape<E: Environment, D, L>(&self, layer: &TimeoutLayer<E, D, L>) {
+        self.limit.set(layer.limit().as_secs_f64());
+        self.spared.absolute(layer.spared());
+    }
+}
+
+impl fmt::Debug for TimeoutMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimeoutMetrics").finish_non_exhaustive()
+    }
+}
