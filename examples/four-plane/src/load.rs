@@ -6,7 +6,7 @@
 
 pub mod driver;
 pub mod engine;
-mod mix;
+pub(crate) mod mix;
 mod report;
 mod tally;
 mod zipf;

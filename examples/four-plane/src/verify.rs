@@ -21,7 +21,7 @@ use report::{Record, Report};
 /// After printing, when a row of the baseline `verify/met.txt` is not met; also when the stack does not start, or the
 /// output cannot be written.
 pub async fn run(json: bool, output: Option<&Path>) -> anyhow::Result<()> {
-    let rows = rows::all()?;
+    let rows = [rows::all()?, rows::promises()?].concat();
     // Made before minutes of measuring, so that a path that cannot be written to is said at once.
     let file = output.map(|path| create(path).map(io::BufWriter::new)).transpose()?;
     let mut findings = tokio::select! {

@@ -20,7 +20,7 @@ use crate::trial::Stack;
 pub const MULTIPLES: [f64; 3] = [2.0, 5.0, 10.0];
 /// Of the declared capacity: a load that loads nothing, to fill caches and to compare with.
 const UNLOADED: f64 = 0.1;
-/// How long the unloaded load lasts.
+/// How long the unloaded load lasts, in seconds.
 const WARM_UP: u32 = 10;
 /// The longest that is waited for a recovery.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -36,13 +36,17 @@ pub struct DrillOptions {
     /// What each edge declares, in requests per second. Default 100: ten times that of two is what two cores can send and
     /// refuse.
     pub capacity: f64,
+    /// How long the load lasts that loads nothing, to fill caches and to compare with, in seconds. Default 10.
+    pub warm_up: u32,
+    /// The longest that is waited for a recovery. Default two minutes.
+    pub patience: Duration,
     /// One JSON object a line.
     pub json: bool,
 }
 
 impl Default for DrillOptions {
     fn default() -> Self {
-        Self { seconds: 60, capacity: 100.0, json: false }
+        Self { seconds: 60, capacity: 100.0, warm_up: WARM_UP, patience: LIMIT, json: false }
     }
 }
 
@@ -124,12 +128,12 @@ pub async fn measure(
         criticalities: true,
         ..LoadOptions::new(stack.ready().edge.clone())
     };
-    let unloaded = load::run(&load(UNLOADED, WARM_UP, 1), std::future::pending()).await?;
+    let unloaded = load::run(&load(UNLOADED, options.warm_up, 1), std::future::pending()).await?;
     for (multiple, seed) in multiples.iter().zip(2..) {
         let overload = load(*multiple, options.seconds, seed);
         let recovery = async {
             tokio::time::sleep(Duration::from_secs(options.seconds.into())).await;
-            recovery(&stack).await
+            recovery(&stack, options.patience).await
         };
         let (report, recovered) = tokio::join!(load::run(&overload, std::future::pending()), recovery);
         let report = report?;
@@ -168,12 +172,12 @@ fn row(
 }
 
 /// The time from now to the first of enough answers in a row in time and as asked.
-async fn recovery(stack: &Stack) -> Option<Duration> {
+async fn recovery(stack: &Stack, patience: Duration) -> Option<Duration> {
     let end = clock::since_start();
     let (mut streak, mut first) = (0_u32, end);
     while streak < STREAK {
         let sent = clock::since_start();
-        if sent.saturating_sub(end) > LIMIT {
+        if sent.saturating_sub(end) >= patience {
             return None;
         }
         let answered = tokio::time::timeout(IN_TIME, stack.get("/catalog/popular")).await;

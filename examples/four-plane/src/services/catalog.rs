@@ -37,7 +37,7 @@ pub const MAX_LIMIT: usize = 100;
 /// The longest query, in bytes: longer than any city's name.
 const MAX_QUERY: usize = 200;
 /// How long a list of what is popular now may be wrong.
-const POPULAR_TTL: Duration = Duration::from_secs(5);
+pub(crate) const POPULAR_TTL: Duration = Duration::from_secs(5);
 /// Keys in a cache that others may use too; the number changes with the form of what is kept.
 pub(super) const KEYS: &str = "four-plane:1:";
 /// How the fallback is called in `x-seawall-degraded`.

@@ -105,7 +105,7 @@ limit $3";
 pub(crate) const LARGEST: &str = "select id, name, country, population, latitude, longitude from four_plane.cities
 order by population desc, id limit $1";
 
-const POPULAR: &str = "
+pub(crate) const POPULAR: &str = "
 select c.id, c.name, c.country, c.population, c.latitude, c.longitude, p.heat
 from four_plane.popularity p join four_plane.cities c on c.id = p.item where p.heat >= $2
 order by p.heat desc, c.population desc, c.id limit $1";

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 const LIST: &str = include_str!("../../verify/rows.json");
+const PROMISES: &str = include_str!("../../verify/promises.json");
 const MET: &str = include_str!("../../verify/met.txt");
 
 /// How a claim will be known.
@@ -81,6 +82,14 @@ pub fn all() -> Result<Vec<Row>, RowsError> {
     read(LIST)
 }
 
+/// The rows of what the stack promises beyond the document.
+///
+/// # Errors
+/// As [`all`].
+pub fn promises() -> Result<Vec<Row>, RowsError> {
+    read(PROMISES)
+}
+
 /// The ids of the rows that are met on every run: one that is not any more is a regression.
 pub fn baseline() -> impl Iterator<Item = &'static str> {
     MET.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -150,5 +159,12 @@ mod tests {
     #[test]
     fn the_list_in_the_repository_is_valid() {
         assert!(all().unwrap().len() > 700);
+    }
+
+    #[test]
+    fn no_promise_has_the_id_of_a_row_of_the_document() {
+        let ids: Vec<String> = all().unwrap().into_iter().chain(promises().unwrap()).map(|row| row.id).collect();
+
+        assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), ids.len());
     }
 }

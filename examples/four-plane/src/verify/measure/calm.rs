@@ -15,7 +15,7 @@ use super::{
 use crate::verify::{
     report::Finding,
     stack::{Stack, Status},
-    web::Answer,
+    web::{Answer, Stopwatch},
 };
 
 mod figure;
@@ -49,6 +49,7 @@ pub(super) const CLAIMS: Claims<Calm> = &[
     ("figure.failure-first.arrow.ms1-db", figure::recommendation_to_database),
     ("figure.failure-first.arrow.mon-api", figure::gateway_is_scraped),
     ("figure.failure-first.arrow.mon-ms1", figure::recommendation_is_scraped),
+    ("figure.stateless.colours", stateless::colours),
     ("figure.stateless.plane.edge", figure::load_balancer),
     ("figure.stateless.plane.service", stateless::at_least_three),
     ("figure.stateless.plane.state", figure::state_plane),
@@ -58,6 +59,12 @@ pub(super) const CLAIMS: Claims<Calm> = &[
     ("figure.stateless.service-instance-1", stateless::instance_1),
     ("figure.stateless.service-instance-2", stateless::instance_2),
     ("figure.stateless.service-instance-3", stateless::instance_3),
+    ("figure.stateless.service-instance-1.memory", stateless::memory::<1>),
+    ("figure.stateless.service-instance-2.memory", stateless::memory::<2>),
+    ("figure.stateless.service-instance-3.memory", stateless::memory::<3>),
+    ("figure.stateless.service-instance-1.cpu", stateless::processor::<1>),
+    ("figure.stateless.service-instance-2.cpu", stateless::processor::<2>),
+    ("figure.stateless.service-instance-3.cpu", stateless::processor::<3>),
     ("figure.stateless.auto-scaling-group.min", stateless::at_least_three),
     ("figure.stateless.database", figure::database),
     ("figure.stateless.arrow.alb-svc1", stateless::instance_1_answers),
@@ -93,6 +100,8 @@ pub(super) struct Calm {
     scraped: Vec<(String, bool)>,
     /// Each process with its calls to the database.
     database_calls: BTreeMap<String, f64>,
+    /// Each catalog process with what it takes of the machine.
+    usage: BTreeMap<String, Usage>,
     style: String,
     items: Vec<Answer>,
     /// Answers to one question, asked again and again.
@@ -101,9 +110,17 @@ pub(super) struct Calm {
     same_item: BTreeMap<String, BTreeSet<Bytes>>,
 }
 
+/// What a process takes: its memory, and of one processor while it was watched.
+#[derive(Debug, Clone, Copy)]
+struct Usage {
+    mebibytes: f64,
+    processors: f64,
+}
+
 /// Watches the stack for about ten seconds.
 pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Calm> {
     let mut calm = Calm::default();
+    let (before, watched) = (processor_times(stack), Stopwatch::start());
     tokio::time::sleep(SETTLE).await;
     let traffic = Traffic::start(stack, EVERY, uncached_item);
     tokio::time::sleep(WATCH).await;
@@ -126,10 +143,31 @@ pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Calm> {
         }
         calm.scraped.push((name, metrics.as_ref().is_some_and(is_prometheus_text)));
     }
+    let seconds = watched.elapsed().as_secs_f64();
+    for (name, (processor, mebibytes)) in processor_times(stack) {
+        let Some((earlier, _)) = before.get(&name) else { continue };
+        calm.usage.insert(name, Usage { mebibytes, processors: (processor - earlier) / seconds });
+    }
     let style = stack.web.get(&format!("{}/page.css", stack.ready().page.trim_end_matches('/'))).await?;
     calm.style = String::from_utf8_lossy(&style.body).into_owned();
     calm.status = stack.status().await?;
     Ok(calm)
+}
+
+/// Of each catalog process, the processor time that it has had, in seconds, and what it has in memory, in MiB.
+fn processor_times(stack: &Stack) -> BTreeMap<String, (f64, f64)> {
+    let catalog = stack.ready().processes.iter().filter(|process| process.service == "catalog");
+    let usage = |pid: u32| {
+        let of_threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.filter_map(|thread| {
+            let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<f64>().ok()
+        });
+        let resident = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let resident = resident.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kibibytes: f64 = resident.split_whitespace().next()?.parse().ok()?;
+        Some((of_threads.sum::<f64>() / 1e9, kibibytes / 1024.0))
+    };
+    catalog.filter_map(|process| Some((process.instance.clone(), usage(process.pid)?))).collect()
 }
 
 async fn answers(traffic: Traffic) -> anyhow::Result<Vec<Answer>> {
@@ -221,6 +259,20 @@ mod tests {
 
         assert_eq!(figure::redis(&calm("redis")).verdict, Verdict::Met);
         assert_eq!(figure::redis(&calm("embedded")), Finding::not_yet());
+    }
+
+    #[test]
+    fn an_instance_fits_into_two_gibibytes_and_a_processor() {
+        let calm = |mebibytes, processors| Calm {
+            usage: BTreeMap::from([("catalog/2".to_owned(), Usage { mebibytes, processors })]),
+            ..Calm::default()
+        };
+
+        assert_eq!(stateless::memory::<2>(&calm(2_048.0, 0.5)).verdict, Verdict::Met);
+        assert_eq!(stateless::memory::<2>(&calm(2_049.0, 0.5)).verdict, Verdict::NotMet);
+        assert_eq!(stateless::processor::<2>(&calm(20.0, 1.0)).verdict, Verdict::Met);
+        assert_eq!(stateless::processor::<2>(&calm(20.0, 1.1)).verdict, Verdict::NotMet);
+        assert_eq!(stateless::memory::<1>(&calm(20.0, 0.5)).verdict, Verdict::NotMet);
     }
 
     #[test]

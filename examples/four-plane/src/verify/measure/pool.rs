@@ -28,6 +28,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The document's settings for the database's pool.
+const MOST: usize = 20;
+const DATABASE_IDLE_TIMEOUT: Duration = Duration::from_mins(5);
+
 /// Real time for what should not happen: a task that is woken needs next to nothing of it.
 const TIDY: Duration = Duration::from_millis(250);
 
@@ -39,6 +43,7 @@ pub(super) const CLAIMS: Claims<Pooled> = &[
     ("resilience-patterns.connection-pooling.timeout", idle_timeout),
     ("resilience-patterns.connection-pooling.retry-strategy", retries_once),
     ("resilience-patterns.connection-pooling.fallback", new_connection),
+    ("database-performance.connection-pooling.implementation", as_configured),
 ];
 
 /// What was seen.
@@ -53,6 +58,11 @@ pub(super) struct Pooled {
     stale: Attempts,
     /// After the server hung up and goes on hanging up.
     broken: Attempts,
+    /// Of a pool with the document's settings for the database: those that 21 callers at once got, and those that were left
+    /// 299 s and 301 s later.
+    at_once: usize,
+    left_after_299: usize,
+    left_after_301: usize,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +100,27 @@ pub(super) async fn observe() -> anyhow::Result<Pooled> {
     pool.run_idempotent(echo).await?;
     server.hang_up(Hanging::Always).await;
     seen.broken = attempts(&pool).await;
+    as_for_a_database(&mut seen).await?;
     Ok(seen)
+}
+
+async fn as_for_a_database(seen: &mut Pooled) -> anyhow::Result<()> {
+    let (server, clock) = (Server::start().await?, VirtualClock::new());
+    let config = PoolConfig::new().with_max(MOST).with_idle_timeout(DATABASE_IDLE_TIMEOUT);
+    let pool = server.pool_of(config, &clock)?;
+    let mut lent = Vec::new();
+    while let Ok(connection) = tokio::time::timeout(TIDY, pool.get()).await {
+        lent.push(connection?);
+    }
+    seen.at_once = lent.len();
+    drop(lent);
+    clock.advance(DATABASE_IDLE_TIMEOUT.saturating_sub(SECOND));
+    let_it_tidy(&pool, TIDY).await;
+    seen.left_after_299 = pool.status().idle;
+    clock.advance(SECOND.saturating_mul(2));
+    let_it_tidy(&pool, PATIENCE).await;
+    seen.left_after_301 = pool.status().idle;
+    Ok(())
 }
 
 type VirtualPool = Pool<ToServer, Env<VirtualClock>>;
@@ -197,8 +227,12 @@ impl Server {
 
     /// A pool with the default settings.
     fn pool(&self, clock: &VirtualClock) -> anyhow::Result<VirtualPool> {
+        self.pool_of(PoolConfig::new(), clock)
+    }
+
+    fn pool_of(&self, config: PoolConfig, clock: &VirtualClock) -> anyhow::Result<VirtualPool> {
         let manager = ToServer { address: self.address, opened: AtomicUsize::new(0) };
-        Ok(Pool::with_env(manager, PoolConfig::new(), Env::new().with_clock(clock.clone()))?)
+        Ok(Pool::with_env(manager, config, Env::new().with_clock(clock.clone()))?)
     }
 
     /// Hangs up and waits until all connections are closed on this side.
@@ -250,6 +284,17 @@ fn new_connection(seen: &Pooled) -> Finding {
         seen.stale.opened == 1 && seen.stale.answered,
         format!("{} opened in place of the one that had been closed", seen.stale.opened),
         "a server that hangs up on the idle connection, over TCP",
+    )
+}
+
+fn as_configured(seen: &Pooled) -> Finding {
+    Finding::judged(
+        (seen.at_once, seen.left_after_299, seen.left_after_301) == (MOST, MOST, 0),
+        format!(
+            "{} connections at once, {} of them left after 299 s idle, {} after 301 s",
+            seen.at_once, seen.left_after_299, seen.left_after_301
+        ),
+        "a pool with these settings whose callers take as many as they get, real connections, virtual time",
     )
 }
 

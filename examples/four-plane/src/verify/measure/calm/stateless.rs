@@ -12,6 +12,42 @@ const MINIMUM: usize = 3;
 /// The services that the figure draws as instances.
 const REPLICATED: [&str; 2] = ["catalog", "recommendation"];
 
+/// What the document gives an instance.
+const MEBIBYTES: f64 = 2_048.0;
+const PROCESSORS: f64 = 1.0;
+
+/// Those of the planes that the figure has.
+const COLOURS: [&str; 3] = ["#3b82f6", "#10b981", "#f59e0b"];
+
+pub(super) fn colours(calm: &Calm) -> Finding {
+    let style = calm.style.to_lowercase();
+    let found: Vec<_> = COLOURS.into_iter().filter(|colour| style.contains(colour)).collect();
+    Finding::judged(found.len() == COLOURS.len(), found.join(", "), "the style sheet that the page is served with")
+}
+
+/// What an instance takes has to fit into what the document gives it.
+pub(super) fn memory<const NUMBER: u32>(calm: &Calm) -> Finding {
+    match calm.usage.get(&format!("catalog/{NUMBER}")) {
+        Some(usage) => Finding::judged(
+            usage.mebibytes <= MEBIBYTES,
+            format!("{:.0} MiB resident", usage.mebibytes),
+            format!("VmRSS of catalog/{NUMBER} under the built-in load"),
+        ),
+        None => Finding::unobserved(format!("catalog/{NUMBER} was not seen")),
+    }
+}
+
+pub(super) fn processor<const NUMBER: u32>(calm: &Calm) -> Finding {
+    match calm.usage.get(&format!("catalog/{NUMBER}")) {
+        Some(usage) => Finding::judged(
+            usage.processors <= PROCESSORS,
+            format!("{:.2} of a processor", usage.processors),
+            format!("schedstat of the threads of catalog/{NUMBER} while it was watched under the built-in load"),
+        ),
+        None => Finding::unobserved(format!("catalog/{NUMBER} was not seen")),
+    }
+}
+
 pub(super) fn no_affinity(calm: &Calm) -> Finding {
     let by = served_by(calm);
     Finding::judged(
