@@ -34,6 +34,8 @@ mod do_not_retry;
 mod env;
 mod grpc;
 mod grpc_status;
+#[cfg(feature = "rate-limiter")]
+mod heed_quota;
 mod method;
 mod problem;
 #[cfg(feature = "rate-limiter")]
@@ -79,6 +81,8 @@ pub use do_not_retry::DO_NOT_RETRY_HEADER;
 pub use env::{HttpEnv, env};
 pub use grpc::{Grpc, format_grpc_timeout, parse_grpc_timeout, parse_pushback};
 pub use grpc_status::grpc_status;
+#[cfg(feature = "rate-limiter")]
+pub use heed_quota::HeedQuota;
 pub use method::{is_idempotent, is_safe};
 pub use problem::Problem;
 #[cfg(feature = "rate-limiter")]

@@ -117,6 +117,12 @@ impl Gcra {
         let _ = self.words.arrival.fetch_update(Relaxed, Relaxed, |seen| Some(new.convert(old, seen, now)));
     }
 
+    /// Another quota, of which nothing is used.
+    pub(crate) fn replace(&self, quota: Quota, now: Timestamp) {
+        self.words.pace.set(Pace::of(&quota));
+        self.words.arrival.store(now.as_nanos(), Relaxed);
+    }
+
     /// How many calls may come at once.
     pub fn burst(&self) -> u32 {
         self.pace().burst()

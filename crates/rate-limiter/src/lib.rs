@@ -26,12 +26,16 @@
 //! - [`DistributedRateLimiterLayer`] shares a quota among processes, by leases from a Redis that no call waits for.
 //! - [`LimitLayer`] is for the other rules: a [`SlidingWindow`] or [`FixedWindow`] for quotas that are written so, a
 //!   [`WarmUp`] for services that are slow after a pause; [`Enforced`] tries any of them out before it refuses anything.
+//! - [`AdaptiveRate`] is for clients of a service whose quota is not known: it finds the rate, and keeps to what
+//!   responses say.
 //! - Nothing is taken in `poll_ready`: a handle that is made ready and dropped burns nothing.
 //! - All clones of a layer and all services that it makes share the quota.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod adaptive;
+mod adaptive_quota;
 mod bucket;
 mod distributed;
 mod enforced;
@@ -56,6 +60,8 @@ mod wait;
 mod warm_up;
 mod window_quota;
 
+pub use adaptive::AdaptiveRate;
+pub use adaptive_quota::{AdaptiveQuota, AdaptiveQuotaError, Growth};
 #[cfg(feature = "redis")]
 pub use distributed::redis::{RedisStore, RedisStoreError};
 pub use distributed::{

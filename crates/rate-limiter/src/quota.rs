@@ -39,6 +39,9 @@ pub struct Quota {
 }
 
 impl Quota {
+    /// One call a second.
+    pub(crate) const UNIT: Self = Self { calls: 1, period: SECOND, interval: 1_000_000_000, burst: 1 };
+
     /// `calls` in any `period`, burst 1. Allowed: 1 call, or up to 1,000,000 per second; a period above zero.
     ///
     /// # Errors

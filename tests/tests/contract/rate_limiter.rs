@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use seawall::core::{Gate, NoWait};
 use seawall::rate_limiter::{
-    Enforced, FixedWindow, Gcra, LimitLayer, Quota, RateLimiterLayer, SlidingWindow, WarmUp, WarmUpQuota, WindowQuota,
+    AdaptiveQuota, AdaptiveRate, Enforced, FixedWindow, Gcra, LimitLayer, Quota, RateLimiterLayer, SlidingWindow,
+    WarmUp, WarmUpQuota, WindowQuota,
 };
 use seawall_testkit::{
     Script, TestEnv,
@@ -100,4 +101,15 @@ async fn a_limit_that_is_enforced_keeps_the_contract() {
         LimitLayer::with_env(Enforced::new(Gcra::new(quota), 100).unwrap(), env)
     })
     .await;
+}
+
+/// Nothing has been refused: nothing is limited.
+#[tokio::test(start_paused = true)]
+async fn an_adaptive_rate_keeps_the_contract() {
+    let limited = |env| LimitLayer::<AdaptiveRate, _>::with_env(AdaptiveQuota::default(), env);
+    contract::every_call_ends_in_exactly_one_outcome(limited).await;
+    contract::every_call_through_it_ends_once(limited).await;
+    contract::dropping_at_any_point_leaves_nothing_held(limited, |layer| layer.gate().in_flight() as usize).await;
+    contract::readiness_reserves_nothing_that_a_drop_does_not_return(limited).await;
+    contract::works_under_a_buffer(limited).await;
 }
