@@ -58,6 +58,7 @@ mod timed_request;
 mod trace_context;
 #[cfg(feature = "retry")]
 mod unsent;
+mod whole_body;
 
 pub use attempts::{PREVIOUS_ATTEMPTS_HEADER, previous_attempts};
 pub use attributes::{CRITICALITY_HEADER, HttpAttributes, Idempotent};
@@ -106,3 +107,4 @@ pub use timed_request::{SendTimed, SendTimedLayer, TakeTimed, TimedRequest, Time
 pub use trace_context::{TraceParent, parse_traceparent};
 #[cfg(feature = "retry")]
 pub use unsent::HttpAdvice;
+pub use whole_body::{HeldBody, WholeBody, WholeBodyFuture, WholeBodyLayer};
