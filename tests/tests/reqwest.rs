@@ -6,11 +6,11 @@ use std::time::Duration;
 use axum::{Router, http::StatusCode, routing::get};
 use reqwest::{Client, Method, Request};
 use seawall::{
-    backoff_with_jitter::{IfUnknown, Rebuild, RetryConfig, RetryLayer},
+    backoff_with_jitter::{Advice, IfUnknown, Rebuild, RetryConfig, RetryLayer, RetryWhen},
     bulkhead::{BulkheadConfig, BulkheadLayer},
     circuit_breaker::{BreakerConfig, CircuitBreakerLayer, State},
-    core::Error,
-    http::{HttpReplay, env},
+    core::{Class, Error, Verdict},
+    http::{HttpAdvice, HttpReplay, env},
     load_shedder::{LoadShedderConfig, LoadShedderLayer},
     timeout::{TimeoutConfig, TimeoutLayer},
 };
@@ -85,6 +85,18 @@ async fn a_retry_knows_that_a_get_may_be_repeated() {
 
     assert_eq!(answer.status(), 502);
     assert_eq!(layer.figures().retries, 2);
+}
+
+#[tokio::test]
+async fn a_retry_knows_which_requests_never_had_a_connection() {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    for url in [format!("http://{closed}/"), "http://no-such-host.invalid/".to_owned()] {
+        let error = Client::new().post(url).send().await.unwrap_err();
+
+        let advice = HttpAdvice.advise(Verdict::new(Class::Failure), Err::<&reqwest::Response, _>(&error));
+
+        assert_eq!(advice, Advice::Again, "{error}");
+    }
 }
 
 #[tokio::test]

@@ -41,7 +41,8 @@ mod tests {
     fn time_that_ran_out_what_is_exhausted_and_everything_else_differ() {
         let status = |reason| grpc_status(&Rejection::new(Pattern::Timeout, reason));
 
-        assert_eq!([Reason::AttemptTimeout, Reason::DeadlineExceeded, Reason::DeadlineTooClose].map(status), [4; 3]);
+        let late = [Reason::AttemptTimeout, Reason::TotalTimeout, Reason::DeadlineExceeded, Reason::DeadlineTooClose];
+        assert_eq!(late.map(status), [4; 4]);
         assert_eq!(
             [Reason::RateLimited, Reason::TooHeavy, Reason::Overloaded, Reason::BulkheadFull].map(status),
             [8; 4]

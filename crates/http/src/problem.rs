@@ -162,6 +162,24 @@ mod tests {
     }
 
     #[test]
+    fn time_that_ran_out_is_a_504_that_says_which_limit_it_was() {
+        let told = |reason| {
+            let problem = Problem::from(Rejection::new(Pattern::Timeout, reason));
+            let json = problem.to_json();
+            (problem.status().as_u16(), json.rsplit('"').nth(1).unwrap().to_owned())
+        };
+
+        for (reason, name) in [
+            (Reason::AttemptTimeout, "attempt_timeout"),
+            (Reason::TotalTimeout, "total_timeout"),
+            (Reason::DeadlineExceeded, "deadline_exceeded"),
+            (Reason::DeadlineTooClose, "deadline_too_close"),
+        ] {
+            assert_eq!(told(reason), (504, name.to_owned()));
+        }
+    }
+
+    #[test]
     fn a_grpc_caller_reads_status_words_and_pushback_among_the_headers() {
         let answer = |reason, wait: Option<Duration>| {
             let rejection = Rejection::new(Pattern::LoadShedder, reason);

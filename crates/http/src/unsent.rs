@@ -16,8 +16,8 @@ const LONGEST_CHAIN: usize = 32;
 /// | no connection came about | [`Advice::Again`]: the other side may be down, so the retry waits and pays |
 /// | any other, also a connection that broke later | as [`ByClass`] says |
 ///
-/// Errors of hyper, hyper-util and h2 are known with the feature `hyper`, those of reqwest with `reqwest`; tonic's stand on
-/// them. A refused connection is known always.
+/// Errors of hyper, hyper-util and h2, on which those of reqwest and tonic stand, are known with the feature `hyper`; a refused
+/// connection always.
 ///
 /// ```
 /// use seawall_backoff_with_jitter::{Advice, RetryWhen};
@@ -74,13 +74,8 @@ fn proof(error: &(dyn Error + 'static)) -> Option<Advice> {
         return Some(Advice::Again);
     }
     #[cfg(feature = "hyper")]
-    if let Some(advice) = of_hyper(error) {
-        return Some(advice);
-    }
-    #[cfg(feature = "reqwest")]
-    if error.downcast_ref().is_some_and(reqwest::Error::is_connect) {
-        return Some(Advice::Again);
-    }
+    return of_hyper(error);
+    #[cfg(not(feature = "hyper"))]
     None
 }
 
