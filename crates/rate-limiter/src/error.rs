@@ -82,6 +82,26 @@ pub enum QuotaError {
         /// The value given.
         cold_factor: u32,
     },
+    /// The plans have more than there is for all together.
+    #[error("plans have a call in {promised:?} together; allowed is at most one in {quota:?}")]
+    Oversold {
+        /// The time in which the plans regain one call, together.
+        promised: Duration,
+        /// That of the quota of all.
+        quota: Duration,
+    },
+    /// A sketch of hot keys is outside its bounds.
+    #[error("{field} is {value}; allowed are {least} to {most}")]
+    HotKeys {
+        /// Which one.
+        field: &'static str,
+        /// The value given.
+        value: usize,
+        /// The least that is allowed.
+        least: usize,
+        /// The most that is allowed.
+        most: usize,
+    },
     /// Nobody could wait.
     #[error("max_wait is {max_wait:?}; allowed is any time above 0s")]
     MaxWait {

@@ -69,7 +69,12 @@ impl Gcra {
     /// [`TooHeavy`](seawall_core::Reason::TooHeavy) when `cost` is above the burst.
     #[inline]
     pub fn take(&self, cost: u32, now: Timestamp) -> Result<(), Rejection> {
-        let (pace, now) = (self.pace(), now.as_nanos());
+        self.take_within(self.pace(), cost, now)
+    }
+
+    #[inline]
+    fn take_within(&self, pace: Pace, cost: u32, now: Timestamp) -> Result<(), Rejection> {
+        let now = now.as_nanos();
         // Relaxed: the word guards no other memory.
         let mut seen = self.words.arrival.load(Relaxed);
         loop {
@@ -115,6 +120,11 @@ impl Gcra {
         let (new, now) = (Pace::of(&quota), now.as_nanos());
         let old = self.words.pace.set(new);
         let _ = self.words.arrival.fetch_update(Relaxed, Relaxed, |seen| Some(new.convert(old, seen, now)));
+    }
+
+    /// Takes `cost` calls at once if at least half of the burst is left then, or none.
+    pub(crate) fn take_to_spare(&self, cost: u32, now: Timestamp) -> Result<(), Rejection> {
+        self.take_within(self.pace().half(), cost, now)
     }
 
     /// Another quota, of which nothing is used.

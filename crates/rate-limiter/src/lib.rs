@@ -24,6 +24,8 @@
 //!   [`Quotas`] holds several at once, all or nothing; [`QueueingRateLimiterLayer`] lets calls wait, first come, first
 //!   served.
 //! - [`DistributedRateLimiterLayer`] shares a quota among processes, by leases from a Redis that no call waits for.
+//! - [`Plans`] are quotas in three levels, of which each borrows what the one above has to spare; [`HotKeys`] tells who it is
+//!   that uses up a quota.
 //! - [`LimitLayer`] is for the other rules: a [`SlidingWindow`] or [`FixedWindow`] for quotas that are written so, a
 //!   [`WarmUp`] for services that are slow after a pause; [`Enforced`] tries any of them out before it refuses anything.
 //! - [`AdaptiveRate`] is for clients of a service whose quota is not known: it finds the rate, and keeps to what
@@ -42,6 +44,8 @@ mod enforced;
 mod error;
 mod fixed_window;
 mod gcra;
+mod hot_keys;
+mod hot_keys_config;
 mod keyed;
 mod keyed_layer;
 mod keyed_quota;
@@ -49,6 +53,7 @@ mod layer;
 mod limit;
 mod line;
 mod pace;
+mod plans;
 mod queueing;
 mod queueing_quota;
 mod quota;
@@ -75,6 +80,8 @@ pub use enforced::Enforced;
 pub use error::QuotaError;
 pub use fixed_window::FixedWindow;
 pub use gcra::Gcra;
+pub use hot_keys::HotKeys;
+pub use hot_keys_config::HotKeysConfig;
 pub use keyed::{AdmitKey, KeyedGcra};
 pub use keyed_layer::{KeyedRateLimiter, KeyedRateLimiterLayer};
 pub use keyed_quota::KeyedQuota;
@@ -83,6 +90,7 @@ pub use layer::{
     RateLimiter, RateLimiterLayer,
 };
 pub use limit::Limit;
+pub use plans::{OfPlan, Plan, Plans};
 pub use queueing::QueueingGcra;
 pub use queueing_quota::QueueingQuota;
 pub use quota::Quota;

@@ -48,6 +48,11 @@ impl Pace {
         now.saturating_add(self.debt_after(arrival, cost, now))
     }
 
+    /// As if only the upper half of the burst were there, in whole calls.
+    pub(crate) const fn half(self) -> Self {
+        Self { capacity: self.cost_of(self.burst() / 2), ..self }
+    }
+
     /// The time in which `cost` is regained.
     #[inline]
     pub(crate) const fn cost_of(self, cost: u32) -> u64 {

@@ -110,6 +110,8 @@ pub struct WarmUp {
     taken: AtomicU64,
     /// How many calls are stored: the bits of a float.
     stored: AtomicU64,
+    /// How far calls came ahead of their time, in nanoseconds: the bits of a float.
+    ahead: AtomicU64,
 }
 
 /// How the pace depends on what is stored: a trapezium whose area is the time of warming up.
@@ -141,10 +143,11 @@ impl Curve {
     }
 
     /// What is stored after `span` nanoseconds in which `taken` calls went on: each uses up one, and the time in which
-    /// none was due stores again.
-    fn after(&self, stored: f64, taken: f64, span: f64) -> f64 {
-        let idle = taken.mul_add(-self.pace(stored), span).max(0.0);
-        (stored - taken + idle / self.warm_up * self.most).clamp(0.0, self.most)
+    /// none was due stores again. Calls that came ahead of their time leave some `ahead`, in nanoseconds.
+    fn after(&self, stored: f64, ahead: f64, taken: f64, span: f64) -> (f64, f64) {
+        let idle = span - taken.mul_add(self.pace(stored), ahead);
+        let regained = idle.max(0.0) / self.warm_up * self.most;
+        ((stored - taken + regained).clamp(0.0, self.most), (-idle).max(0.0))
     }
 }
 
@@ -159,6 +162,7 @@ impl WarmUp {
             step_ends: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             stored: AtomicU64::new(curve.most.to_bits()),
+            ahead: AtomicU64::new(0.0_f64.to_bits()),
         };
         limit.set_pace(curve.most, Timestamp::ZERO);
         limit
@@ -192,10 +196,16 @@ impl WarmUp {
     fn adapt(&self, ends: u64, now: Timestamp) {
         let taken = self.taken.swap(0, Relaxed) as f64;
         let span = now.as_nanos().saturating_sub(ends.saturating_sub(self.step())) as f64;
-        let after = |stored: u64| self.curve.after(f64::from_bits(stored), taken, span);
-        let stored = self.stored.fetch_update(Relaxed, Relaxed, |stored| Some(after(stored).to_bits()));
-        let (Ok(stored) | Err(stored)) = stored;
-        self.set_pace(after(stored), now);
+        let (stored, ahead) = self.later(taken, span);
+        self.stored.store(stored.to_bits(), Relaxed);
+        self.ahead.store(ahead.to_bits(), Relaxed);
+        self.set_pace(stored, now);
+    }
+
+    /// What is stored, and how far calls have come ahead, after a step.
+    fn later(&self, taken: f64, span: f64) -> (f64, f64) {
+        let [stored, ahead] = [&self.stored, &self.ahead].map(|bits| f64::from_bits(bits.load(Relaxed)));
+        self.curve.after(stored, ahead, taken, span)
     }
 
     #[expect(
@@ -238,10 +248,10 @@ impl Limit for WarmUp {
     /// When all is cold again.
     #[expect(clippy::cast_precision_loss, reason = "a pace need not be exact to 2⁻⁵³")]
     fn is_as_new(&self, now: Timestamp) -> bool {
-        let (taken, stored) = (self.taken.load(Relaxed) as f64, f64::from_bits(self.stored.load(Relaxed)));
+        let taken = self.taken.load(Relaxed) as f64;
         let span = now.as_nanos().saturating_sub(self.step_ends.load(Relaxed)) as f64;
-        let cold = self.curve.after(stored, taken, span) >= self.curve.most;
-        cold && self.gcra.standing(now).full_in().is_zero()
+        let (stored, _) = self.later(taken, span);
+        stored >= self.curve.most && self.gcra.standing(now).full_in().is_zero()
     }
 }
 
@@ -314,6 +324,16 @@ mod tests {
     }
 
     #[test]
+    fn a_step_in_which_no_call_is_due_is_not_a_pause() {
+        let limiter = warm_up(50, 2, 3);
+
+        // A step lasts 20 ms, a call takes 60 at first.
+        let admitted = take_all(&limiter, 0, 2);
+
+        assert!((48..=52).contains(&admitted), "{admitted}");
+    }
+
+    #[test]
     fn calls_at_less_than_the_cold_rate_leave_it_cold() {
         let limiter = warm_up(100, 10, 3);
 
@@ -338,20 +358,20 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
+        #![proptest_config(ProptestConfig::with_cases(60))]
 
         /// In the area of the trapezium lie `most - threshold` calls.
         #[test]
         fn under_demand_without_end_it_is_warm_after_the_time_asked_for(
-            calls in 50..500_u32, seconds in 2..20_u64, cold_factor in 2..6_u32,
+            calls in 25..500_u32, seconds in 2..20_u64, cold_factor in 2..6_u32,
         ) {
             let limiter = warm_up(calls, seconds, cold_factor);
             prop_assert!(limiter.interval().as_secs_f64() * f64::from(calls) > f64::from(cold_factor) * 0.99);
 
             let admitted = take_all(&limiter, 0, seconds);
             let meant = limiter.curve.most - limiter.curve.threshold;
-            let off = (f64::from(admitted) - meant) / meant;
-            prop_assert!(off.abs() < 0.05, "{admitted} of {meant}");
+            let off = (f64::from(admitted) - meant).abs();
+            prop_assert!(off < meant.mul_add(0.05, 2.0), "{admitted} of {meant}");
 
             take_all(&limiter, seconds * SECOND, seconds.div_ceil(10));
             let warm = limiter.interval().as_secs_f64() * f64::from(calls);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use seawall::core::{Gate, NoWait};
 use seawall::rate_limiter::{
-    AdaptiveQuota, AdaptiveRate, Enforced, FixedWindow, Gcra, LimitLayer, Quota, RateLimiterLayer, SlidingWindow,
-    WarmUp, WarmUpQuota, WindowQuota,
+    AdaptiveQuota, AdaptiveRate, Enforced, FixedWindow, Gcra, LimitLayer, Plan, Plans, Quota, RateLimiterLayer,
+    SlidingWindow, WarmUp, WarmUpQuota, WindowQuota,
 };
 use seawall_testkit::{
     Script, TestEnv,
@@ -99,6 +99,16 @@ async fn a_limit_that_is_enforced_keeps_the_contract() {
     keeps_the_contract::<Enforced<Gcra>>(|env| {
         let quota = Quota::per_second(1).unwrap().with_burst(BURST).unwrap();
         LimitLayer::with_env(Enforced::new(Gcra::new(quota), 100).unwrap(), env)
+    })
+    .await;
+}
+
+/// As much again is kept for other tenants of the plan.
+#[tokio::test(start_paused = true)]
+async fn plans_keep_the_contract() {
+    keeps_the_contract::<Plans>(|env| {
+        let quota = |burst| Quota::per_second(1).unwrap().with_burst(burst).unwrap();
+        LimitLayer::with_env(Plans::new(quota(1), Plan::new(quota(2 * BURST), quota(1))).unwrap(), env)
     })
     .await;
 }

@@ -1,0 +1,361 @@
+use std::{collections::HashMap, hash::Hash, time::Duration};
+
+use foldhash::quality::RandomState;
+use seawall_core::{Admission, CallContext, Gate, NoWait, Outcome, Reason, Rejection, Timestamp};
+
+use crate::{AdmitKey, Gcra, KeyedGcra, KeyedQuota, Quota, QuotaError, Standing};
+
+/// In these units the rates of plans are added up: calls in 10²⁴ nanoseconds.
+const SPAN: u128 = 1_000_000_000_000_000_000_000_000;
+
+/// What a plan has to itself, and each tenant of it.
+///
+/// ```
+/// use seawall_rate_limiter::{Plan, Quota};
+///
+/// let pro = Plan::new(Quota::per_second(500)?.with_burst(100)?, Quota::per_second(50)?.with_burst(10)?);
+/// # Ok::<(), seawall_rate_limiter::QuotaError>(())
+/// ```
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct Plan {
+    quota: Quota,
+    tenant: KeyedQuota,
+}
+
+impl Plan {
+    /// A plan whose tenants have `quota` together, and each of them `tenant`.
+    pub fn new(quota: Quota, tenant: impl Into<KeyedQuota>) -> Self {
+        Self { quota, tenant: tenant.into() }
+    }
+}
+
+/// A key that says on whose behalf a call is made: of which plan, and of it which tenant.
+pub trait OfPlan {
+    /// What tells tenants of one plan apart.
+    type Tenant: Hash + ?Sized;
+
+    /// The plan's name. One that is not known is the default plan.
+    fn plan(&self) -> &str;
+
+    /// The tenant.
+    fn tenant(&self) -> &Self::Tenant;
+}
+
+/// The name of the plan, and the tenant.
+impl<P: AsRef<str>, T: Hash> OfPlan for (P, T) {
+    type Tenant = T;
+
+    fn plan(&self) -> &str {
+        self.0.as_ref()
+    }
+
+    fn tenant(&self) -> &T {
+        &self.1
+    }
+}
+
+/// Quotas in three levels, of which each may borrow what the one above has to spare: tenant, plan, and all together.
+///
+/// - A plan has its quota, whatever the others do: the quotas of all plans are no more than that of all together, which is
+///   checked when they are added.
+/// - A tenant within its own quota has it as long as its plan has anything, or all together have to spare.
+/// - A tenant beyond its quota borrows what its plan has to spare, a plan beyond its quota what all together have.
+///   To spare is what lies above half of the burst: the other half is kept for those who are within their quotas, so that
+///   what was borrowed is there again as soon as they come.
+///
+/// In all, never more goes on than the quota of all together and, once, the bursts of the plans. A refusal uses up
+/// nothing, and says when the first level admits that would have.
+///
+/// ```
+/// use seawall_core::Timestamp;
+/// use seawall_rate_limiter::{Plan, Plans, Quota};
+///
+/// let quota = |calls, burst| Quota::per_second(calls).and_then(|quota| quota.with_burst(burst));
+/// let free = Plan::new(quota(10, 10)?, quota(1, 1)?);
+/// let pro = Plan::new(quota(80, 40)?, quota(10, 10)?);
+/// let limiter = Plans::new(quota(100, 100)?, free)?.with_plan("pro", pro)?;
+///
+/// let now = Timestamp::from_nanos(1_000_000_000);
+/// let admitted = (0..1_000).filter(|_| limiter.take(&("free", "ann"), 1, now).is_ok()).count();
+/// assert_eq!(admitted, 50, "her own, then half of her plan's burst, then half of all's: what is left is for others");
+/// assert!(limiter.take(&("pro", "bob"), 10, now).is_ok());
+/// # Ok::<(), seawall_rate_limiter::QuotaError>(())
+/// ```
+///
+/// # Source
+/// Devera: "Hierarchical token bucket theory", 2002, whose lending this is, without a queue.
+#[derive(Debug)]
+pub struct Plans {
+    all: Gcra,
+    quota: Quota,
+    default: Level,
+    named: HashMap<Box<str>, Level, RandomState>,
+    /// What the plans have in [`SPAN`].
+    promised: u128,
+}
+
+#[derive(Debug)]
+struct Level {
+    plan: Gcra,
+    tenants: KeyedGcra,
+}
+
+impl Level {
+    fn new(plan: Plan) -> Self {
+        Self { plan: Gcra::new(plan.quota), tenants: KeyedGcra::new(plan.tenant) }
+    }
+}
+
+const fn calls_in_span(quota: Quota) -> u128 {
+    match SPAN.checked_div(quota.interval().as_nanos()) {
+        Some(calls) => calls,
+        None => u128::MAX,
+    }
+}
+
+impl Plans {
+    /// The quota of all together, and the plan of those whose plan is not named.
+    ///
+    /// # Errors
+    /// [`QuotaError::Oversold`] when the plan has more than all together.
+    pub fn new(all: Quota, default: Plan) -> Result<Self, QuotaError> {
+        let plans = Self {
+            all: Gcra::new(all),
+            quota: all,
+            default: Level::new(default),
+            named: HashMap::with_hasher(RandomState::default()),
+            promised: 0,
+        };
+        plans.promise(default)
+    }
+
+    /// And another plan. One of a name that is there already is replaced, and its quota stays promised.
+    ///
+    /// # Errors
+    /// [`QuotaError::Oversold`] when all plans have more than all together.
+    pub fn with_plan(mut self, name: impl Into<Box<str>>, plan: Plan) -> Result<Self, QuotaError> {
+        self = self.promise(plan)?;
+        self.named.insert(name.into(), Level::new(plan));
+        Ok(self)
+    }
+
+    fn promise(mut self, plan: Plan) -> Result<Self, QuotaError> {
+        self.promised = self.promised.saturating_add(calls_in_span(plan.quota));
+        if self.promised > calls_in_span(self.quota) {
+            let nanos = SPAN.checked_div(self.promised).unwrap_or(0);
+            let promised = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+            return Err(QuotaError::Oversold { promised, quota: self.quota.interval() });
+        }
+        Ok(self)
+    }
+
+    fn level(&self, plan: &str) -> &Level {
+        self.named.get(plan).unwrap_or(&self.default)
+    }
+
+    /// Takes `cost` calls, at least one, all or nothing.
+    ///
+    /// # Errors
+    /// [`RateLimited`](Reason::RateLimited) with the shortest wait of those levels that would admit it, or
+    /// [`TooHeavy`](Reason::TooHeavy) when none ever would.
+    pub fn take<K: OfPlan + ?Sized>(&self, key: &K, cost: u32, now: Timestamp) -> Result<(), Rejection> {
+        let (level, cost) = (self.level(key.plan()), cost.max(1));
+        let own = level.tenants.take(key.tenant(), cost, now);
+        let of_plan = match own {
+            Ok(()) => level.plan.take(cost, now),
+            Err(_) => level.plan.take_to_spare(cost, now),
+        };
+        let Err(no_plan) = of_plan else {
+            // What is promised to a plan it has; the quotas of all plans are no more than this one.
+            self.all.charge(cost, now);
+            return Ok(());
+        };
+        let Err(none) = self.all.take_to_spare(cost, now) else { return Ok(()) };
+        match own {
+            Ok(()) => {
+                level.tenants.refund(key.tenant(), cost);
+                Err(sooner(no_plan, none))
+            }
+            // Within its quota again, it would still need its plan's.
+            Err(_) => Err(sooner(no_plan, none)),
+        }
+    }
+
+    /// Takes `cost` more of all levels for a call that has turned out to be dearer than it said. Never refused.
+    pub fn charge<K: OfPlan + ?Sized>(&self, key: &K, cost: u32, now: Timestamp) {
+        let level = self.level(key.plan());
+        level.tenants.charge(key.tenant(), cost, now);
+        level.plan.charge(cost, now);
+        self.all.charge(cost, now);
+    }
+
+    /// What is left of the quota of a tenant, without what it may borrow.
+    pub fn standing<K: OfPlan + ?Sized>(&self, key: &K, now: Timestamp) -> Standing {
+        self.level(key.plan()).tenants.standing(key.tenant(), now)
+    }
+
+    /// What is left of the quota of a plan, without what it may borrow.
+    pub fn standing_of_plan(&self, plan: &str, now: Timestamp) -> Standing {
+        self.level(plan).plan.standing(now)
+    }
+
+    /// What is left of the quota of all together.
+    pub fn standing_of_all(&self, now: Timestamp) -> Standing {
+        self.all.standing(now)
+    }
+}
+
+/// The refusal that is over first; never is last.
+fn sooner(one: Rejection, other: Rejection) -> Rejection {
+    let rank = |refused: &Rejection| (refused.reason() == Reason::TooHeavy, refused.retry_after());
+    if rank(&one) <= rank(&other) { one } else { other }
+}
+
+impl<K: OfPlan + ?Sized> AdmitKey<K> for Plans {
+    fn admit_key(
+        &self,
+        key: &K,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Admission<()> {
+        self.take(key, context().cost, now()).into()
+    }
+}
+
+/// For a layer that knows no key: all its calls are of one tenant of the default plan.
+impl Gate for Plans {
+    type Ticket = ();
+    type Wait = NoWait;
+    const RECORDS: bool = false;
+
+    fn admit(&self, context: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<()> {
+        self.admit_key(&("", ()), context, now)
+    }
+
+    fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
+
+    fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
+        let now = now();
+        let level = |level: &Level| level.plan.is_idle(|| now) && level.tenants.is_idle(|| now);
+        self.all.is_idle(|| now) && level(&self.default) && self.named.values().all(level)
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn quota(calls: u32, burst: u32) -> Quota {
+        Quota::per_second(calls).and_then(|quota| quota.with_burst(burst)).expect("in range")
+    }
+
+    /// All 100 a second; free 20, pro 80; a tenant 2 or 10.
+    fn plans() -> Plans {
+        let free = Plan::new(quota(20, 10), quota(2, 2));
+        let plans = Plans::new(quota(100, 50), free);
+        plans.and_then(|plans| plans.with_plan("pro", Plan::new(quota(80, 40), quota(10, 10)))).expect("not oversold")
+    }
+
+    fn at(nanos: u64) -> Timestamp {
+        Timestamp::from_nanos(nanos)
+    }
+
+    #[test]
+    fn a_tenant_borrows_half_of_what_its_plan_and_all_have_and_leaves_the_rest_to_others() {
+        let limiter = plans();
+
+        let admitted = (0..500).filter(|_| limiter.take(&("free", 1), 1, at(0)).is_ok()).count();
+
+        // 2 of its own, 3 more until half the plan's burst is left; then of the 45 that all have left the upper 20.
+        assert_eq!(admitted, 2 + 3 + 20);
+        assert_eq!(limiter.standing_of_plan("free", at(0)).remaining(), 5);
+        assert_eq!((limiter.take(&("free", 2), 2, at(0)), limiter.take(&("pro", 1), 10, at(0))), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn a_plan_has_its_quota_whatever_the_others_borrow() {
+        let limiter = plans();
+        let mut refused = 0;
+
+        for milli in 0..60_000 {
+            let now = at(milli * SECOND / 1_000);
+            let _ = limiter.take(&("free", milli % 7), 1, now);
+            // Twenty tenants of four calls a second each: the plan's 80.
+            if milli * 2 % 25 == 0 {
+                refused += u32::from(limiter.take(&("pro", milli % 20), 1, now).is_err());
+            }
+        }
+
+        assert_eq!(refused, 0);
+    }
+
+    #[test]
+    fn a_refusal_uses_up_nothing_and_says_when_it_is_over() {
+        let limiter = plans();
+        while limiter.take(&("free", 1), 1, at(0)).is_ok() {}
+        let before = [limiter.standing_of_plan("free", at(0)), limiter.standing_of_all(at(0))];
+
+        let refused = limiter.take(&("free", 1), 1, at(0)).unwrap_err();
+
+        assert_eq!([limiter.standing_of_plan("free", at(0)), limiter.standing_of_all(at(0))], before);
+        let wait = refused.retry_after().unwrap();
+        assert_eq!(limiter.take(&("free", 1), 1, at(0).saturating_add(wait)), Ok(()));
+        assert_eq!(limiter.take(&("free", 1), u32::MAX, at(0)).unwrap_err().reason(), Reason::TooHeavy);
+    }
+
+    #[test]
+    fn a_tenant_whose_plan_and_all_refuse_gets_its_own_back() {
+        let limiter = plans();
+        limiter.charge(&("free", 1), 100, at(0));
+
+        assert!(limiter.take(&("free", 2), 1, at(0)).is_err());
+
+        assert_eq!(limiter.standing(&("free", 2), at(0)).remaining(), 2);
+        assert_eq!(limiter.standing(&("free", 1), at(0)).remaining(), 0);
+    }
+
+    #[test]
+    fn more_than_there_is_cannot_be_promised() {
+        let plan = |calls| Plan::new(quota(calls, 1), quota(1, 1));
+
+        let error = plans().with_plan("gold", plan(1)).unwrap_err();
+        assert_eq!(error.to_string(), "plans have a call in 9.90099ms together; allowed is at most one in 10ms");
+        assert!(Plans::new(quota(100, 1), plan(101)).is_err());
+        assert!(Plans::new(quota(100, 1), plan(100)).is_ok());
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_is_the_default_plan_and_tenants_of_two_plans_are_two() {
+        let limiter = plans();
+        limiter.charge(&("unheard of", 1), 2, at(0));
+
+        let left = ["free", "", "pro"].map(|plan| limiter.standing(&(plan, 1), at(0)).remaining());
+
+        assert_eq!(left, [0, 0, 10]);
+        assert!(!limiter.is_idle(|| at(0)));
+        assert!(limiter.is_idle(|| at(SECOND)));
+    }
+
+    proptest! {
+        #[test]
+        fn in_all_never_more_goes_on_than_the_quota_and_once_the_bursts_of_the_plans(
+            calls in prop::collection::vec((0..30_u64, any::<bool>(), 0..4_u8, 1..4_u32), 1..600),
+        ) {
+            let limiter = plans();
+            let (mut now, mut admitted) = (0, 0);
+            for (pass, is_pro, tenant, cost) in calls {
+                now += pass * SECOND / 1_000;
+                let plan = if is_pro { "pro" } else { "free" };
+                if limiter.take(&(plan, tenant), cost, at(now)).is_ok() {
+                    admitted += u64::from(cost);
+                }
+                prop_assert!(admitted <= 50 + 10 + 40 + now * 100 / SECOND, "{admitted} at {now}");
+            }
+        }
+    }
+}
