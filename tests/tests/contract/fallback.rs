@@ -1,8 +1,14 @@
 //! The fallback layer.
 
+use std::{
+    convert::Infallible,
+    future::{Pending, pending},
+    time::Duration,
+};
+
 use seawall::{
-    core::Error,
-    fallback::{Cause, FallbackError, FallbackLayer, Value},
+    core::{Criticality, Error, TokioClock},
+    fallback::{Bounds, Cause, Combine, Dimmer, FallbackError, FallbackLayer, FeatureLayer, Value, from_fn},
 };
 use seawall_testkit::{
     Probe, ProbeError, Recorder, Script, TestEnv,
@@ -65,10 +71,46 @@ async fn every_waiter_is_woken_and_none_spins() {
     contract::every_waiter_is_woken_and_none_spins(suite!(on_errors), Crowd::Passes).await;
 }
 
+fn always(_: Cause, _: Result<&&'static str, &Failing>) -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as the layer calls it")]
+fn hangs((): &(), _: Result<&&'static str, &Failing>) -> Pending<Result<&'static str, Infallible>> {
+    pending()
+}
+
+#[tokio::test(start_paused = true)]
+async fn alternatives_within_bounds_are_dropped_at_any_point_and_give_their_places_back() {
+    let places = 100;
+    let bounds = Bounds::new(Duration::from_millis(1)).unwrap().with_places(places).unwrap();
+    let bounded = from_fn(hangs).bounded(bounds).with_clock(TokioClock);
+    let make = |env: TestEnv| {
+        let layer = FallbackLayer::with_env(bounded.clone(), env).with_when(always);
+        Stack::new(layer, MapErrLayer::new(plain as fn(_) -> _))
+    };
+
+    contract::dropping_at_any_point_leaves_nothing_held(make, |_| (places - bounded.free()) as usize).await;
+}
+
+fn lit(env: TestEnv) -> FeatureLayer<TestEnv> {
+    FeatureLayer::with_env(Dimmer::default().feature(Criticality::Degraded), env)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feature_keeps_the_contract() {
+    contract::every_call_ends_in_exactly_one_outcome(lit).await;
+    contract::every_call_through_it_ends_once(lit).await;
+    contract::dropping_at_any_point_leaves_nothing_held(lit, |_| 0).await;
+    contract::readiness_reserves_nothing_that_a_drop_does_not_return(lit).await;
+    contract::works_under_a_buffer(lit).await;
+    contract::every_waiter_is_woken_and_none_spins(lit, Crowd::Passes).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_is_answered_is_still_booked_as_the_services_failure() {
     let recorder = Recorder::default();
-    let env = seawall::core::Env::new().with_clock(seawall::core::TokioClock).with_observer(recorder.clone());
+    let env = seawall::core::Env::new().with_clock(TokioClock).with_observer(recorder.clone());
     let layer = suite!(on_errors)(env);
 
     let answer = layer.layer(seawall::core::WrapError::new(Probe::new())).oneshot(Script::Fail).await;
