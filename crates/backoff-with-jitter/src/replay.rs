@@ -20,8 +20,9 @@ pub trait Replay<Req> {
     /// Takes the request before the first attempt. Kept is `None`: it cannot be sent again.
     fn keep(&self, request: Req) -> (Self::Request, Option<Self::Kept>);
 
-    /// The request of one more attempt, after `previous_attempts` (1 and more): the place to say so in a header. `None`:
-    /// it has turned out that it cannot be sent again.
+    /// The request of one more attempt, after `previous_attempts` that the other side may have seen: 0 where it makes good
+    /// for the first, which it has not. The place to say so in a header. `None`: it has turned out that it cannot be sent
+    /// again.
     fn again(&self, kept: &mut Self::Kept, previous_attempts: u32) -> Option<Self::Request>;
 }
 

@@ -125,7 +125,7 @@ impl RetrySchedule {
     }
 
     /// Whether the other side has not seen the attempt that ended like this, for the first time.
-    const fn is_free(&self, config: &RetryConfig, ended: Ended) -> bool {
+    pub(crate) const fn is_free(&self, config: &RetryConfig, ended: Ended) -> bool {
         matches!(ended.advice, Advice::Unseen) && !self.made_good && config.attempts() > 1
     }
 

@@ -182,7 +182,9 @@ impl<E: Environment> Core<E> {
             self.stop(stopped);
             return None;
         }
-        let Some((request, mut context)) = request(attempts) else {
+        // What the other side has not seen is none of the attempts that it is told of.
+        let unseen = u32::from(course.schedule.is_free(config, ended));
+        let Some((request, mut context)) = request(attempts.saturating_sub(unseen)) else {
             self.stop(Stopped::NotReplayable);
             return None;
         };

@@ -1,10 +1,14 @@
 //! Attempts that the other side has not even looked at.
 
-use std::time::Duration;
+use std::{
+    future::ready,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use seawall_backoff_with_jitter::{Advice, Ended, IfUnknown, Next, RetryConfig, RetrySchedule, Stopped};
+use seawall_backoff_with_jitter::{Advice, Ended, IfUnknown, Next, Rebuild, RetryConfig, RetrySchedule, Stopped};
 use seawall_core::{Budget, CallContext, Error, Timestamp, Verdict, WindowBudget};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::scripted::{FAIL, Fault, Scripted, Step, each_second, layer};
 
@@ -40,6 +44,24 @@ async fn it_does_not_count_as_an_attempt() {
     let two = each_second().with_attempts(2).expect("allowed");
 
     assert_eq!(outcome(two, vec![UNSEEN, FAIL, Step::Answer(1)]).await, (Ok(1), vec![0, 1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_other_side_is_told_of_the_attempts_that_it_may_have_seen() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let service = service_fn({
+        let told = Arc::clone(&told);
+        move |previous: u32| {
+            let mut told = told.lock().expect("no panic");
+            told.push(previous);
+            ready(Err::<u32, _>(Error::Inner(Fault(if told.len() == 1 { "refused stream" } else { "busy" }))))
+        }
+    });
+    let replay = Rebuild::new(|_: &u32| Some(()), |(): &(), previous| Some(previous));
+
+    let _ = layer(each_second()).with_when(advise).with_replay(replay).layer(service).oneshot(0).await;
+
+    assert_eq!(*told.lock().expect("no panic"), [0, 0, 1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
