@@ -182,6 +182,10 @@ impl<T, R, B, K, A, D, F> Client<T, R, B, K, A, D, F> {
     /// Puts `layer`, usually a [`FallbackLayer`](crate::fallback::FallbackLayer), around all the others: what it answers is
     /// answered when they have failed or refused. The presets have none, since only the caller knows what is good enough.
     ///
+    /// Over HTTP it is made by `FallbackLayer::with_env(alternative, seawall::http::env())`: in the default environment an HTTP
+    /// 500 is an `Ok` like any other, and nothing stands in for it. It answers with the preset's response, whose body is an
+    /// [`HttpClientBody`](crate::HttpClientBody); `docs/recipes.md` has a whole program.
+    ///
     /// ```
     /// use seawall::{Client, bulkhead::{BulkheadConfig, BulkheadLayer}, fallback::{FallbackLayer, Value}};
     /// # use tower::{ServiceExt, service_fn};

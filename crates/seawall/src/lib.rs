@@ -11,6 +11,10 @@ struct Readme;
 #[doc = include_str!("../README.md")]
 struct FacadeReadme;
 
+#[cfg(all(doctest, feature = "metrics", feature = "reqwest"))]
+#[doc = include_str!("../../../docs/recipes.md")]
+struct Recipes;
+
 mod around;
 mod client;
 mod error;

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use crate::link::{InstanceOptions, ProtectionMode, Role, StateMode};
+use crate::state::provision::ProvisionError;
 
 /// The fields of the configuration file; flags have the same names with `-`, except `capacity`.
 const FIELDS: &str = "listen, control, data, state, database_url, redis_url, load, ready_file, capacity, \
@@ -110,6 +111,9 @@ pub enum ConfigError {
         /// What the system says.
         cause: std::io::Error,
     },
+    /// What answers at a URL is of no use.
+    #[error(transparent)]
+    Unusable(#[from] ProvisionError),
     /// Nothing answers at a URL.
     #[error("{field}: nothing answers at {host}:{port}: {cause}")]
     Unreachable {

@@ -18,6 +18,7 @@ use crate::control::events::{Events, Severity};
 use crate::control::{Control, Setting, routes};
 use crate::load::driver::LoadDriver;
 use crate::say;
+use crate::state::provision::greet;
 use crate::supervisor::{Plan, Supervisor};
 
 pub use ready::{Ready, ReadyProcess, StateNames};
@@ -73,7 +74,7 @@ async fn reach_servers(options: &RunOptions) -> Result<(), ConfigError> {
             return Err(ConfigError::Unreachable { field, host, port, cause });
         }
     }
-    Ok(())
+    Ok(greet(&options.instance).await?)
 }
 
 /// The running parts.

@@ -121,6 +121,30 @@ fn an_unreachable_url_is_named() {
 }
 
 #[test]
+fn a_server_that_is_something_else_is_named() {
+    use std::io::{Read as _, Write as _};
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = web.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in web.incoming() {
+            let mut stream = stream.unwrap();
+            let _heard = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").unwrap();
+        }
+    });
+
+    for (part, flag, url) in [
+        ("database", "--database-url", format!("postgresql://me:secret@{address}/cities")),
+        ("cache", "--redis-url", format!("redis://:secret@{address}")),
+    ] {
+        let text = mistake(&["--listen", "127.0.0.1:0", flag, &url]);
+
+        assert!(text.starts_with(&format!("four-plane: the {part} at {address} cannot be used: ")), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+#[test]
 fn a_folder_that_cannot_be_made_is_named() {
     let text = mistake(&["--listen", "127.0.0.1:0", "--data", "/proc/nowhere"]);
 

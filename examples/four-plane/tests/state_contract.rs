@@ -483,6 +483,24 @@ async fn urls_that_nothing_answers_at_are_one_clear_line() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_url_at_which_nobody_speaks_is_one_clear_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+
+    for (database_url, redis_url, part) in [
+        (Some(format!("postgresql://me@{address}/db")), None, "database"),
+        (None, Some(format!("redis://{address}")), "cache"),
+    ] {
+        let options = InstanceOptions { database_url, redis_url, ..embedded(folder.path()) };
+
+        let text = provision(&options).await.unwrap_err().to_string();
+
+        assert_eq!(text, format!("the {part} at {address} cannot be used: it does not answer within 3s"));
+    }
+}
+
 #[tokio::test]
 async fn urls_of_another_form_are_one_clear_line() {
     let folder = tempfile::tempdir().unwrap();

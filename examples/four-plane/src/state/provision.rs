@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 use tokio::net::TcpStream;
@@ -10,11 +11,13 @@ use tokio_postgres::{Config, NoTls, config::Host};
 
 use super::StateError;
 use super::postgres;
-use super::redis::{RedisUrl, RedisUrlError};
+use super::redis::{self, RedisUrl, RedisUrlError};
 use super::server::{RunAs, Server, ServerError, find, free_port, run, system};
 use crate::data;
 use crate::link::{InstanceOptions, StateMode};
 
+/// How long a server given by URL may take to say who it is.
+const GREETING: Duration = Duration::from_secs(3);
 /// Where Debian, Red Hat and Homebrew put PostgreSQL's programs, one folder per version.
 const POSTGRES_HOMES: [&str; 4] =
     ["/usr/lib/postgresql", "/usr/pgsql", "/usr/local/pgsql", "/opt/homebrew/opt/postgresql"];
@@ -85,9 +88,11 @@ pub enum ProvisionError {
         /// Why.
         source: io::Error,
     },
-    /// PostgreSQL answers, but refuses to be used.
-    #[error("the database at {host}:{port} cannot be used: {reason}")]
+    /// Something answers, but refuses to be used, or is something else.
+    #[error("the {part} at {host}:{port} cannot be used: {reason}")]
     Unusable {
+        /// `database` or `cache`.
+        part: &'static str,
         /// Name or address.
         host: String,
         /// Port.
@@ -150,34 +155,76 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn given_postgres(url: &str) -> Result<Backend, ProvisionError> {
+/// Logs in to what is given by URL.
+///
+/// # Errors
+/// [`ProvisionError`] when something else answers there, nothing within [`GREETING`], or it refuses.
+pub async fn greet(options: &InstanceOptions) -> Result<(), ProvisionError> {
+    if let Some(url) = &options.database_url {
+        let (config, host, port) = postgres_parts(url)?;
+        let stream = reach("database", &host, port).await?;
+        in_time("database", &host, port, async { Ok(config.connect_raw(stream, NoTls).await.map(drop)?) }).await?;
+    }
+    if let Some(url) = &options.redis_url {
+        greet_redis(url).await?;
+    }
+    Ok(())
+}
+
+fn postgres_parts(url: &str) -> Result<(Config, String, u16), ProvisionError> {
     let config: Config = url.parse().map_err(|error| ProvisionError::DatabaseUrl { reason: chain(&error) })?;
-    let wrong = |reason: &str| ProvisionError::DatabaseUrl { reason: reason.to_owned() };
-    let [Host::Tcp(host)] = config.get_hosts() else { return Err(wrong("it names no single host")) };
-    let port = config.get_ports().first().copied().unwrap_or(5432);
-    let stream = reach("database", host, port).await?;
-    let unusable = |error: StateError| ProvisionError::Unusable { host: host.clone(), port, reason: chain(&error) };
-    set_up_postgres(&config, stream).await.map_err(unusable)?;
-    Ok(Backend::Server { url: url.to_owned(), host: host.clone(), port })
+    let [Host::Tcp(host)] = config.get_hosts() else {
+        return Err(ProvisionError::DatabaseUrl { reason: "it names no single host".to_owned() });
+    };
+    let (host, port) = (host.clone(), config.get_ports().first().copied().unwrap_or(5432));
+    Ok((config, host, port))
+}
+
+async fn given_postgres(url: &str) -> Result<Backend, ProvisionError> {
+    let (config, host, port) = postgres_parts(url)?;
+    let stream = reach("database", &host, port).await?;
+    let logging_in = async { Ok(config.connect_raw(stream, NoTls).await?) };
+    let (client, connection) = in_time("database", &host, port, logging_in).await?;
+    let driver = tokio::spawn(connection);
+    let ready = postgres::set_up(&client, data::cities()).await;
+    driver.abort();
+    ready.map_err(unusable("database", &host, port))?;
+    Ok(Backend::Server { url: url.to_owned(), host, port })
 }
 
 async fn given_redis(url: &str) -> Result<Backend, ProvisionError> {
+    let RedisUrl { host, port, .. } = greet_redis(url).await?;
+    Ok(Backend::Server { url: url.to_owned(), host, port })
+}
+
+async fn greet_redis(url: &str) -> Result<RedisUrl, ProvisionError> {
     let parsed = RedisUrl::parse(url)?;
-    reach("cache", &parsed.host, parsed.port).await?;
-    Ok(Backend::Server { url: url.to_owned(), host: parsed.host, port: parsed.port })
+    let stream = reach("cache", &parsed.host, parsed.port).await?;
+    in_time("cache", &parsed.host, parsed.port, redis::greet(stream, &parsed)).await?;
+    Ok(parsed)
+}
+
+fn unusable(what: &'static str, host: &str, port: u16) -> impl Fn(StateError) -> ProvisionError {
+    move |error| ProvisionError::Unusable { part: what, host: host.to_owned(), port, reason: chain(&error) }
+}
+
+/// Bounds what is said to a server that may be something else, and wait for more to be said.
+async fn in_time<T>(
+    what: &'static str,
+    host: &str,
+    port: u16,
+    greeting: impl Future<Output = Result<T, StateError>>,
+) -> Result<T, ProvisionError> {
+    if let Ok(greeted) = tokio::time::timeout(GREETING, greeting).await {
+        return greeted.map_err(unusable(what, host, port));
+    }
+    let reason = format!("it does not answer within {GREETING:?}");
+    Err(ProvisionError::Unusable { part: what, host: host.to_owned(), port, reason })
 }
 
 async fn reach(what: &'static str, host: &str, port: u16) -> Result<TcpStream, ProvisionError> {
     let refused = |source| ProvisionError::Unreachable { part: what, host: host.to_owned(), port, source };
     TcpStream::connect((host, port)).await.map_err(refused)
-}
-
-async fn set_up_postgres(config: &Config, stream: TcpStream) -> Result<(), StateError> {
-    let (client, connection) = config.connect_raw(stream, NoTls).await?;
-    let driver = tokio::spawn(connection);
-    let ready = postgres::set_up(&client, data::cities()).await;
-    driver.abort();
-    ready
 }
 
 /// `postgres` and `initdb`.
@@ -249,7 +296,7 @@ async fn given_postgres_when_ready(url: &str) -> Result<Backend, ProvisionError>
     for _ in 0..500 {
         match given_postgres(url).await {
             Err(ProvisionError::Unusable { reason, .. }) if reason.contains("starting up") => {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
             other => return other,
         }

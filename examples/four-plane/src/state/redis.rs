@@ -37,20 +37,41 @@ impl Manager for LoggedIn {
             ),
             None => None,
         };
-        let mut connection = Resp::new(self.0.cache().await?);
-        for frame in login.iter().flat_map(RedisUrl::login) {
-            ask(&mut connection, &[frame]).await?;
-        }
-        Ok(connection)
+        log_in(self.0.cache().await?, login.as_ref()).await
     }
 
     async fn check(&self, connection: &mut Resp<TcpStream>) -> Result<(), StateError> {
-        ask(connection, &[command([Bytes::from_static(b"PING")])]).await.map(drop)
+        ask(connection, &[ping()]).await.map(drop)
     }
 
     fn is_stale(&self, error: &StateError) -> bool {
         error.is_stale()
     }
+}
+
+async fn log_in(stream: TcpStream, login: Option<&RedisUrl>) -> Result<Resp<TcpStream>, StateError> {
+    let mut connection = Resp::new(stream);
+    for frame in login.into_iter().flat_map(RedisUrl::login) {
+        ask(&mut connection, &[frame]).await?;
+    }
+    Ok(connection)
+}
+
+/// Logs in over `stream`, and hears from the other side that it is a Redis.
+///
+/// # Errors
+/// When it refuses, or is none.
+pub(super) async fn greet(stream: TcpStream, url: &RedisUrl) -> Result<(), StateError> {
+    let mut connection = log_in(stream, Some(url)).await?;
+    let answers = ask(&mut connection, &[ping()]).await?;
+    match answers.as_slice() {
+        [BytesFrame::SimpleString(pong)] if pong == "PONG" => Ok(()),
+        answers => Err(other(answers, "PONG")),
+    }
+}
+
+fn ping() -> BytesFrame {
+    command([Bytes::from_static(b"PING")])
 }
 
 /// A Redis given by `redis://[[user]:password@]host[:port][/database]`.
