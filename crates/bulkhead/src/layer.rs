@@ -1,4 +1,4 @@
-use seawall_core::{Env, GateLayer, GateService};
+use seawall_core::{Env, Environment, GateLayer, GateService};
 
 use crate::{Bulkhead, PriorityBulkhead, QueueingBulkhead};
 
@@ -30,9 +30,11 @@ pub type PriorityBulkheadLayer<E = Env> = GateLayer<PriorityBulkhead, E>;
 /// A service behind a [`PriorityBulkheadLayer`].
 pub type PriorityBulkheadService<S, E = Env> = GateService<S, PriorityBulkhead, E>;
 
-/// Puts one [`QueueingBulkhead`], shared by every service and clone, before a service that can be cloned. For another
-/// timer than the default: `GateLayer::with_env(QueueingBulkhead::new(config, timer), env)`.
-pub type QueueingBulkheadLayer<E = Env> = GateLayer<QueueingBulkhead, E>;
+/// Puts one [`QueueingBulkhead`], shared by every service and clone, before a service that can be cloned. Its waiters
+/// sleep on the clock of the environment; with another one than the default: [`QueueingBulkheadConfig::layer`].
+///
+/// [`QueueingBulkheadConfig::layer`]: crate::QueueingBulkheadConfig::layer
+pub type QueueingBulkheadLayer<E = Env> = GateLayer<QueueingBulkhead<<E as Environment>::Clock>, E>;
 
 /// A service behind a [`QueueingBulkheadLayer`].
-pub type QueueingBulkheadService<S, E = Env> = GateService<S, QueueingBulkhead, E>;
+pub type QueueingBulkheadService<S, E = Env> = GateService<S, QueueingBulkhead<<E as Environment>::Clock>, E>;

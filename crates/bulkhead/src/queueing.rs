@@ -21,7 +21,8 @@ use crate::{
 ///
 /// A refusal says when to come back once a call has been served out of the queue: after as long as that one had waited.
 ///
-/// The wait sleeps on `T`, which must follow the clock of the layer's environment.
+/// The wait sleeps on `T`, which must follow the clock of the layer's environment: [`QueueingBulkheadConfig::layer`] sees
+/// to it.
 ///
 /// ```
 /// use seawall_bulkhead::{BulkheadConfig, QueueingBulkheadConfig, QueueingBulkheadLayer};
@@ -118,9 +119,10 @@ impl<T> QueueingBulkhead<T> {
     }
 }
 
-impl<T: Timer + Default> From<QueueingBulkheadConfig> for QueueingBulkhead<T> {
+/// For layers in the default environment, whose clock this is. In another one: [`QueueingBulkheadConfig::layer`].
+impl From<QueueingBulkheadConfig> for QueueingBulkhead {
     fn from(config: QueueingBulkheadConfig) -> Self {
-        Self::new(config, T::default())
+        Self::new(config, MonotonicClock)
     }
 }
 

@@ -1,8 +1,10 @@
 use std::time::Duration;
 
+use seawall_core::{Environment, Timer};
+
 #[cfg(feature = "serde")]
 use crate::config::RawBulkhead;
-use crate::{BulkheadConfig, BulkheadError, Order};
+use crate::{BulkheadConfig, BulkheadError, Order, QueueingBulkhead, QueueingBulkheadLayer};
 
 const DEFAULT_MAX_QUEUED: usize = 100;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(500);
@@ -68,6 +70,23 @@ impl QueueingBulkheadConfig {
     pub fn with_order(mut self, order: Order) -> Self {
         self.order = order;
         self
+    }
+
+    /// A layer in an environment of its own, whose clock the waiters sleep on.
+    ///
+    /// ```
+    /// use seawall_bulkhead::QueueingBulkheadConfig;
+    /// use seawall_core::{Env, VirtualClock};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = QueueingBulkheadConfig::default().layer(Env::new().with_clock(VirtualClock::new()));
+    /// layer.run(async { Ok::<_, std::io::Error>(()) }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn layer<E: Environment<Clock: Timer>>(self, env: E) -> QueueingBulkheadLayer<E> {
+        QueueingBulkheadLayer::with_env(QueueingBulkhead::new(self, env.clock().clone()), env)
     }
 
     /// The number of places. Default 25.

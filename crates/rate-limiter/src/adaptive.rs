@@ -1,15 +1,14 @@
 #![expect(clippy::disallowed_types, reason = "the mutex is for answers that say overload, and once per half second")]
-use std::{
-    fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::PoisonError, time::Duration};
 
 use seawall_core::{
     Admission, CallContext, Class, Gate, NoWait, Outcome, Pattern, Reason, Rejection, Timestamp,
-    sync::atomic::{
-        AtomicU32, AtomicU64,
-        Ordering::{Acquire, Relaxed, Release},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{
+            AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -564,23 +563,25 @@ mod loom_tests {
     #[test]
     fn whoever_sees_that_there_is_a_rate_sees_which() {
         let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(2);
+        model.preemption_bound = Some(3);
         model.check(|| {
             let limiter = Arc::new(AdaptiveRate::new(AdaptiveQuota::default()));
             let other = Arc::clone(&limiter);
-            let refuses = thread::spawn(move || other.refused(Timestamp::ZERO, Timestamp::ZERO));
-            if let Some(standing) = limiter.standing(Timestamp::ZERO) {
-                // The burst is used up, and one call takes two seconds.
-                assert_eq!((standing.remaining(), standing.next_in()), (0, Duration::from_secs(2)));
-            }
-            refuses.join().unwrap();
+            let looks = thread::spawn(move || {
+                if let Some(standing) = other.standing(Timestamp::ZERO) {
+                    // The burst is used up, and one call takes two seconds.
+                    assert_eq!((standing.remaining(), standing.next_in()), (0, Duration::from_secs(2)));
+                }
+            });
+            limiter.refused(Timestamp::ZERO, Timestamp::ZERO);
+            looks.join().unwrap();
         });
     }
 
     #[test]
     fn two_calls_that_begin_a_step_are_both_counted() {
         let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(2);
+        model.preemption_bound = Some(3);
         model.check(|| {
             let limiter = Arc::new(AdaptiveRate::new(AdaptiveQuota::default()));
             let now = Timestamp::from_nanos(STEP);

@@ -3,13 +3,16 @@ use std::{
     borrow::Borrow,
     fmt,
     hash::{BuildHasher, Hash},
-    sync::{Mutex, TryLockError},
+    sync::TryLockError,
 };
 
 use foldhash::quality::RandomState;
 use seawall_core::{
     Timestamp,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use crate::{HotKeysConfig, hot_keys_config::ROWS};

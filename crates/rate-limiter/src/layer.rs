@@ -1,4 +1,4 @@
-use seawall_core::{Env, GateLayer, GateService};
+use seawall_core::{Env, Environment, GateLayer, GateService};
 
 use crate::{DistributedKeyedGcra, Gcra, KeyedRateLimiter, KeyedRateLimiterLayer, QueueingGcra};
 
@@ -33,12 +33,14 @@ pub type RateLimiter<S, E = Env> = GateService<S, Gcra, E>;
 /// ```
 pub type LimitLayer<L, E = Env> = GateLayer<L, E>;
 
-/// Puts one [`QueueingGcra`], shared by every service and clone, before a service that can be cloned. For another timer
-/// than the default: `GateLayer::with_env(QueueingGcra::new(quota, timer), env)`.
-pub type QueueingRateLimiterLayer<E = Env> = GateLayer<QueueingGcra, E>;
+/// Puts one [`QueueingGcra`], shared by every service and clone, before a service that can be cloned. Its waiters
+/// sleep on the clock of the environment; with another one than the default: [`QueueingQuota::layer`].
+///
+/// [`QueueingQuota::layer`]: crate::QueueingQuota::layer
+pub type QueueingRateLimiterLayer<E = Env> = GateLayer<QueueingGcra<<E as Environment>::Clock>, E>;
 
 /// A service behind a [`QueueingRateLimiterLayer`].
-pub type QueueingRateLimiter<S, E = Env> = GateService<S, QueueingGcra, E>;
+pub type QueueingRateLimiter<S, E = Env> = GateService<S, QueueingGcra<<E as Environment>::Clock>, E>;
 
 /// Puts one [`DistributedKeyedGcra`] before a service, which [`DistributedKeyedGcra::layer`] does. The key, a name, is
 /// borrowed from the request.

@@ -217,11 +217,30 @@ impl Drop for InLine {
 #[cfg(all(test, seawall_loom))]
 mod loom_tests {
     use loom::thread;
+    use seawall_core::{Clock, Timer};
 
     use super::*;
-    use crate::Quota;
+    use crate::{Quota, RateLimiterWait};
 
     const LATER: Timestamp = Timestamp::from_nanos(1_000_000_000);
+
+    /// Stands still, and wakes nobody.
+    #[derive(Clone)]
+    struct Still(Timestamp);
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            self.0
+        }
+    }
+
+    impl Timer for Still {
+        type Sleep = std::future::Pending<()>;
+
+        fn sleep_until(&self, _: Timestamp) -> Self::Sleep {
+            std::future::pending()
+        }
+    }
 
     fn join(line: &Arc<Line>) -> InLine {
         let Joined::Waiting(key, _) = line.join(1, Timestamp::MAX, Timestamp::MAX, Timestamp::ZERO) else {
@@ -245,6 +264,28 @@ mod loom_tests {
             let turn = staying.poll_turn(&Context::from_waker(Waker::noop()), LATER);
             assert!(matches!(turn, Poll::Ready(Ok(Ok(())))), "the turn is lost");
             assert_eq!((line.queued(), line.quota.standing(LATER).remaining()), (0, 0));
+        });
+    }
+
+    #[test]
+    fn a_turn_that_another_thread_gives_as_time_runs_out_is_not_lost() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let line = Arc::new(Line::new(Gcra::new(Quota::per_second(1).unwrap()), 9));
+            line.quota.take(1, Timestamp::ZERO).unwrap();
+            let until = LATER.saturating_sub(Duration::from_nanos(1));
+            let mut waits = Box::pin(RateLimiterWait::new(join(&line), Still(until), LATER, until));
+            let other = Arc::clone(&line);
+            let serves = thread::spawn(move || other.serve(LATER));
+            let turn = waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            serves.join().unwrap();
+            let left = line.quota.standing(LATER).remaining();
+            match turn {
+                Poll::Ready(Ok(())) => assert_eq!(left, 0),
+                Poll::Ready(Err(_)) => assert_eq!(left, 1, "its turn is lost"),
+                Poll::Pending => panic!("its time has run out"),
+            }
         });
     }
 

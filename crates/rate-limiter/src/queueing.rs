@@ -17,8 +17,7 @@ use crate::{
 /// The quota holds also against late timers: a waiter that wakes late does not make up for it beyond the burst. A burst
 /// that covers the timer's step (1 ms in tokio) keeps the full rate.
 ///
-/// The wait sleeps on `T`, which must follow the clock of the layer's environment. The default needs the feature
-/// `tokio`.
+/// The wait sleeps on `T`, which must follow the clock of the layer's environment: [`QueueingQuota::layer`] sees to it.
 ///
 /// ```
 /// use seawall_rate_limiter::{QueueingQuota, QueueingRateLimiterLayer, Quota};
@@ -92,9 +91,10 @@ impl<T: Timer> QueueingGcra<T> {
     }
 }
 
-impl<T: Timer + Default, C: Into<QueueingQuota>> From<C> for QueueingGcra<T> {
+/// For layers in the default environment, whose clock this is. In another one: [`QueueingQuota::layer`].
+impl<C: Into<QueueingQuota>> From<C> for QueueingGcra {
     fn from(quota: C) -> Self {
-        Self::new(quota, T::default())
+        Self::new(quota, MonotonicClock)
     }
 }
 

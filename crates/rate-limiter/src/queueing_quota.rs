@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use crate::{Quota, QuotaError};
+use seawall_core::{Environment, Timer};
+
+use crate::{QueueingGcra, QueueingRateLimiterLayer, Quota, QuotaError};
 
 const DEFAULT_MAX_QUEUED: usize = 100;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(500);
@@ -56,6 +58,24 @@ impl QueueingQuota {
         }
         self.max_wait = max_wait;
         Ok(self)
+    }
+
+    /// A layer in an environment of its own, whose clock the waiters sleep on.
+    ///
+    /// ```
+    /// use seawall_core::{Env, VirtualClock};
+    /// use seawall_rate_limiter::{QueueingQuota, Quota};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let env = Env::new().with_clock(VirtualClock::new());
+    /// let layer = QueueingQuota::new(Quota::per_second(10)?).layer(env);
+    /// layer.run(async { Ok::<_, std::io::Error>(()) }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn layer<E: Environment<Clock: Timer>>(self, env: E) -> QueueingRateLimiterLayer<E> {
+        QueueingRateLimiterLayer::with_env(QueueingGcra::new(self, env.clock().clone()), env)
     }
 
     /// The quota.

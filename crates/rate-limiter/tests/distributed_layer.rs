@@ -67,6 +67,7 @@ impl Content {
     fn settle(&mut self, exchange: &Exchange<'_>) -> Answer {
         let (now, need) = (TokioClock.now(), exchange.need);
         let quota = self.quotas.entry(exchange.key.to_owned()).or_insert_with(|| Gcra::new(exchange.quota));
+        quota.set_quota(exchange.quota, now);
         quota.charge(need.charge, now);
         quota.refund(need.give_back);
         let granted = need.take.min(quota.standing(now).remaining());
@@ -246,4 +247,29 @@ fn the_end_of_time_overflows_nothing() {
     let admitted = (0..20).filter(|_| limiter.take("ann", 1, Timestamp::MAX).is_ok()).count();
 
     assert!(admitted <= 5, "{admitted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_quota_keeps_what_was_used_and_reaches_the_store() {
+    let quota = |burst| Quota::per_hour(1).and_then(|quota| quota.with_burst(burst)).unwrap();
+    let shelf = Shelf::default();
+    let limiter = DistributedKeyedGcra::new(DistributedQuota::new(quota(10), 1).unwrap().with_if_gone(IfGone::Refuse));
+    tokio::spawn(limiter.supply(shelf.clone(), TokioClock));
+    let take_all = async || {
+        let mut taken = 0;
+        for _ in 0..200 {
+            taken += u32::from(limiter.take("ann", 1, TokioClock.now()).is_ok());
+            tokio::time::advance(Duration::from_millis(10)).await;
+            tokio::task::yield_now().await;
+        }
+        taken
+    };
+    assert_eq!((take_all().await, shelf.left("ann")), (10, 0));
+
+    limiter.set_quota(quota(25), TokioClock.now()).unwrap();
+
+    assert_eq!((take_all().await, shelf.left("ann")), (15, 0));
+    limiter.set_quota(quota(7), TokioClock.now()).unwrap();
+    assert_eq!(limiter.take("ann", 8, TokioClock.now()).unwrap_err().reason(), Reason::TooHeavy);
+    assert_eq!(limiter.standing("bob", TokioClock.now()).remaining(), 7);
 }

@@ -14,7 +14,10 @@ use seawall_core::{
 };
 
 use super::{demand::Demand, quota::LEASE_FOR};
-use crate::{Answer, DistributedQuota, Gcra, IfGone, Need, Standing, pace::Pace};
+use crate::{
+    Answer, DistributedQuota, Gcra, IfGone, Need, Quota, QuotaError, Standing,
+    pace::{LivePace, Pace},
+};
 
 /// No question is under way.
 const NOBODY: u64 = u64::MAX;
@@ -71,7 +74,7 @@ pub struct DistributedGcra {
     local: Gcra,
     supply: Mutex<Supply>,
     quota: DistributedQuota,
-    pace: Pace,
+    pace: LivePace,
 }
 
 /// What every call touches.
@@ -142,9 +145,32 @@ impl DistributedGcra {
                 next_ask: Timestamp::ZERO,
                 pause: Duration::ZERO,
             }),
-            pace: Pace::of(&quota.quota()),
+            pace: LivePace::new(Pace::of(&quota.quota())),
             quota,
         }
+    }
+
+    /// Changes the quota while calls go on. What was used stays used, counted in calls, in the store as well: it is told
+    /// with the next question, which is to come with the same quota ([`Exchange::quota`](crate::Exchange)). What is
+    /// leased stays leased.
+    ///
+    /// # Errors
+    /// As [`DistributedQuota::new`], for the local share of the quota.
+    pub fn set_quota(&self, quota: Quota, now: Timestamp) -> Result<(), QuotaError> {
+        self.local.set_quota(self.quota.with_quota(quota)?.local_share(), now);
+        let new = Pace::of(&quota);
+        let old = self.pace.set(new);
+        let convert = |seen| Some(new.convert(old, seen, now.as_nanos()));
+        let _ = self.heard.arrival.fetch_update(Relaxed, Relaxed, convert);
+        // What the store had no more of, it may have of this one: it is to be asked at once.
+        self.heard.denied_until.store(0, Relaxed);
+        self.supply().next_ask = now;
+        Ok(())
+    }
+
+    #[inline]
+    fn pace(&self) -> Pace {
+        self.pace.get()
     }
 
     /// Takes `cost` calls at once, at least one, or none.
@@ -161,7 +187,7 @@ impl DistributedGcra {
     #[inline]
     pub(crate) fn take_with(&self, cost: u32, now: impl FnOnce() -> Timestamp) -> Result<(), Rejection> {
         let cost = cost.max(1);
-        if cost > self.pace.burst() {
+        if cost > self.pace().burst() {
             return Err(Rejection::new(Pattern::RateLimiter, Reason::TooHeavy));
         }
         // Relaxed: numbers that guard no other memory. The sum wraps only after 2⁶⁴ calls.
@@ -212,10 +238,10 @@ impl DistributedGcra {
     /// How long until the store may have `cost`, going by its last answer.
     fn expected_in(&self, cost: u32, now: Timestamp) -> Duration {
         let (arrival, until) = (self.heard.arrival.load(Relaxed), self.heard.denied_until.load(Relaxed));
-        let turn = self.pace.turn_in(arrival, 0, cost, now.as_nanos()).unwrap_or(0);
+        let turn = self.pace().turn_in(arrival, 0, cost, now.as_nanos()).unwrap_or(0);
         let wait = turn.max(until.saturating_sub(now.as_nanos()));
         // The time has come, and the store is being asked: one call later.
-        Duration::from_nanos(if wait == 0 { self.pace.interval } else { wait })
+        Duration::from_nanos(if wait == 0 { self.pace().interval } else { wait })
     }
 
     /// What to ask the store for now, if anything. Until it is [`answered`](Self::answered) or has
@@ -235,8 +261,8 @@ impl DistributedGcra {
         let dearest = u64::from(self.heard.dearest.swap(0, Relaxed));
         // More than the quota regains in that time, or has at once, cannot be had whatever the demand.
         let within = |time: u64| {
-            let regained = time.checked_div(self.pace.interval).unwrap_or(0);
-            u64::from(supply.demand.within(time)).min(regained.max(self.pace.burst().into()))
+            let regained = time.checked_div(self.pace().interval).unwrap_or(0);
+            u64::from(supply.demand.within(time)).min(regained.max(self.pace().burst().into()))
         };
         let target = within(span.saturating_add(round_trip.saturating_mul(2))).max(dearest);
         let low = within(span.div_ceil(2).saturating_add(round_trip));
@@ -356,17 +382,17 @@ impl DistributedGcra {
             return self.local.standing(now);
         }
         // What is leased here is used for others, not for this process.
-        let credit = self.pace.cost_of(clamped(self.leased()));
+        let credit = self.pace().cost_of(clamped(self.leased()));
         let arrival = self.heard.arrival.load(Relaxed).saturating_sub(credit);
-        Standing::new(self.pace, arrival, now.as_nanos())
+        Standing::new(self.pace(), arrival, now.as_nanos())
     }
 
     /// How long to leave a store alone that has no more: what it granted would last so long at an even share of the quota.
     /// So whoever got more than that asks later, and no process is starved by where it stands in the round of questions.
     fn pause_after(&self, answer: Answer, now: Timestamp) -> u64 {
-        let even = self.pace.cost_of(answer.granted).saturating_mul(self.quota.processes().into());
+        let even = self.pace().cost_of(answer.granted).saturating_mul(self.quota.processes().into());
         let arrival = now.saturating_add(answer.full_in).as_nanos();
-        let next_in = self.pace.next_in(arrival, now.as_nanos());
+        let next_in = self.pace().next_in(arrival, now.as_nanos());
         even.min(self.longest_gap()).max(self.gap()).max(next_in)
     }
 
@@ -378,7 +404,7 @@ impl DistributedGcra {
 
     /// Within it one process alone loses nothing of a burst that is full.
     fn longest_gap(&self) -> u64 {
-        self.pace.capacity.checked_div(ASKS_PER_BURST).unwrap_or(0)
+        self.pace().capacity.checked_div(ASKS_PER_BURST).unwrap_or(0)
     }
 
     /// From here on calls may call again.
@@ -414,7 +440,6 @@ mod loom_tests {
     use loom::{sync::Arc, thread};
 
     use super::*;
-    use crate::Quota;
 
     #[test]
     fn what_is_leased_is_taken_once_or_given_back() {

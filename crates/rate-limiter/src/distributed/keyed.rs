@@ -18,7 +18,9 @@ use foldhash::quality::RandomState;
 use seawall_core::{Admission, CallContext, Env, Gate, NoWait, Outcome, Rejection, Timer, Timestamp};
 
 use super::{bell::Bell, supply::Driver};
-use crate::{AdmitKey, DistributedGcra, DistributedQuota, DistributedRateLimiterLayer, Standing, Store};
+use crate::{
+    AdmitKey, DistributedGcra, DistributedQuota, DistributedRateLimiterLayer, Quota, QuotaError, Standing, Store,
+};
 
 /// Tables up to this size per shard stay in one, so that a small bound is exact.
 const KEYS_PER_SHARD: usize = 64;
@@ -69,7 +71,7 @@ pub(crate) struct Keys {
     max_in_shard: usize,
     hasher: RandomState,
     overflow: Arc<Entry>,
-    quota: DistributedQuota,
+    quota: Arc<RwLock<DistributedQuota>>,
     low: Mutex<Vec<Arc<Entry>>>,
     bell: Arc<Bell>,
     pub(crate) counts: Arc<Counts>,
@@ -91,6 +93,11 @@ pub(crate) struct Counts {
     pub(crate) exchanges: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) gone: AtomicBool,
+}
+
+/// The quota as it is at the moment.
+pub(crate) fn live(quota: &RwLock<DistributedQuota>) -> DistributedQuota {
+    *quota.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a [`DistributedKeyedGcra`] has done so far.
@@ -122,7 +129,7 @@ impl Keys {
             max_in_shard: quota.max_keys().checked_div(shards).unwrap_or(1),
             hasher,
             overflow: Entry::new(OVERFLOW.into(), quota),
-            quota,
+            quota: Arc::new(RwLock::new(quota)),
             low: Mutex::default(),
             bell: Arc::new(Bell::new()),
             counts: Arc::default(),
@@ -154,7 +161,8 @@ impl Keys {
         if shard.len() >= self.max_in_shard {
             return None;
         }
-        let entry = Entry::new(key.into(), self.quota);
+        // Under the shard's lock, which a new quota takes after it is there: no key keeps the old one.
+        let entry = Entry::new(key.into(), live(&self.quota));
         shard.insert(Arc::clone(&entry.key), Arc::clone(&entry));
         Some(entry)
     }
@@ -207,7 +215,8 @@ impl DistributedKeyedGcra {
     /// [`DistributedQuota::timeout`] is dropped.
     pub fn supply<S: Store, T: Timer>(&self, store: S, timer: T) -> impl Future<Output = ()> + Send + use<S, T> {
         let (keys, bell) = (Arc::downgrade(&self.keys), Arc::clone(&self.keys.bell));
-        let driver = Driver { store, timer, quota: self.keys.quota, counts: Arc::clone(&self.keys.counts) };
+        let driver =
+            Driver { store, timer, quota: Arc::clone(&self.keys.quota), counts: Arc::clone(&self.keys.counts) };
         driver.run(keys, bell)
     }
 
@@ -237,10 +246,27 @@ impl DistributedKeyedGcra {
         taken
     }
 
+    /// Changes the quota of all keys while calls go on. What was used stays used, counted in calls. Each process does so
+    /// for itself; between the first and the last of them the store goes by whose question came last. Looks at every key.
+    ///
+    /// # Errors
+    /// As [`DistributedQuota::new`].
+    pub fn set_quota(&self, quota: Quota, now: Timestamp) -> Result<(), QuotaError> {
+        let changed = live(&self.keys.quota).with_quota(quota)?;
+        *self.keys.quota.write().unwrap_or_else(PoisonError::into_inner) = changed;
+        self.keys.overflow.gcra.set_quota(quota, now)?;
+        for shard in &self.keys.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.values().try_for_each(|entry| entry.gcra.set_quota(quota, now))?;
+        }
+        self.keys.bell.ring();
+        Ok(())
+    }
+
     /// What is left of the quota of `key`, as [`DistributedGcra::standing`] has it.
     pub fn standing(&self, key: &str, now: Timestamp) -> Standing {
         let known = self.keys.known(key);
-        known.map_or_else(|| Standing::full(self.keys.quota.quota()), |entry| entry.gcra.standing(now))
+        known.map_or_else(|| Standing::full(live(&self.keys.quota).quota()), |entry| entry.gcra.standing(now))
     }
 
     /// What the driver has done so far.
@@ -292,7 +318,7 @@ impl Gate for DistributedKeyedGcra {
 impl fmt::Debug for DistributedKeyedGcra {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DistributedKeyedGcra")
-            .field("quota", &self.keys.quota)
+            .field("quota", &live(&self.keys.quota))
             .field("figures", &self.figures())
             .finish_non_exhaustive()
     }

@@ -71,6 +71,15 @@ impl DistributedQuota {
         })
     }
 
+    /// The same with another quota, for as many processes.
+    ///
+    /// # Errors
+    /// As [`DistributedQuota::new`].
+    pub fn with_quota(self, quota: Quota) -> Result<Self, QuotaError> {
+        let Self { quota, local_share, .. } = Self::new(quota, self.processes)?;
+        Ok(Self { quota, local_share, ..self })
+    }
+
     /// For how much of its expected demand a process leases ahead. Longer asks the store less often and keeps more from
     /// the other processes: it is asked about twice in this time for each key that is in use, up to ten times while the
     /// quota is used up. Allowed: 1 ms to 60 s. Default 100 ms.

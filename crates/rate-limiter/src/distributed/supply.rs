@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     pin::pin,
-    sync::{Arc, Weak, atomic::Ordering::Relaxed},
+    sync::{Arc, RwLock, Weak, atomic::Ordering::Relaxed},
     task::Poll,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use seawall_core::{Timer, Timestamp};
 
 use super::{
     bell::Bell,
-    keyed::{Counts, Entry, Keys},
+    keyed::{Counts, Entry, Keys, live},
 };
 use crate::{DistributedQuota, Exchange, Need, Store};
 
@@ -22,7 +22,7 @@ const BATCH: usize = 128;
 pub(crate) struct Driver<S, T> {
     pub(crate) store: S,
     pub(crate) timer: T,
-    pub(crate) quota: DistributedQuota,
+    pub(crate) quota: Arc<RwLock<DistributedQuota>>,
     pub(crate) counts: Arc<Counts>,
 }
 
@@ -46,10 +46,11 @@ impl<S: Store, T: Timer> Driver<S, T> {
     async fn exchange(&mut self, keys: &[Arc<Entry>], need: impl Fn(&Entry) -> Option<Need>) {
         let needs: Vec<_> = keys.iter().filter_map(|entry| Some((&**entry, need(entry)?))).collect();
         for needs in needs.chunks(BATCH) {
-            let quota = self.quota.quota();
+            let live = live(&self.quota);
+            let quota = live.quota();
             let exchanges = needs.iter().map(|(entry, need)| Exchange::new(&entry.key, quota, *need));
             let exchanges: Vec<_> = exchanges.collect();
-            let answers = within(self.quota.timeout(), &self.timer, self.store.exchange(&exchanges)).await;
+            let answers = within(live.timeout(), &self.timer, self.store.exchange(&exchanges)).await;
             let answers = answers.and_then(Result::ok).unwrap_or_default();
             self.counts.count(answers.iter().any(Option::is_some));
             let now = self.timer.now();
