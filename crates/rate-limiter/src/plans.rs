@@ -3,7 +3,7 @@ use std::{collections::HashMap, hash::Hash, time::Duration};
 use foldhash::quality::RandomState;
 use seawall_core::{Admission, CallContext, Gate, NoWait, Outcome, Reason, Rejection, Timestamp};
 
-use crate::{AdmitKey, Gcra, KeyedGcra, KeyedQuota, Quota, QuotaError, Standing};
+use crate::{AdmitKey, Gcra, KeyedGcra, KeyedQuota, Quota, QuotaError, Standing, quotas::worse};
 
 /// In these units the rates of plans are added up: calls in 10²⁴ nanoseconds.
 const SPAN: u128 = 1_000_000_000_000_000_000_000_000;
@@ -171,13 +171,17 @@ impl Plans {
             return Ok(());
         };
         let Err(none) = self.all.take_to_spare(cost, now) else { return Ok(()) };
+        let borrowed = sooner(no_plan, none);
         match own {
             Ok(()) => {
                 level.tenants.refund(key.tenant(), cost);
-                Err(sooner(no_plan, none))
+                Err(borrowed)
             }
-            // Within its quota again, it would still need its plan's.
-            Err(_) => Err(sooner(no_plan, none)),
+            // Within its quota again, it needs no more than its plan's.
+            Err(own) => {
+                let by_right = level.plan.check(cost, now).map_or_else(|plan| worse(own, plan), |()| own);
+                Err(sooner(by_right, borrowed))
+            }
         }
     }
 
@@ -306,6 +310,18 @@ mod tests {
         let wait = refused.retry_after().unwrap();
         assert_eq!(limiter.take(&("free", 1), 1, at(0).saturating_add(wait)), Ok(()));
         assert_eq!(limiter.take(&("free", 1), u32::MAX, at(0)).unwrap_err().reason(), Reason::TooHeavy);
+    }
+
+    #[test]
+    fn who_borrows_is_told_to_come_back_when_it_need_not() {
+        let quota = |calls, burst| Quota::per_hour(calls).and_then(|quota| quota.with_burst(burst)).unwrap();
+        let limiter = Plans::new(quota(2, 20), Plan::new(quota(1, 10), quota(3_600, 1))).unwrap();
+        while limiter.take(&("", 1), 1, at(0)).is_ok() {}
+
+        let refused = limiter.take(&("", 1), 1, at(0)).unwrap_err();
+
+        assert_eq!(refused.retry_after(), Some(Duration::from_secs(1)));
+        assert_eq!(limiter.take(&("", 1), 1, at(SECOND)), Ok(()));
     }
 
     #[test]

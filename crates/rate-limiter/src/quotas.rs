@@ -127,7 +127,7 @@ impl Quotas {
 }
 
 /// The refusal that says most: never, or else the longest wait.
-fn worse(one: Rejection, other: Rejection) -> Rejection {
+pub(crate) fn worse(one: Rejection, other: Rejection) -> Rejection {
     let rank = |refused: &Rejection| (refused.reason() == Reason::TooHeavy, refused.retry_after());
     if rank(&one) >= rank(&other) { one } else { other }
 }
