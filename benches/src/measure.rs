@@ -6,10 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::{
     operation::Operation,
     rows::{Row, Side},
 };
+
+/// A slice in which other work got in the way is measured again, so many times in all.
+const TRIES: u32 = 3;
+/// What a thread that nobody got in the way of has of its slice, and two threads of theirs together.
+const UNDISTURBED: f64 = 0.9;
+const AT_ONCE: f64 = 0.7;
 
 /// How much is measured.
 #[derive(Copy, Clone, Debug)]
@@ -40,6 +48,8 @@ pub struct Measured {
     pub peers: Vec<(&'static str, f64)>,
     /// The same on two threads.
     pub peers_two_threads: Vec<(&'static str, f64)>,
+    /// Throughput of two threads over that of one, ours over the peer's: the median of the paired ratios.
+    pub peers_scaling: Vec<(&'static str, f64)>,
     /// Allocations per call.
     pub allocs: f64,
 }
@@ -60,9 +70,12 @@ impl Running {
     }
 
     fn alone(&mut self) -> f64 {
-        let begin = Instant::now();
-        self.one.run(self.iterations);
-        per_call(begin.elapsed(), self.iterations)
+        let (operation, iterations) = (&mut *self.one, self.iterations);
+        let slice = undisturbed(|| {
+            let slice = Slice::of(|| operation.run(iterations));
+            (slice.is_undisturbed(), slice)
+        });
+        per_call(slice.end.duration_since(slice.begin), iterations)
     }
 
     /// Time per call when two threads share the work: half the time of each for perfect scaling.
@@ -71,18 +84,59 @@ impl Running {
         let run = |operation: &mut dyn Operation| {
             let _context = runtime.enter();
             barrier.wait();
-            let begin = Instant::now();
-            operation.run(iterations);
-            begin.elapsed()
+            Slice::of(|| operation.run(iterations))
         };
         let (one, other) = (&mut *self.one, &mut *self.other);
-        let longest = std::thread::scope(|scope| {
-            let second = scope.spawn(|| run(other));
-            let first = run(one);
-            second.join().map_or(first, |second| second.max(first))
+        let took = undisturbed(|| {
+            let (first, second) = std::thread::scope(|scope| {
+                let second = scope.spawn(|| run(other));
+                let first = run(one);
+                (first, second.join().unwrap_or(first))
+            });
+            let took = first.end.max(second.end).duration_since(first.begin.min(second.begin));
+            let both = first.end.min(second.end).saturating_duration_since(first.begin.max(second.begin));
+            let at_once = both >= took.mul_f64(AT_ONCE);
+            (at_once && first.is_undisturbed() && second.is_undisturbed(), took)
         });
-        per_call(longest, iterations.saturating_mul(2))
+        per_call(took, iterations.saturating_mul(2))
     }
+}
+
+/// A piece of work by one thread.
+#[derive(Copy, Clone, Debug)]
+struct Slice {
+    begin: Instant,
+    end: Instant,
+    /// What of that time the thread was at it.
+    at_work: Duration,
+}
+
+impl Slice {
+    fn of(work: impl FnOnce()) -> Self {
+        let (at_work, begin) = (thread_time(), Instant::now());
+        work();
+        let end = Instant::now();
+        Self { begin, end, at_work: thread_time().saturating_sub(at_work) }
+    }
+
+    fn is_undisturbed(&self) -> bool {
+        self.at_work >= self.end.duration_since(self.begin).mul_f64(UNDISTURBED)
+    }
+}
+
+/// The processor time that this thread has used.
+fn thread_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+/// What `measure` gives when it says that nothing was in the way, or at last.
+fn undisturbed<T>(mut measure: impl FnMut() -> (bool, T)) -> T {
+    for _ in 1..TRIES {
+        if let (true, measured) = measure() {
+            return measured;
+        }
+    }
+    measure().1
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2⁵³")]
@@ -116,16 +170,21 @@ pub fn row(row: &Row, floor: &Side, effort: Effort, runtime: &tokio::runtime::Ha
     let mut peers: Vec<_> = row.peers.iter().map(|peer| Running::new(peer, effort)).collect();
     let (mut own, mut scaling) = (Vec::new(), Vec::new());
     let (mut singles, mut doubles) = (vec![Vec::new(); peers.len()], vec![Vec::new(); peers.len()]);
+    let mut scalings = vec![Vec::new(); peers.len()];
     for _ in 0..effort.rounds {
         let (base, base_both) =
             if row.over_bare_call { (beneath.alone(), beneath.together(runtime)) } else { (0.0, 0.0) };
         let (alone, both) = (ours.alone(), ours.together(runtime));
         let (net, net_both) = (over(alone, base), over(both, base_both));
         own.push(net);
-        scaling.push(alone / both.max(f64::MIN_POSITIVE));
-        for ((peer, single), double) in peers.iter_mut().zip(&mut singles).zip(&mut doubles) {
-            single.push(over(peer.alone(), base) / net);
-            double.push(over(peer.together(runtime), base_both) / net_both);
+        let scaled = alone / both.max(f64::MIN_POSITIVE);
+        scaling.push(scaled);
+        let sides = peers.iter_mut().zip(&mut singles).zip(&mut doubles).zip(&mut scalings);
+        for (((peer, single), double), scaling) in sides {
+            let (alone, both) = (peer.alone(), peer.together(runtime));
+            single.push(over(alone, base) / net);
+            double.push(over(both, base_both) / net_both);
+            scaling.push(scaled * both / alone.max(f64::MIN_POSITIVE));
         }
     }
     let named =
@@ -136,6 +195,7 @@ pub fn row(row: &Row, floor: &Side, effort: Effort, runtime: &tokio::runtime::Ha
         two_threads_over_one: median(&scaling),
         peers: named(&singles),
         peers_two_threads: named(&doubles),
+        peers_scaling: named(&scalings),
         allocs,
     }
 }

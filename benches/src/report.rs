@@ -20,6 +20,7 @@ pub fn json(row: &Row, measured: &Measured, instructions: Option<f64>) -> Value 
         "two_threads_over_one": round(measured.two_threads_over_one),
         "peers": ratios(&measured.peers),
         "peers_two_threads": ratios(&measured.peers_two_threads),
+        "two_threads_over_one_to_peers": ratios(&measured.peers_scaling),
     })
 }
 

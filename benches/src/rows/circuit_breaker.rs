@@ -11,7 +11,7 @@ use seawall::{
 };
 use tower::Service;
 
-use super::{Row, layer_row, peers};
+use super::{Row, floor, layer_row, peers};
 use crate::operation::{Calls, Failed, Leaf, Operation, built};
 
 /// Calls that are in the window before the row that is named after them is measured.
@@ -92,7 +92,12 @@ pub(super) fn rows() -> Vec<Row> {
     let peers = || vec![peers::SEATBELT_BREAKER, peers::RESILIENCE_BREAKER, peers::RECLOSER];
     vec![
         layer_row("circuit-breaker/closed", "own", closed, peers()),
-        layer_row("circuit-breaker/closed-leaked", "own", closed_leaked, peers()),
+        layer_row(
+            "circuit-breaker/closed-leaked",
+            "own",
+            closed_leaked,
+            [peers(), vec![floor::STRIPED_COUNTER]].concat(),
+        ),
         layer_row("circuit-breaker/closed-count-window", "own", closed_by_count, peers()),
         layer_row("circuit-breaker/closed-with-failures", "own", with_failures, Vec::new()),
         layer_row("circuit-breaker/closed-1m-in-window", "own", million_in_window, Vec::new()),

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use seawall::core::{Clock, MonotonicClock};
+use seawall::core::{Clock, MonotonicClock, Stripes};
 
 use super::{Row, Side};
 use crate::operation::{Calls, Leaf, Operation, Steps};
@@ -23,6 +23,16 @@ fn fetch_add() -> Box<dyn Operation> {
         word.fetch_add(by, Relaxed);
     }))
 }
+
+/// What a layer that writes to a stripe of its own cannot beat.
+fn striped_add() -> Box<dyn Operation> {
+    let stripes = Arc::new(Stripes::<AtomicU64>::default());
+    Box::new(Steps(move |by| {
+        stripes.mine().fetch_add(by, Relaxed);
+    }))
+}
+
+pub(super) const STRIPED_COUNTER: Side = Side { name: "striped counter", make: striped_add };
 
 fn clock() -> Box<dyn Operation> {
     Box::new(Steps(|_| {
@@ -42,6 +52,7 @@ pub(super) fn rows() -> Vec<Row> {
     vec![
         floor("floor/bare-call", "none", bare_call as fn() -> Box<dyn Operation>),
         floor("floor/fetch-add", "none", fetch_add),
+        floor("floor/striped-add", "none", striped_add),
         floor("floor/clock", "own", clock),
     ]
 }

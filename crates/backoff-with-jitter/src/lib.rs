@@ -44,6 +44,7 @@ mod schedule;
 mod service;
 mod shell;
 mod spent;
+mod stage;
 mod watch;
 
 pub use advice::{Advice, ByClass, Ended, Hint, RetryWhen};

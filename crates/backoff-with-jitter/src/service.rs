@@ -8,10 +8,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use seawall_core::{Attributes, CarryRejection, Classify, Env, Environment, Observer, Shared, Timer};
+use seawall_core::{Attributes, CarryRejection, Classify, Env, Environment, Shared, Timer};
 use tower_service::Service;
 
-use crate::{ByClass, CloneRequest, Replay, RetryFuture, RetryWhen, shell::Template, watch::Watch};
+use crate::{ByClass, CloneRequest, Replay, RetryFuture, RetryWhen, shell::Template};
 
 /// A service behind a [`RetryLayer`](crate::RetryLayer).
 ///
@@ -67,12 +67,6 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let account = self.template.begin();
         let (request, kept) = self.template.replay.keep(request);
-        if E::Observer::PER_CALL {
-            let mut watch = Watch::new(self.template.clone());
-            let attempt = watch.around(|| self.inner.call(request));
-            return RetryFuture::new(attempt, kept, account, watch);
-        }
-        // Nobody hears of panics in there: what is made after it need not be moved.
-        RetryFuture::new(self.inner.call(request), kept, account, Watch::new(self.template.clone()))
+        RetryFuture::new(self.template.clone(), kept, account, || self.inner.call(request))
     }
 }

@@ -14,66 +14,94 @@ pub(crate) trait Watched {
     fn observer(&self) -> &Self::Observer;
 }
 
-/// What one call shares with others, and its one report to the observer. It is made before the service is called, so a
-/// panic in there is reported too. Where nobody listens to calls it is the shared part alone.
-#[derive(Debug)]
-pub(crate) struct Watch<T: Watched + 'static> {
-    shared: Shared<T>,
-    state: State,
-}
-
+/// How far the one report of a call to its observer has come. Where nobody listens to calls it is made already.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum State {
+pub(crate) enum Report {
     Waiting,
     Running,
-    Reported,
+    Made,
 }
 
-impl<T: Watched> Watch<T> {
+impl Report {
     #[inline(always)]
-    pub(crate) fn new(shared: Shared<T>) -> Self {
-        let state = if T::Observer::PER_CALL { State::Waiting } else { State::Reported };
-        Self { shared, state }
+    pub(crate) const fn new<T: Watched>() -> Self {
+        if T::Observer::PER_CALL { Self::Waiting } else { Self::Made }
     }
 
     /// From here on a drop is a panic.
     #[inline(always)]
-    pub(crate) fn enter(&mut self) {
-        if T::Observer::PER_CALL && self.state == State::Waiting {
-            self.state = State::Running;
+    pub(crate) fn enter<T: Watched>(&mut self) {
+        if T::Observer::PER_CALL && *self == Self::Waiting {
+            *self = Self::Running;
         }
     }
 
     /// The piece of the call that was entered is over.
     #[inline(always)]
-    pub(crate) fn leave(&mut self) {
-        if T::Observer::PER_CALL && self.state == State::Running {
-            self.state = State::Waiting;
+    pub(crate) fn leave<T: Watched>(&mut self) {
+        if T::Observer::PER_CALL && *self == Self::Running {
+            *self = Self::Waiting;
         }
+    }
+
+    /// The call ends.
+    #[inline(always)]
+    pub(crate) fn make<T: Watched>(&mut self, watched: &T, outcome: Outcome) {
+        if T::Observer::PER_CALL && *self != Self::Made {
+            *self = Self::Made;
+            watched.observer().on_call(outcome);
+        }
+    }
+
+    /// The call is dropped.
+    #[inline(always)]
+    pub(crate) fn abandon<T: Watched>(&mut self, watched: &T) {
+        let outcome = if *self == Self::Running { Outcome::Panicked } else { Outcome::Cancelled };
+        self.make(watched, outcome);
+    }
+}
+
+/// What one call shares with others, and its one report to the observer. It is made before the service is called, so a
+/// panic in there is reported too.
+#[derive(Debug)]
+pub(crate) struct Watch<T: Watched + 'static> {
+    shared: Shared<T>,
+    report: Report,
+}
+
+impl<T: Watched> Watch<T> {
+    #[inline(always)]
+    pub(crate) const fn new(shared: Shared<T>) -> Self {
+        Self { shared, report: Report::new::<T>() }
+    }
+
+    /// The same call in another place.
+    pub(crate) const fn going_on(shared: Shared<T>, report: Report) -> Self {
+        Self { shared, report }
+    }
+
+    /// From here on a drop is a panic.
+    pub(crate) fn enter(&mut self) {
+        self.report.enter::<T>();
+    }
+
+    /// The piece of the call that was entered is over.
+    pub(crate) fn leave(&mut self) {
+        self.report.leave::<T>();
     }
 
     /// Runs a piece of the call: a panic inside is reported as one.
     #[inline(always)]
     pub(crate) fn around<R>(&mut self, piece: impl FnOnce() -> R) -> R {
-        self.enter();
+        self.report.enter::<T>();
         let result = piece();
-        self.leave();
+        self.report.leave::<T>();
         result
     }
 
-    /// The same call in another place; this one has nothing left to report.
-    pub(crate) fn take(&mut self) -> Self {
-        let state = std::mem::replace(&mut self.state, State::Reported);
-        Self { shared: self.shared.clone(), state }
-    }
-
     /// The call ends.
-    #[inline(always)]
     pub(crate) fn report(&mut self, outcome: Outcome) {
-        if T::Observer::PER_CALL && self.state != State::Reported {
-            self.state = State::Reported;
-            self.shared.observer().on_call(outcome);
-        }
+        self.report.make(&*self.shared, outcome);
     }
 }
 
@@ -87,8 +115,7 @@ impl<T: Watched> Deref for Watch<T> {
 }
 
 impl<T: Watched> Drop for Watch<T> {
-    #[inline(always)]
     fn drop(&mut self) {
-        self.report(if self.state == State::Running { Outcome::Panicked } else { Outcome::Cancelled });
+        self.report.abandon(&*self.shared);
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     word::{Tag, Word},
 };
 
-const REJECTION: Rejection = Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen);
+pub(crate) const REJECTION: Rejection = Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen);
 
 /// What becomes of calls that ask while not all are let through.
 impl Breaker {
@@ -52,6 +52,18 @@ impl Breaker {
                     }
                 }
             }
+        }
+    }
+
+    /// Counts a refusal of which nothing else is to be said; `false` when there is.
+    #[inline]
+    pub(crate) fn refuses_plainly(&self) -> bool {
+        match self.counters.rejections.assigned() {
+            Some(mine) if self.settings.enforces_all() => {
+                mine.fetch_add(1, Relaxed);
+                true
+            }
+            _ => false,
         }
     }
 

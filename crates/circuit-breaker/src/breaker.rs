@@ -12,6 +12,7 @@ use seawall_core::{
 };
 
 use crate::{
+    admission::REJECTION,
     config::{BreakerConfig, Window},
     counters::Counters,
     hot::Hot,
@@ -100,6 +101,9 @@ impl Gate for Breaker {
         if word.admits_all() {
             let start = if self.settings.ignores_latency() { BreakerTicket::UNSTAMPED } else { now() };
             return Admission::Admitted(BreakerTicket { tag: word.tag(), start });
+        }
+        if word.is_forced_open() && self.refuses_plainly() {
+            return Admission::Refused(REJECTION);
         }
         match self.admit_unclosed(word, now) {
             Ok(ticket) => Admission::Admitted(ticket),

@@ -78,6 +78,12 @@ impl Word {
         self.0 & (RAMPING | STATE_MASK as u64) == 0
     }
 
+    /// Open until somebody says otherwise.
+    #[inline]
+    pub(crate) const fn is_forced_open(self) -> bool {
+        self.tag().0 & STATE_MASK == FORCED_OPEN
+    }
+
     /// Closed, and only a share of the calls is admitted.
     pub(crate) const fn is_ramping(self) -> bool {
         self.is_closed() && self.0 & RAMPING != 0

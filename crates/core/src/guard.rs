@@ -183,8 +183,11 @@ impl<G: Gate, E: Environment> Guard<G, E> {
 impl<G: Gate, E: Environment> Drop for Guard<G, E> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some((gated, ticket)) = self.armed.take() {
-            abandon(gated, ticket, self.panicked);
+        // Asked first, so that nothing is loaded of a call that has ended.
+        if self.armed.is_some() {
+            if let Some((gated, ticket)) = self.armed.take() {
+                abandon(gated, ticket, self.panicked);
+            }
         }
     }
 }

@@ -1,19 +1,44 @@
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use crate::sync::CachePadded;
 
-/// More stripes than this cost memory and sums without easing contention further.
+/// More stripes than this cost memory and sums without easing contention further. One bit each of [`TAKEN`].
 const MAX_STRIPES: usize = 64;
 
 const UNASSIGNED: usize = usize::MAX;
 
-static NEXT: AtomicUsize = AtomicUsize::new(0);
+/// The stripes of the threads that live. Relaxed: a thread that takes over the stripe of one that has ended may write to
+/// the same words, which are atomics of their own.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// Who comes when all are taken shares: the next one each.
+static SHARED: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static MINE: Cell<usize> = const { Cell::new(UNASSIGNED) };
+    /// Apart from the number itself, which has no drop and so costs a reading nothing.
+    static LEASE: Cell<Option<Lease>> = const { Cell::new(None) };
+}
+
+/// A stripe that is given back when its thread ends: so the threads that live have the lowest numbers, and as long as
+/// there are no more of them than stripes, no two share one.
+struct Lease(usize);
+
+impl Lease {
+    fn take() -> Option<Self> {
+        let lowest_free = |taken: u64| (taken != u64::MAX).then(|| taken | taken.wrapping_add(1));
+        let before = TAKEN.fetch_update(Relaxed, Relaxed, lowest_free).ok()?;
+        Some(Self(before.trailing_ones() as usize))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        TAKEN.fetch_and(!(1 << self.0), Relaxed);
+    }
 }
 
 /// The number of the current thread's stripe, 0 to 63, for who lays stripes out himself: taken modulo a power of two that
@@ -32,8 +57,11 @@ pub fn assigned_stripe() -> Option<usize> {
 
 #[cold]
 fn assign() -> usize {
-    let index = NEXT.fetch_add(1, Relaxed) % MAX_STRIPES;
+    let lease = Lease::take();
+    let index = lease.as_ref().map_or_else(|| SHARED.fetch_add(1, Relaxed) % MAX_STRIPES, |lease| lease.0);
     MINE.set(index);
+    // A thread that is ending has no place for it: its stripe is free at once.
+    let _ = LEASE.try_with(|place| place.set(lease));
     index
 }
 

@@ -30,10 +30,11 @@ pub(crate) struct Limiter<A> {
 /// When the current window counts and when it may close. Written between windows, read by every call that ends.
 #[derive(Debug, Default)]
 struct Marks {
-    /// Two counts of ended calls: the first whose sample counts, and the first at which the window may close.
-    from_and_enough: AtomicU64,
-    /// The count at which it closes whatever the time.
-    full: AtomicU64,
+    /// A count of ended calls, the first whose sample counts, and how many from then on end without that the window may
+    /// close: what nearly every call asks, in one word.
+    from_and_quiet: AtomicU64,
+    /// How many calls end, from the first whose sample counts on, without that the window closes whatever the time.
+    unfull: AtomicU64,
     /// The time, in nanoseconds, from which enough will do.
     over_at: AtomicU64,
     /// The mean of the last window, in nanoseconds.
@@ -54,7 +55,7 @@ pub struct Passage {
 
 impl Passage {
     #[inline]
-    const fn new(start: Timestamp, epoch: u32, cost: u32) -> Self {
+    pub(crate) const fn new(start: Timestamp, epoch: u32, cost: u32) -> Self {
         Self { start, epoch_and_cost: (epoch as u64) << 32 | cost as u64 }
     }
 
@@ -131,34 +132,55 @@ impl<A: LimitAlgorithm> Limiter<A> {
     }
 
     /// The end of a call; what the word said before.
-    #[expect(clippy::inline_always, reason = "one path with the layers around it: 14 instructions less")]
+    #[expect(clippy::inline_always, reason = "one path with the layers around it")]
     #[inline(always)]
-    pub(crate) fn end(&self, passage: &Passage, outcome: Outcome, now: Timestamp) -> Seen {
+    #[expect(clippy::needless_pass_by_value, reason = "a passage is given back once, and stays in registers")]
+    pub(crate) fn end(&self, passage: Passage, outcome: Outcome, now: Timestamp) -> Seen {
         let seen = self.word.leave(passage.cost());
-        let sample = self.sample(now.nanos_since(passage.start), outcome);
-        if passage.epoch() != 0 {
-            self.back_from_probe(passage.epoch(), sample);
-            return seen;
-        }
-        let ended = seen.ended();
-        let (from, enough) = unpack(self.marks.from_and_enough.load(Relaxed));
-        if let Some(sample) = sample {
-            if ended.has_reached(from) {
-                self.tally.record(sample, seen.in_flight());
-            }
-        }
-        if ended.plus(1).has_reached(enough) {
-            let full = ended.plus(1).has_reached(Ended::from_bits(narrow(self.marks.full.load(Relaxed))));
-            // Asked here: a window that has its samples and not yet its time is the usual case.
-            if full || now.as_nanos() >= self.marks.over_at.load(Relaxed) {
-                self.close_window(ended.plus(1), full, now);
-            }
+        let age = now.nanos_since(passage.start);
+        if outcome == Outcome::Finished(Class::Success) && passage.epoch() == 0 {
+            self.count(seen, Some(Sample { nanos: age, dropped: false }), now);
+        } else {
+            self.end_otherwise(seen, passage.epoch(), age, outcome, now);
         }
         seen
     }
 
+    /// The end of a call that is no plain success, or belongs to a probe.
+    #[inline(never)]
+    fn end_otherwise(&self, seen: Seen, epoch: u32, age: u64, outcome: Outcome, now: Timestamp) {
+        let sample = self.sample(age, outcome);
+        if epoch == 0 {
+            self.count(seen, sample, now);
+        } else {
+            self.back_from_probe(epoch, sample);
+        }
+    }
+
+    /// One more call has ended; closes the window when that is due.
+    #[inline]
+    fn count(&self, seen: Seen, sample: Option<Sample>, now: Timestamp) {
+        let (from, quiet) = unpack(self.marks.from_and_quiet.load(Relaxed));
+        let place = seen.ended().since(from);
+        if place >= Ended::HORIZON {
+            // The window has not begun.
+            return;
+        }
+        if let Some(sample) = sample {
+            self.tally.record(sample, seen.in_flight());
+        }
+        if place >= quiet {
+            let full = u64::from(place) >= self.marks.unfull.load(Relaxed);
+            // Asked here: a window that has its samples and not yet its time is the usual case.
+            if full || now.as_nanos() >= self.marks.over_at.load(Relaxed) {
+                self.close_window(seen.ended().plus(1), full, now);
+            }
+        }
+    }
+
     /// The end of a call that entered and never began; what the word said before.
-    pub(crate) fn never_began(&self, passage: &Passage) -> Seen {
+    #[expect(clippy::needless_pass_by_value, reason = "a passage is given back once, and stays in registers")]
+    pub(crate) fn never_began(&self, passage: Passage) -> Seen {
         let seen = self.word.leave(passage.cost());
         if passage.epoch() != 0 {
             self.back_from_probe(passage.epoch(), None);
@@ -195,10 +217,9 @@ impl<A: LimitAlgorithm> Limiter<A> {
     /// Begins a window that leaves out the next `skip` calls to end.
     fn begin_window(&self, skip: u32, size: &WindowSize, now: Timestamp) {
         let from = self.word.seen().ended().plus(skip);
-        let (enough, full) = (from.plus(size.enough.max(1)), from.plus(size.full.max(1)));
-        self.marks.full.store(full.to_bits().into(), Relaxed);
+        self.marks.unfull.store(quiet(size.full).into(), Relaxed);
         self.marks.over_at.store(now.saturating_add(size.at_most).as_nanos(), Relaxed);
-        self.marks.from_and_enough.store(pack(from, enough), Relaxed);
+        self.marks.from_and_quiet.store(pack(from, quiet(size.enough)), Relaxed);
     }
 
     /// A call was admitted while a probe gathers.
@@ -271,9 +292,10 @@ impl<A: LimitAlgorithm> Limiter<A> {
         if samples < wanted {
             // Some of those that ended were no samples.
             let more = wanted.saturating_sub(samples);
-            let (from, _) = unpack(self.marks.from_and_enough.load(Relaxed));
-            self.marks.from_and_enough.store(pack(from, ended.plus(more)), Relaxed);
-            self.marks.full.store(ended.plus(size.full.saturating_sub(samples).max(1)).to_bits().into(), Relaxed);
+            let (from, _) = unpack(self.marks.from_and_quiet.load(Relaxed));
+            let unfull = quiet(ended.plus(size.full.saturating_sub(samples).max(1)).since(from));
+            self.marks.unfull.store(unfull.into(), Relaxed);
+            self.marks.from_and_quiet.store(pack(from, quiet(ended.plus(more).since(from))), Relaxed);
             return;
         }
         let Some(window) = self.tally.take() else { return };
@@ -297,13 +319,19 @@ impl<A: LimitAlgorithm> Limiter<A> {
     }
 }
 
-const fn pack(from: Ended, enough: Ended) -> u64 {
-    (enough.to_bits() as u64) << 32 | from.to_bits() as u64
+/// How many calls end before the one that is the `enough`th.
+const fn quiet(enough: u32) -> u32 {
+    // From here on it would be taken for the past.
+    if enough < Ended::HORIZON { enough.saturating_sub(1) } else { Ended::HORIZON.saturating_sub(1) }
+}
+
+const fn pack(from: Ended, quiet: u32) -> u64 {
+    (from.to_bits() as u64) << 32 | quiet as u64
 }
 
 #[inline]
-const fn unpack(marks: u64) -> (Ended, Ended) {
-    (Ended::from_bits(narrow(marks)), Ended::from_bits(narrow(marks >> 32)))
+const fn unpack(marks: u64) -> (Ended, u32) {
+    (Ended::from_bits(narrow(marks >> 32)), narrow(marks))
 }
 
 #[inline]

@@ -215,7 +215,7 @@ impl<A: LimitAlgorithm, T: Clock> InLine<A, T> {
 impl<A: LimitAlgorithm, T: Clock> Drop for InLine<A, T> {
     fn drop(&mut self) {
         if let Some(passage) = self.leave() {
-            self.line.limiter.never_began(&passage);
+            self.line.limiter.never_began(passage);
             self.line.hand_off_if_somebody_waits(self.clock.now());
         }
     }
@@ -266,7 +266,7 @@ mod loom_tests {
         line.begin(seen, 1, Timestamp::ZERO)
     }
 
-    fn end(line: &Line<Fixed>, passage: &Passage) {
+    fn end(line: &Line<Fixed>, passage: Passage) {
         line.limiter.end(passage, Outcome::Finished(Class::Ignored), Timestamp::ZERO);
         line.hand_off_if_somebody_waits(Timestamp::ZERO);
     }
@@ -291,7 +291,7 @@ mod loom_tests {
             let line = line();
             let passage = inside(&line);
             let other = Arc::clone(&line);
-            let ends = thread::spawn(move || end(&other, &passage));
+            let ends = thread::spawn(move || end(&other, passage));
             let joined = join(&line);
             let woken = std::sync::Arc::new(Woken::default());
             let waker = Waker::from(std::sync::Arc::clone(&woken));
@@ -315,7 +315,7 @@ mod loom_tests {
                     }
                 }
             };
-            end(&line, &passage);
+            end(&line, passage);
             assert_eq!((line.limiter.word().seen().in_flight(), line.queued()), (0, 0));
             end(&line, &inside(&line));
         });
@@ -328,7 +328,7 @@ mod loom_tests {
             let passage = inside(&line);
             let Err(mut first) = join(&line) else { panic!("there is no room") };
             let (ending, late) = (Arc::clone(&line), Arc::clone(&line));
-            let ends = thread::spawn(move || end(&ending, &passage));
+            let ends = thread::spawn(move || end(&ending, passage));
             let comes = thread::spawn(move || {
                 assert!(late.limiter.word().enter_if_nobody_waits(1, 2).is_err());
             });
@@ -338,7 +338,7 @@ mod loom_tests {
                 panic!("the room was not handed over")
             };
             assert_eq!(line.limiter.word().seen().in_flight(), 1);
-            end(&line, &passage);
+            end(&line, passage);
             assert_eq!(line.limiter.word().seen().in_flight(), 0);
         });
     }
@@ -350,13 +350,13 @@ mod loom_tests {
             let passage = inside(&line);
             let (Err(leaving), Err(mut staying)) = (join(&line), join(&line)) else { panic!("there is no room") };
             let other = Arc::clone(&line);
-            let ends = thread::spawn(move || end(&other, &passage));
+            let ends = thread::spawn(move || end(&other, passage));
             drop(leaving);
             ends.join().unwrap();
             let Poll::Ready(Some(passage)) = staying.poll_turn(&Context::from_waker(Waker::noop())) else {
                 panic!("the room is lost")
             };
-            end(&line, &passage);
+            end(&line, passage);
             assert_eq!((line.limiter.word().seen().in_flight(), line.queued()), (0, 0));
         });
     }

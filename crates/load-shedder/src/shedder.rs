@@ -3,8 +3,11 @@ use seawall_core::{
 };
 
 use crate::{
-    Enforcement, Knee, LimitAlgorithm, LoadShedderConfig, Passage, config::DEFAULT_RETRY_AFTER, limiter::Limiter,
-    refusals::Refusals, word::Seen,
+    Enforcement, Knee, LimitAlgorithm, LoadShedderConfig, Passage,
+    config::DEFAULT_RETRY_AFTER,
+    limiter::Limiter,
+    refusals::Refusals,
+    word::{Plain, Seen},
 };
 
 /// Admits calls while those under way are below a limit that follows the server, and refuses the rest at once.
@@ -90,26 +93,55 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
         self.limiter.word().set_floor(floor as u32);
     }
 
+    /// The general way in.
+    #[inline(never)]
+    fn admit_otherwise(
+        &self,
+        deadline: Option<Timestamp>,
+        criticality: Criticality,
+        cost: u32,
+        exempt: bool,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<Passage, Rejection> {
+        match self.limiter.word().enter(cost, |seen| share(criticality, seen)) {
+            Ok(seen) => {
+                let now = now();
+                let passage = self.limiter.begin(seen, cost, now);
+                if deadline.is_some_and(|deadline| deadline <= now) {
+                    return Err(self.too_late(passage));
+                }
+                Ok(passage)
+            }
+            Err(seen) => self.refuse(seen, cost, exempt, now),
+        }
+    }
+
     #[cold]
-    fn refuse(&self, seen: Seen, context: &CallContext, now: impl FnOnce() -> Timestamp) -> Admission<Passage> {
-        if context.exempt {
-            return Admission::Admitted(self.limiter.begin_exempt(context.cost, now()));
+    fn refuse(
+        &self,
+        seen: Seen,
+        cost: u32,
+        exempt: bool,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<Passage, Rejection> {
+        if exempt {
+            return Ok(self.limiter.begin_exempt(cost, now()));
         }
         if seen.in_flight() < seen.limit() {
             self.limiter.note_pressed(seen);
         }
         if self.refusals.lets_through() {
-            return Admission::Admitted(self.limiter.begin_anyway(context.cost, now()));
+            return Ok(self.limiter.begin_anyway(cost, now()));
         }
         self.limiter.found_no_room(seen, now);
-        Admission::Refused(self.refusals.rejection(Reason::Overloaded))
+        Err(self.refusals.rejection(Reason::Overloaded))
     }
 
     /// A call that was let in has no time left: it goes out again.
     #[cold]
-    fn too_late(&self, passage: &Passage) -> Admission<Passage> {
+    fn too_late(&self, passage: Passage) -> Rejection {
         self.limiter.never_began(passage);
-        Admission::Refused(Rejection::new(seawall_core::Pattern::LoadShedder, Reason::DeadlineTooClose))
+        Rejection::new(seawall_core::Pattern::LoadShedder, Reason::DeadlineTooClose)
     }
 }
 
@@ -126,23 +158,28 @@ impl<A: LimitAlgorithm, R: Entropy> Gate for LoadShedder<A, R> {
     #[inline]
     fn admit(&self, context: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<Passage> {
         let context = context();
-        match self.limiter.word().enter(context.cost, |seen| share(context.criticality, seen)) {
-            Ok(seen) => {
-                let now = now();
-                let passage = self.limiter.begin(seen, context.cost, now);
-                if context.deadline.is_some_and(|deadline| deadline <= now) {
-                    return self.too_late(&passage);
-                }
-                Admission::Admitted(passage)
-            }
-            Err(seen) => self.refuse(seen, &context, now),
+        let CallContext { deadline, criticality, cost, exempt, .. } = context;
+        let plain = if criticality == Criticality::Default && deadline.is_none() {
+            self.limiter.word().enter_plainly(cost)
+        } else {
+            Plain::NotToBeSaid
+        };
+        // By way of a result, so that what is built here is nowhere where something else can write it.
+        let otherwise = match plain {
+            Plain::Entered => return Admission::Admitted(Passage::new(now(), 0, cost)),
+            Plain::NoRoom(seen) => self.refuse(seen, cost, exempt, now),
+            Plain::NotToBeSaid => self.admit_otherwise(deadline, criticality, cost, exempt, now),
+        };
+        match otherwise {
+            Ok(passage) => Admission::Admitted(passage),
+            Err(rejection) => Admission::Refused(rejection),
         }
     }
 
     #[expect(clippy::inline_always, reason = "one path with the layers around it: 14 instructions less")]
     #[inline(always)]
     fn finish(&self, passage: Passage, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
-        self.limiter.end(&passage, outcome, now());
+        self.limiter.end(passage, outcome, now());
     }
 
     /// Whether nothing is under way.

@@ -28,6 +28,16 @@ pub(crate) struct Word {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen(u64);
 
+/// What [`Word::enter_plainly`] says.
+pub(crate) enum Plain {
+    /// The call is under way.
+    Entered,
+    /// There is no room for it.
+    NoRoom(Seen),
+    /// There is more to ask for, or another was quicker: [`Word::enter`] says it.
+    NotToBeSaid,
+}
+
 /// A count of ended calls, modulo 2²⁴.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended(u32);
@@ -66,6 +76,7 @@ impl Seen {
         in_flight.saturating_add(cost) <= share || (in_flight == 0 && share > 0)
     }
 
+    #[inline]
     const fn has_room(self, cost: u32) -> bool {
         self.fits(cost, self.limit())
     }
@@ -79,7 +90,7 @@ impl Seen {
 impl Ended {
     const MASK: u32 = (1 << ENDED_BITS) - 1;
     /// Differences below this are "later", others "earlier".
-    const HORIZON: u32 = 1 << (ENDED_BITS - 1);
+    pub(crate) const HORIZON: u32 = 1 << (ENDED_BITS - 1);
     /// So many calls on is never reached before it is changed, and not yet the past.
     pub(crate) const FAR: u32 = Self::HORIZON / 2;
 
@@ -96,10 +107,10 @@ impl Ended {
         Self(self.0.wrapping_add(calls) & Self::MASK)
     }
 
-    /// Whether `self` is `mark` or up to 2²³ calls later.
+    /// How many calls have ended since `mark`, modulo 2²⁴.
     #[inline]
-    pub(crate) const fn has_reached(self, mark: Self) -> bool {
-        self.0.wrapping_sub(mark.0) & Self::MASK < Self::HORIZON
+    pub(crate) const fn since(self, mark: Self) -> u32 {
+        self.0.wrapping_sub(mark.0) & Self::MASK
     }
 }
 
@@ -121,6 +132,23 @@ impl Word {
                 Ok(_) => return Ok(Seen(seen)),
                 Err(newer) => seen = newer,
             }
+        }
+    }
+
+    /// The same at the first try, for a call that may fill the limit while there is nothing but the limit to ask for: no
+    /// probe, no floor.
+    #[inline]
+    pub(crate) fn enter_plainly(&self, cost: u32) -> Plain {
+        let seen = self.word.load(Relaxed);
+        if seen & (PROBING | FLOOR) != 0 {
+            return Plain::NotToBeSaid;
+        }
+        if !Seen(seen).has_room(cost) {
+            return Plain::NoRoom(Seen(seen));
+        }
+        match self.word.compare_exchange(seen, seen.wrapping_add(cost.into()), Relaxed, Relaxed) {
+            Ok(_) => Plain::Entered,
+            Err(_) => Plain::NotToBeSaid,
         }
     }
 
@@ -212,11 +240,28 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_reached_across_the_wrap_of_the_count() {
+    fn a_call_enters_plainly_while_there_is_room_and_nothing_else_to_ask_for() {
+        let word = Word::new(1);
+        assert!(matches!(word.enter_plainly(1), Plain::Entered));
+        assert!(matches!(word.enter_plainly(1), Plain::NoRoom(seen) if seen.in_flight() == 1));
+
+        word.leave(1);
+        word.set(1, true);
+        assert!(matches!(word.enter_plainly(1), Plain::NotToBeSaid));
+        word.set(1, false);
+        word.set_floor(1);
+        assert!(matches!(word.enter_plainly(1), Plain::NotToBeSaid));
+
+        assert_eq!(word.seen().in_flight(), 0);
+    }
+
+    #[test]
+    fn calls_are_counted_from_a_mark_across_the_wrap_of_the_count() {
         let before_wrap = Ended::from_bits(Ended::MASK);
 
-        assert!(before_wrap.plus(5).has_reached(before_wrap));
-        assert!(!before_wrap.has_reached(before_wrap.plus(5)));
+        assert_eq!(before_wrap.plus(5).since(before_wrap), 5);
+        assert!(before_wrap.since(before_wrap.plus(5)) >= Ended::HORIZON);
+        assert!(before_wrap.since(before_wrap.plus(Ended::FAR)) >= Ended::HORIZON);
     }
 }
 
@@ -225,6 +270,15 @@ mod loom_tests {
     use loom::{sync::Arc, thread};
 
     use super::*;
+
+    /// As a call does: at the first try, or else the general way.
+    fn enter(word: &Word) -> bool {
+        match word.enter_plainly(1) {
+            Plain::Entered => true,
+            Plain::NoRoom(_) => false,
+            Plain::NotToBeSaid => word.enter(1, Seen::limit).is_ok(),
+        }
+    }
 
     #[test]
     fn no_call_enters_above_the_limit_and_none_is_counted_wrong() {
@@ -236,7 +290,7 @@ mod loom_tests {
                 .map(|_| {
                     let word = Arc::clone(&word);
                     thread::spawn(move || {
-                        let entered = word.enter(1, Seen::limit).is_ok();
+                        let entered = enter(&word);
                         if entered {
                             assert_eq!(word.leave(1).in_flight(), 1);
                         }
@@ -258,11 +312,11 @@ mod loom_tests {
             let other = Arc::clone(&word);
             let goes = thread::spawn(move || other.leave(1).in_flight());
             word.set(1, true);
-            let entered = word.enter(1, Seen::limit);
+            let entered = enter(&word);
             let before = goes.join().unwrap();
             let seen = word.seen();
             assert_eq!((seen.limit(), seen.is_probing(), seen.ended().to_bits()), (1, true, 1));
-            assert_eq!(seen.in_flight(), u32::from(entered.is_ok()));
+            assert_eq!(seen.in_flight(), u32::from(entered));
             assert!(before == 1 || before == 2);
         });
     }
