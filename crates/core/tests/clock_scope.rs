@@ -134,3 +134,19 @@ async fn the_layers_of_one_stack_share_one_reading() {
 
     assert_eq!(*outer.started.lock().unwrap(), *inner.started.lock().unwrap());
 }
+
+#[tokio::test]
+async fn the_layers_of_one_stack_share_the_reading_at_the_end_of_a_poll_too() {
+    let (outer, inner) = (Stopwatch::default(), Stopwatch::default());
+    let leaf = WrapErrorLayer::new().layer(service_fn(|_: &'static str| async {
+        tokio::task::yield_now().await;
+        Ok::<_, Infallible>(())
+    }));
+    let gates = GateLayer::<Stopwatch>::new(outer.clone())
+        .layer(GateLayer::<Stopwatch>::new(inner.clone()).layer(ScopeBoundaryLayer::new().layer(leaf)));
+
+    ClockScopeLayer::new().layer(gates).oneshot("call").await.unwrap();
+
+    // Both began at one reading, so both took the same if and only if they ended at one.
+    assert_eq!(*outer.took.lock().unwrap(), *inner.took.lock().unwrap());
+}

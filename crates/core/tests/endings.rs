@@ -7,6 +7,7 @@
 
 use std::{
     future::{Ready, ready},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
@@ -48,6 +49,10 @@ impl Gate for Noting {
 
     fn pushback(&self, (): &(), wait: Duration, _: impl FnOnce() -> Timestamp) {
         self.0.note(format!("pushback {wait:?}"));
+    }
+
+    fn trip(&self, (): &(), wait: Option<Duration>, _: impl FnOnce() -> Timestamp) {
+        self.0.note(format!("trip {wait:?}"));
     }
 
     fn finish(&self, (): (), outcome: Outcome, _: impl FnOnce() -> Timestamp) {
@@ -271,6 +276,81 @@ async fn a_gate_hears_how_long_the_other_side_asks_to_be_left_alone_before_the_e
     assert_eq!(diary.read(), ["pushback 9s", "Finished(Failure)"]);
     assert!(layer.run(ready(Ok::<_, &'static str>(1_u8))).await.is_ok());
     assert_eq!(diary.read(), ["pushback 7s", "Finished(Overload)"]);
+}
+
+#[tokio::test]
+async fn a_gate_that_is_shared_hears_of_waits_and_trips_too() {
+    let diary = Diary::default();
+    let says = |answer: Result<&bool, &&'static str>| match answer {
+        Ok(true) => Verdict::new(Class::Failure).with_trip(),
+        _ => Verdict::new(Class::Overload).with_retry_after(Duration::from_secs(7)),
+    };
+    let env = Env::new().with_classifier(says);
+    let layer = GateLayer::<Arc<Noting>, _>::with_env(Arc::new(Noting(diary.clone())), env);
+
+    assert!(layer.run(ready(Ok::<_, &'static str>(false))).await.is_ok());
+    assert_eq!(diary.read(), ["pushback 7s", "Finished(Overload)"]);
+    assert!(layer.run(ready(Ok::<_, &'static str>(true))).await.is_ok());
+    assert_eq!(diary.read(), ["trip None", "Finished(Failure)"]);
+}
+
+/// Answers at once, and panics when it is dropped.
+struct PanicsAtDrop;
+
+impl Future for PanicsAtDrop {
+    type Output = Result<u8, &'static str>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(1))
+    }
+}
+
+impl Drop for PanicsAtDrop {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "as the test says");
+    }
+}
+
+#[test]
+fn a_future_that_panics_when_it_is_dropped_makes_the_call_panicked() {
+    let (diary, layer) = noting();
+    let mut run = Box::pin(layer.run(PanicsAtDrop));
+
+    let polled = catch_unwind(AssertUnwindSafe(|| poll_once(run.as_mut())));
+    assert!(polled.is_err());
+    drop(run);
+
+    assert_eq!(diary.read(), ["Panicked"]);
+}
+
+/// Has nothing to do at the end of a call.
+#[derive(Clone, Debug, Default)]
+struct Careless(Diary);
+
+impl Gate for Careless {
+    type Ticket = ();
+    type Wait = NoWait;
+    const RECORDS: bool = false;
+
+    fn admit(&self, _: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Admission<()> {
+        Admission::Admitted(())
+    }
+
+    fn finish(&self, (): (), outcome: Outcome, _: impl FnOnce() -> Timestamp) {
+        self.0.note(format!("{outcome:?}"));
+    }
+}
+
+#[tokio::test]
+async fn a_gate_that_records_nothing_is_told_of_no_end_and_the_observer_is() {
+    let (diary, recorder) = (Diary::default(), Recorder::default());
+    let env = Env::new().with_observer(recorder.clone());
+    let layer = GateLayer::<Careless, _>::with_env(Careless(diary.clone()), env);
+
+    assert!(layer.run(ready(Ok::<_, &'static str>(1_u8))).await.is_ok());
+
+    assert_eq!(diary.read(), [""; 0]);
+    assert_eq!((recorder.booked().returned, recorder.booked().total()), (1, 1));
 }
 
 /// Reads the clock twice while it is asked whether it is ready.

@@ -2,7 +2,10 @@
 
 use std::{
     convert::Infallible,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use seawall_core::{Admission, CallContext, Gate, GateLayer, NoWait, Outcome, Timestamp};
@@ -51,4 +54,13 @@ async fn a_gate_hears_of_every_poll_that_has_no_answer_yet() {
     assert_eq!(layer.gate().pending.load(Relaxed), 2);
     layer.run(after(3)).await.unwrap();
     assert_eq!(layer.gate().pending.load(Relaxed), 5);
+}
+
+#[tokio::test]
+async fn a_gate_that_is_shared_hears_of_them_too() {
+    let layer = GateLayer::<Arc<Listening>>::new(Arc::default());
+
+    layer.run(after(3)).await.unwrap();
+
+    assert_eq!(layer.gate().pending.load(Relaxed), 3);
 }

@@ -116,7 +116,7 @@ impl Observer for Waits {
 
 #[tokio::test]
 async fn the_observer_hears_how_long_each_call_waited_that_was_let_in_out_of_the_queue() {
-    let (clock, waits) = (VirtualClock::new(), Waits::default());
+    let (clock, waits) = (VirtualClock::starting_at(Timestamp::from_nanos(1_000_000_000)), Waits::default());
     let config = QueueingBulkheadConfig::new(places(1)).with_max_wait(Duration::from_millis(50)).unwrap();
     let env = Env::new().with_clock(clock.clone()).with_observer(waits.clone());
     let layer: GateLayer<QueueingBulkhead<VirtualClock>, _> =
