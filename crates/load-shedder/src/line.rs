@@ -317,7 +317,7 @@ mod loom_tests {
             };
             end(&line, passage);
             assert_eq!((line.limiter.word().seen().in_flight(), line.queued()), (0, 0));
-            end(&line, &inside(&line));
+            end(&line, inside(&line));
         });
     }
 
