@@ -50,6 +50,7 @@ declare
     who text;
     what integer;
     mine integer[];
+    crowded integer;
     turn bigint;
 begin
     -- Two batches lock the same rows in different orders: one after the other.
@@ -65,13 +66,14 @@ begin
                 select what, other, fresh_pair from unnest(mine) other
                 union all select other, what, fresh_pair from unnest(mine) other
                 on conflict (item, other) do update set heat = four_plane.warmed(old.heat, fresh_pair);
-            -- Of equals those with the smaller ids stay.
-            delete from four_plane.together gone using (
-                select item, other, count(*) over (partition by item) as others,
-                    row_number() over (partition by item order by heat desc, other) as place
-                from four_plane.together where item = any(what || mine)) ranked
-            where ranked.others > 2 * kept and ranked.place > kept
-                and gone.item = ranked.item and gone.other = ranked.other;
+            for crowded in
+                select item from four_plane.together where item = any(what || mine)
+                group by item having count(*) > 2 * kept
+            loop
+                -- Of equals those with the smaller ids stay.
+                delete from four_plane.together where item = crowded and other = any(array(
+                    select other from four_plane.together where item = crowded order by heat desc, other offset kept));
+            end loop;
         end if;
         turn := nextval('four_plane.moments');
         insert into four_plane.visitors values (who, (what || array_remove(mine, what))[1:latest], turn)
