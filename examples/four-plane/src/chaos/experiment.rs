@@ -204,8 +204,11 @@ fn bad_answers(status: &Value) -> u64 {
     ["degraded", "shed", "failed"].into_iter().map(count).fold(0, u64::saturating_add)
 }
 
+/// Attempts of the retry layers. What the pools before the state plane ask once more, on a connection in the place of one
+/// that was found closed, is shown there.
 fn retries(status: &Value) -> f64 {
-    services(status).filter_map(|service| service["retried_total"].as_f64()).sum()
+    let retrying = services(status).filter(|service| service["service"] != "database" && service["service"] != "cache");
+    retrying.filter_map(|service| service["retried_total"].as_f64()).sum()
 }
 
 fn breaker_is_open(status: &Value) -> bool {
