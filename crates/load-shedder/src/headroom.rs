@@ -42,6 +42,11 @@ impl Headroom {
         self.factor
     }
 
+    /// How much more throughput a probe at `part` of the limit has than the limit itself, if that is known.
+    pub(crate) fn over(&self, part: f64, limit: f64, mean: f64) -> Option<f64> {
+        self.at_limit.map(|(_, at_limit)| (part * limit / mean).ln() - at_limit)
+    }
+
     /// A window at the limit.
     pub(crate) fn full(&mut self, limit: f64, mean: f64) {
         let now = (limit / mean).ln();
@@ -54,8 +59,7 @@ impl Headroom {
 
     /// A probe at `part` of the limit, which is a little less than it, or deep enough to be sure, or both.
     pub(crate) fn less(&mut self, part: f64, limit: f64, mean: f64, little_less: bool, deep: bool) {
-        let Some((_, at_limit)) = self.at_limit else { return };
-        let over = ((part * limit / mean).ln() - at_limit).clamp(-FURTHEST, FURTHEST);
+        let Some(over) = self.over(part, limit, mean).map(|over| over.clamp(-FURTHEST, FURTHEST)) else { return };
         if little_less {
             self.less_over_full += SMOOTHING_UNSURE * (over - self.less_over_full);
         }

@@ -1,6 +1,10 @@
 use std::time::Duration;
 
-use crate::{LimitAlgorithm, LimitRange, Probe, Window, WindowSize, headroom::Headroom};
+use crate::{
+    LimitAlgorithm, LimitRange, Probe, Window, WindowSize,
+    first_leaps::{self, FirstLeaps},
+    headroom::Headroom,
+};
 
 /// From 1 to 10,000 calls, beginning with 16.
 const DEFAULT_RANGE: LimitRange = LimitRange::of_constants(1, 16, 10_000);
@@ -24,11 +28,10 @@ const CLEAN_WINDOWS: u32 = 5;
 /// As good as any number of them: before anything else is known, and when a better base shows that there was no queue.
 const CLEAN: u32 = 1_000;
 const LEAP: f64 = 1.4;
-/// At the start leaps are wider and end only with a window that is slower than the base, of which this part is left: a
-/// full server's latency doubles with its limit, so that neither base nor window need be known well, and windows have so
-/// many calls per unit of relative variance only.
+/// At the start leaps are wider and end only with a window that is slower than the base, of which
+/// [`LEAPT_TOO_FAR`](crate::first_leaps::LEAPT_TOO_FAR) is left: a full server's latency doubles with its limit, so that
+/// neither base nor window need be known well, and windows have so many calls per unit of relative variance only.
 const FIRST_LEAP: f64 = 2.0;
-const LEAPT_TOO_FAR: f64 = 0.75;
 const LEAP_PER_VARIANCE: f64 = 64.0;
 /// The limit is taken back at once to what the window shows, but for a window that shows less than this part.
 const LEAST_LEFT: f64 = 0.1;
@@ -106,6 +109,7 @@ pub struct Knee {
     doubts: u32,
     /// The limit has grown by nothing but leaps.
     starting: bool,
+    first_leaps: FirstLeaps,
     /// The limit at the last probe, followed upwards.
     limit_probed: f64,
     samples_since_probe: f64,
@@ -144,6 +148,7 @@ impl Knee {
             quick_windows: 0,
             doubts: 0,
             starting: true,
+            first_leaps: FirstLeaps::default(),
             limit_probed: limit,
             samples_since_probe: 0.0,
             last_mean: None,
@@ -181,6 +186,17 @@ impl Knee {
         self.base_weight < COARSE * self.calls_for(PROBE_PER_VARIANCE)
     }
 
+    /// At the start: the mean of the windows at this limit, or nothing while they are too few to tell a full server from
+    /// chance. What is known of the base is bettered by them.
+    fn judge_leap(&mut self, base: f64, mean: f64, samples: f64) -> Option<f64> {
+        let seen = self.first_leaps.judge(base, self.base_weight, self.variance, (mean, samples))?;
+        if let Some(better) = seen.base {
+            self.base = Some(better);
+            self.base_weight += seen.samples;
+        }
+        Some(seen.mean)
+    }
+
     /// Moves the limit by what a window under load shows against `base`.
     fn follow(&mut self, base: f64, mean: f64, max_in_flight: f64) {
         let ratio = base / mean;
@@ -192,13 +208,17 @@ impl Knee {
         }
         let pressed = max_in_flight >= (PRESSED * self.limit).floor();
         let no_queue = 1.0 - 0.5 * self.allowed() / self.limit;
-        let clean = ratio > if self.starting { no_queue.min(LEAPT_TOO_FAR) } else { no_queue };
+        let clean = ratio > if self.starting { no_queue.min(first_leaps::LEAPT_TOO_FAR) } else { no_queue };
         self.clean_windows = if clean { self.clean_windows.saturating_add(pressed.into()) } else { 0 };
         let leapt_too_far = self.starting && !clean;
         let (smoothing, least) = if leapt_too_far { (1.0, LEAST_LEFT) } else { (SMOOTHING, 0.5) };
         let mut target = self.limit * ratio.clamp(least, 1.0) + self.allowed();
         if !pressed {
             target = target.min(self.limit);
+        }
+        if self.base_weight <= 0.0 && !leapt_too_far {
+            // The base is being measured anew: until then only the leap itself is taken back.
+            target = target.max(self.limit);
         }
         let mut next = self.limit + smoothing * (target - self.limit);
         if pressed && self.clean_windows > CLEAN_WINDOWS {
@@ -234,7 +254,9 @@ impl Knee {
 
     /// Whether a probe went not deep enough to see the base; then the limit goes down to what it shows.
     fn doubts(&mut self, mean: f64, part: f64) -> bool {
-        let Some(base) = self.base.filter(|base| self.base_weight <= 0.0 && mean > DOUBTFUL * base) else {
+        let doubtful =
+            |base: &f64| self.base_weight <= 0.0 && mean > DOUBTFUL * base && !self.is_busy_below(part, mean);
+        let Some(base) = self.base.filter(doubtful) else {
             self.doubts = 0;
             return false;
         };
@@ -245,6 +267,13 @@ impl Knee {
         }
         self.limit = self.range.clamp(self.limit.min(part * self.limit * base / mean + self.allowed()));
         true
+    }
+
+    /// Whether a probe at `part` of the limit had clearly less throughput than the limit: its latency is that of a server
+    /// that is not full, however slow it is.
+    fn is_busy_below(&self, part: f64, mean: f64) -> bool {
+        let full = (part / (1.0 - self.allowed() / self.limit).max(LEAST_LEFT)).ln();
+        self.headroom.over(part, self.limit, mean).is_some_and(|over| over < full / 2.0)
     }
 
     /// Takes the mean of a probe's calls for the base, or into it.
@@ -301,6 +330,7 @@ impl LimitAlgorithm for Knee {
         self.due = None;
         if window.is_mostly_dropped() {
             self.clean_windows = 0;
+            self.first_leaps = FirstLeaps::default();
             self.limit = self.range.clamp(CUT * self.limit);
             return;
         }
@@ -315,7 +345,11 @@ impl LimitAlgorithm for Knee {
             self.due = Some(Depth { part: DEEPEST, shallow: false });
             return;
         };
-        self.follow(base, mean, window.max_in_flight.into());
+        let seen =
+            if self.starting { self.judge_leap(base, mean, f64::from(window.samples.max(1))) } else { Some(mean) };
+        if let Some(mean) = seen {
+            self.follow(base, mean, window.max_in_flight.into());
+        }
         self.due = self.next_probe();
         if self.limit * SUNK > self.limit_probed {
             self.limit_probed = FOLLOWED * self.limit;

@@ -38,6 +38,7 @@ mod control;
 mod controlled_delay;
 mod error;
 mod fair_queue;
+mod first_leaps;
 mod fixed;
 mod gradient2;
 mod headroom;
