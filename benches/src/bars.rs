@@ -12,7 +12,7 @@ const CEILINGS: &[(&str, f64)] = &[
     ("bulkhead/admit", 45.0),
     ("load-shedder/admit", 185.0),
     ("load-shedder/reject", 110.0),
-    ("circuit-breaker/open", 35.0),
+    ("circuit-breaker/forced-open", 35.0),
     ("backoff/delay", 125.0),
     ("timeout/ready", 72.0),
     ("timeout/pending", 210.0),

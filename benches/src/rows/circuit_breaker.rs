@@ -58,7 +58,16 @@ fn filled(layer: CircuitBreakerLayer, calls: u32) -> CircuitBreakerLayer {
     layer
 }
 
+/// Open by itself, as after an outage, and for longer than it is measured.
 fn open() -> CircuitBreakerLayer {
+    const LONG: Duration = Duration::from_hours(24);
+    let config = BreakerConfig::builder().open_for(LONG).max_open_for(LONG).build();
+    let layer = CircuitBreakerLayer::new(built(config));
+    layer.gate().trip(Some(LONG), MonotonicClock.now());
+    layer
+}
+
+fn forced_open() -> CircuitBreakerLayer {
     let layer = by_time();
     layer.gate().force_open(MonotonicClock.now());
     layer
@@ -88,6 +97,10 @@ fn refusing() -> Box<dyn Operation> {
     Box::new(Calls(open().protect(Leaf::default())))
 }
 
+fn refusing_by_force() -> Box<dyn Operation> {
+    Box::new(Calls(forced_open().protect(Leaf::default())))
+}
+
 pub(super) fn rows() -> Vec<Row> {
     let peers = || vec![peers::SEATBELT_BREAKER, peers::RESILIENCE_BREAKER, peers::RECLOSER];
     vec![
@@ -101,6 +114,10 @@ pub(super) fn rows() -> Vec<Row> {
         layer_row("circuit-breaker/closed-count-window", "own", closed_by_count, peers()),
         layer_row("circuit-breaker/closed-with-failures", "own", with_failures, Vec::new()),
         layer_row("circuit-breaker/closed-1m-in-window", "own", million_in_window, Vec::new()),
-        Row { over_bare_call: false, ..layer_row("circuit-breaker/open", "none", refusing, Vec::new()) },
+        Row { over_bare_call: false, ..layer_row("circuit-breaker/open", "own", refusing, Vec::new()) },
+        Row {
+            over_bare_call: false,
+            ..layer_row("circuit-breaker/forced-open", "none", refusing_by_force, Vec::new())
+        },
     ]
 }

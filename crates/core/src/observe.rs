@@ -94,8 +94,12 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     }
 
     fn on_wait(&self, waited: Duration) {
-        self.0.on_wait(waited);
-        self.1.on_wait(waited);
+        if A::PER_CALL {
+            self.0.on_wait(waited);
+        }
+        if B::PER_CALL {
+            self.1.on_wait(waited);
+        }
     }
 
     fn on_retry(&self, attempts: u32, wait: Duration, outcome: Outcome) {
@@ -139,5 +143,91 @@ impl<O: Observer> Observer for std::sync::Arc<O> {
 
     fn on_degraded(&self, source: &'static str) {
         O::on_degraded(self, source);
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use std::sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    };
+
+    use super::*;
+    use crate::{Class, Pattern, Reason};
+
+    /// Writes down what it hears.
+    struct Hears<const PER_CALL: bool>(Sender<String>);
+
+    impl<const PER_CALL: bool> Hears<PER_CALL> {
+        fn note(&self, what: impl Into<String>) {
+            self.0.send(what.into()).expect("the test listens");
+        }
+    }
+
+    fn hears<const PER_CALL: bool>() -> (Hears<PER_CALL>, Receiver<String>) {
+        let (sender, heard) = channel();
+        (Hears(sender), heard)
+    }
+
+    impl<const WANTED: bool> Observer for Hears<WANTED> {
+        const PER_CALL: bool = WANTED;
+
+        fn on_reject(&self, rejection: &Rejection) {
+            self.note(rejection.reason().as_str());
+        }
+
+        fn on_call(&self, outcome: Outcome) {
+            self.note(outcome.as_str());
+        }
+
+        fn on_wait(&self, waited: Duration) {
+            self.note(format!("waited {waited:?}"));
+        }
+
+        fn on_retry(&self, attempts: u32, wait: Duration, outcome: Outcome) {
+            self.note(format!("{} after {attempts}, again in {wait:?}", outcome.as_str()));
+        }
+
+        fn on_give_up(&self, reason: &'static str) {
+            self.note(format!("gave up: {reason}"));
+        }
+
+        fn on_degraded(&self, source: &'static str) {
+            self.note(format!("from {source}"));
+        }
+    }
+
+    fn tell(observer: &impl Observer) {
+        observer.on_reject(&Rejection::new(Pattern::Bulkhead, Reason::BulkheadFull));
+        observer.on_call(Outcome::Finished(Class::Success));
+        observer.on_wait(Duration::from_secs(1));
+        observer.on_retry(2, Duration::from_secs(3), Outcome::TimedOut);
+        observer.on_give_up("budget");
+        observer.on_degraded("value");
+    }
+
+    const SELDOM: [&str; 4] = ["bulkhead_full", "timed_out after 2, again in 3s", "gave up: budget", "from value"];
+    const ALWAYS: [&str; 6] =
+        ["bulkhead_full", "success", "waited 1s", "timed_out after 2, again in 3s", "gave up: budget", "from value"];
+
+    #[test]
+    fn both_of_a_pair_hear_everything_that_they_want_to() {
+        let ((one, first), (other, second)) = (hears::<true>(), hears::<false>());
+        tell(&(one, other));
+        assert_eq!(first.try_iter().collect::<Vec<_>>(), ALWAYS);
+        assert_eq!(second.try_iter().collect::<Vec<_>>(), SELDOM);
+
+        let ((one, first), (other, second)) = (hears::<false>(), hears::<true>());
+        tell(&(one, other));
+        assert_eq!(first.try_iter().collect::<Vec<_>>(), SELDOM);
+        assert_eq!(second.try_iter().collect::<Vec<_>>(), ALWAYS);
+    }
+
+    #[test]
+    fn an_observer_that_is_shared_hears_all() {
+        let (observer, heard) = hears::<true>();
+        tell(&Arc::new(observer));
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ALWAYS);
     }
 }

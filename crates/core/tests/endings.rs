@@ -58,6 +58,11 @@ impl Gate for Noting {
     fn finish(&self, (): (), outcome: Outcome, _: impl FnOnce() -> Timestamp) {
         self.0.note(format!("{outcome:?}"));
     }
+
+    /// Once there is something to remember.
+    fn is_idle(&self, _: impl FnOnce() -> Timestamp) -> bool {
+        self.0.0.lock().unwrap().is_empty()
+    }
 }
 
 /// Something that a call holds.
@@ -288,7 +293,9 @@ async fn a_gate_that_is_shared_hears_of_waits_and_trips_too() {
     let env = Env::new().with_classifier(says);
     let layer = GateLayer::<Arc<Noting>, _>::with_env(Arc::new(Noting(diary.clone())), env);
 
+    assert!(layer.gate().is_idle(|| Timestamp::ZERO));
     assert!(layer.run(ready(Ok::<_, &'static str>(false))).await.is_ok());
+    assert!(!layer.gate().is_idle(|| Timestamp::ZERO));
     assert_eq!(diary.read(), ["pushback 7s", "Finished(Overload)"]);
     assert!(layer.run(ready(Ok::<_, &'static str>(true))).await.is_ok());
     assert_eq!(diary.read(), ["trip None", "Finished(Failure)"]);

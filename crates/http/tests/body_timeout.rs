@@ -126,6 +126,19 @@ async fn a_requests_deadline_ends_its_responses_body() {
 }
 
 #[tokio::test]
+async fn a_requests_deadline_ends_its_own_body_too() {
+    let clock = VirtualClock::new();
+    let layer = RequestBodyTimeoutLayer::new(StreamLimits::new().with_total(5 * SECOND).unwrap());
+    let takes = service_fn(|request: Request<Timed>| async move { Ok::<_, Infallible>(request.into_body()) });
+    let mut request = Request::new(Trickle::new(&clock, SECOND * 3 / 4));
+    Deadline::bring_forward(&mut request, Timestamp::ZERO.saturating_add(2 * SECOND));
+
+    let body = layer.with_clock(clock.clone()).layer(takes).call(request).await.unwrap();
+
+    assert_eq!(read(body, &clock), (2, Reason::DeadlineExceeded, 2 * SECOND));
+}
+
+#[tokio::test]
 async fn a_handler_sees_that_its_requests_body_stands_still() {
     let clock = VirtualClock::new();
     let layer = RequestBodyTimeoutLayer::new(StreamLimits::new().with_idle(SECOND).unwrap()).with_clock(clock.clone());

@@ -182,6 +182,30 @@ mod tests {
         assert_eq!(clock.next_deadline(), Some(Timestamp::from_nanos(30)));
     }
 
+    /// Writes down the time at which it is woken.
+    struct Stamps(VirtualClock, Mutex<Vec<u64>>);
+
+    impl Wake for Stamps {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().unwrap().push(self.0.now().as_nanos());
+        }
+    }
+
+    #[test]
+    fn each_sleeper_is_woken_at_its_own_time() {
+        let clock = VirtualClock::new();
+        let stamps = Arc::new(Stamps(clock.clone(), Mutex::default()));
+        let waker = Waker::from(Arc::clone(&stamps));
+        let mut sleeps = [10, 20].map(|at| clock.sleep_until(Timestamp::from_nanos(at)));
+        for sleep in &mut sleeps {
+            assert!(Pin::new(sleep).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+
+        clock.advance(Duration::from_nanos(25));
+
+        assert_eq!((stamps.1.lock().unwrap().clone(), clock.now().as_nanos()), (vec![10, 20], 25));
+    }
+
     /// A waker whose last copy to go looks at the clock.
     struct Looks(VirtualClock);
 

@@ -158,7 +158,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// Logs in to what is given by URL.
 ///
 /// # Errors
-/// [`ProvisionError`] when something else answers there, nothing within [`GREETING`], or it refuses.
+/// [`ProvisionError`] when something else answers there, nothing within three seconds, or it refuses.
 pub async fn greet(options: &InstanceOptions) -> Result<(), ProvisionError> {
     if let Some(url) = &options.database_url {
         let (config, host, port) = postgres_parts(url)?;
