@@ -217,8 +217,8 @@ async fn log_in(dial: &Dial) -> Result<Prepared, StateError> {
     let url = dial.parts().and_then(|parts| parts.database_url).ok_or(StateError::Absent)?;
     let mut config: Config = url.parse()?;
     // Counts of views are worth less than a wait for the disk per view; at most the last second of them is lost. A query
-    // that was given up on goes on in PostgreSQL, and keeps its locks: nobody waits for more than five seconds.
-    config.options("-c synchronous_commit=off -c statement_timeout=5s").application_name("four-plane");
+    // that was given up on goes on in PostgreSQL and keeps its locks, but no longer than the largest batch of views takes.
+    config.options("-c synchronous_commit=off -c statement_timeout=30s").application_name("four-plane");
     let (client, connection) = config.connect_raw(dial.database().await?, NoTls).await?;
     let driver = tokio::spawn(async move {
         // Whoever waits for an answer is told the error; there is nobody else to tell.
