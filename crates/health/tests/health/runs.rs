@@ -222,6 +222,24 @@ async fn a_failure_ends_with_a_warning_too() {
 }
 
 #[tokio::test]
+async fn the_action_of_one_check_is_not_called_for_another() {
+    let (mut checks, clock) = registry();
+    let config = CheckConfig::application().with_failures(1).with_successes(1).with_jitter(0.0);
+    let cache = Told::passing();
+    checks.register("app", config, Told::passing().check()).unwrap();
+    checks.register("cache", config.with_action(RecoveryAction::BypassCache), cache.check()).unwrap();
+    let removed = edges(&mut checks, RecoveryAction::RemoveFromPool);
+    let bypassed = edges(&mut checks, RecoveryAction::BypassCache);
+    let _health = start(checks).await;
+
+    cache.fails();
+    pass_time(&clock, 10).await;
+
+    assert_eq!(bypassed.try_recv(), Ok(RecoveryEdge::Begin));
+    assert!(removed.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn a_run_that_panics_when_it_is_cut_does_not_end_its_check() {
     struct FallsApart;
     impl Drop for FallsApart {
