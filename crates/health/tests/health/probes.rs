@@ -1,5 +1,6 @@
 //! What probes are told.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -28,6 +29,19 @@ async fn readiness_is_refused_until_its_checks_have_passed() {
 
     assert!(health.report().is_ready());
     assert_eq!(health.report().status, Status::Pass);
+}
+
+#[tokio::test]
+async fn what_was_not_looked_at_yet_is_a_reason_to_wait_only_where_it_is_about_work() {
+    for kind in [CheckKind::Info, CheckKind::Liveness] {
+        let (mut checks, _clock) = registry();
+        checks.register("slow", CheckConfig::new(kind), pending::<Observation>).expect("a good check");
+
+        let report = start(checks).await.report();
+
+        let read = (report.checks[0].status, report.status, report.is_ready(), report.is_live());
+        assert_eq!(read, (Status::Unknown, Status::Pass, true, true), "{kind:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! When checks run, and what becomes of runs that go wrong.
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use seawall_health::{CheckConfig, Observation, RecoveryAction, RecoveryEdge, Status};
+use seawall_health::{Check, CheckConfig, Observation, RecoveryAction, RecoveryEdge, Status};
 use tokio::sync::watch;
 
 use crate::told::{SECOND, Told, check, edges, pass_time, registry, settle, start};
@@ -110,6 +110,42 @@ async fn a_check_that_panics_fails_and_goes_on_being_run() {
 }
 
 #[tokio::test]
+async fn a_check_that_panics_before_it_gives_a_future_fails_and_goes_on_being_run() {
+    struct NoFuture(AtomicUsize);
+    impl Check for NoFuture {
+        fn run(&self) -> impl Future<Output = Observation> + Send {
+            assert!(self.0.fetch_add(1, SeqCst) != 0, "no future");
+            ready(Observation::pass())
+        }
+    }
+    let (mut checks, clock) = registry();
+    let config = CheckConfig::application().with_failures(1).with_successes(1).with_jitter(0.0);
+    checks.register("panics", config, NoFuture(AtomicUsize::new(0))).expect("a good check");
+    let health = start(checks).await;
+    assert_eq!(check(&health, "panics").output.as_deref(), Some("panicked: no future"));
+
+    pass_time(&clock, 10).await;
+
+    assert_eq!(check(&health, "panics").status, Status::Pass);
+}
+
+#[tokio::test]
+async fn the_report_counts_the_runs_that_failed_among_all() {
+    let (mut checks, clock) = registry();
+    let told = Told::passing();
+    checks.register("it", CheckConfig::application().with_jitter(0.0), told.check()).expect("a good check");
+    let health = start(checks).await;
+    told.fails();
+    pass_time(&clock, 20).await;
+    told.passes();
+
+    pass_time(&clock, 10).await;
+
+    let report = check(&health, "it");
+    assert_eq!((report.runs, report.failures, report.failures_in_a_row), (4, 2, 0));
+}
+
+#[tokio::test]
 async fn a_listener_that_panics_keeps_no_other_from_hearing() {
     let (mut checks, _clock) = registry();
     checks.register("app", CheckConfig::application(), Told::passing().check()).unwrap();
@@ -205,7 +241,7 @@ async fn a_failure_ends_with_a_warning_too() {
     let config = CheckConfig::application().with_failures(1).with_successes(1).with_jitter(0.0);
     checks
         .register("disk", config, move || {
-            std::future::ready(match *told.borrow() {
+            ready(match *told.borrow() {
                 Status::Fail => Observation::fail("full"),
                 _ => Observation::warn("almost full"),
             })

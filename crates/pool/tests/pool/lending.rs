@@ -1,14 +1,17 @@
 //! Who gets which connection, and when.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     task::{Context, Wake, Waker},
     time::Duration,
 };
 
 use crate::support::{Answer, Fault, Scripted, Started, TestEnv, ask, has_happened, ready, still_pending};
-use seawall_core::{Clock, Pattern, Reason};
-use seawall_pool::{ConnectError, ConnectFailure, PoolConfig, PoolError, TimeoutCause};
+use seawall_core::{Clock, Env, Observer, Pattern, Reason, Rejection, VirtualClock};
+use seawall_pool::{ConnectError, ConnectFailure, Pool, PoolConfig, PoolError, TimeoutCause};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -348,4 +351,32 @@ async fn nobody_waits_for_a_return_where_no_waiters_are_allowed() {
     assert!(matches!(pool.get().await, Err(PoolError::QueueFull { waiters: 0, max_waiters: 0 })));
     drop(held);
     assert_eq!(pool.get().await.unwrap().id, 1);
+}
+
+#[tokio::test]
+async fn whoever_gets_no_connection_is_observed_once_with_the_reason() {
+    #[derive(Clone, Default)]
+    struct Reasons(Arc<AtomicUsize>, Arc<AtomicUsize>);
+    impl Observer for Reasons {
+        fn on_reject(&self, rejection: &Rejection) {
+            match rejection.reason() {
+                Reason::QueueFull => &self.0,
+                _ => &self.1,
+            }
+            .fetch_add(1, SeqCst);
+        }
+    }
+    let reasons = Reasons::default();
+    let env = Env::new().with_clock(VirtualClock::new()).with_observer(reasons.clone());
+    let config = PoolConfig::new().with_max(1).with_max_waiters(0);
+    let pool = Pool::with_env(Scripted::new(), config, env).expect("a good configuration");
+    let held = pool.get().await.expect("it opens");
+
+    pool.get().await.expect_err("the only one is taken");
+    let refused = (reasons.0.load(SeqCst), reasons.1.load(SeqCst));
+    drop(held);
+    pool.close();
+    pool.get().await.expect_err("it is closed");
+
+    assert_eq!((refused, reasons.0.load(SeqCst), reasons.1.load(SeqCst)), ((1, 0), 1, 1));
 }

@@ -1,12 +1,29 @@
 //! Sizes that change, pools that close, runtimes that come and go.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use crate::support::{Answer, Scripted, Started, ask, has_happened, ready, still_pending};
 use seawall_core::{Clock, Env, SeededEntropy, TokioClock, VirtualClock};
 use seawall_pool::{ConnectError, ConnectFailure, Pool, PoolConfig, PoolError};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Counts how often a caller is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
 
 #[tokio::test]
 async fn connects_at_the_same_time_are_limited() {
@@ -160,14 +177,42 @@ fn a_pool_outlives_the_runtime_that_used_it_first() {
 }
 
 #[test]
+fn a_caller_that_waits_outlives_the_runtime_that_kept_the_time() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let Started { pool, clock, .. } = Scripted::start(PoolConfig::new().with_max(1));
+    let first = runtime();
+    let (held, mut waits) = first.block_on(async {
+        let held = pool.get().await.expect("it opens");
+        let mut waits = ask(&pool);
+        still_pending(&mut waits).await;
+        (held, waits)
+    });
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+
+    drop(first);
+
+    assert_eq!(woken.0.load(SeqCst), 1, "its time would never end");
+    let ended = runtime().block_on(async {
+        still_pending(&mut waits).await;
+        tokio::task::yield_now().await;
+        clock.advance(pool.config().acquire_timeout);
+        ready(&mut waits).await
+    });
+    assert!(matches!(ended, Err(PoolError::Timeout(_))), "{ended:?}");
+    drop(held);
+}
+
+#[test]
 fn without_a_runtime_a_caller_is_told_so() {
     for answer in [ConnectFailure::Report, ConnectFailure::KeepTrying] {
         let Started { pool, .. } = Scripted::start(PoolConfig::new().with_connect_failure(answer));
         let mut wait = ask(&pool);
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
 
         let error = loop {
-            if let std::task::Poll::Ready(result) = wait.as_mut().poll(&mut cx) {
+            if let Poll::Ready(result) = wait.as_mut().poll(&mut cx) {
                 break result.unwrap_err();
             }
         };

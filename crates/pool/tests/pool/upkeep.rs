@@ -96,6 +96,21 @@ async fn a_connection_past_its_life_is_closed_when_it_comes_back() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_past_its_life_is_handed_to_nobody() {
+    let lasting = PoolConfig::new().with_idle_timeout(9 * SECOND).with_check_after(Duration::MAX);
+    let Started { pool, clock, .. } = Scripted::start(lasting.with_max_lifetime(10 * SECOND));
+    let held = pool.get().await.unwrap();
+    clock.advance(8 * SECOND);
+    drop(held);
+
+    // Nobody else has run since: the first to see it is who asks.
+    clock.advance(2 * SECOND);
+
+    assert_eq!(pool.get().await.unwrap().id, 2);
+    assert_eq!(pool.status().totals.closed.lifetime, 1);
+}
+
+#[tokio::test]
 async fn a_connection_is_closed_after_its_last_use() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max_uses(2));
 
@@ -155,6 +170,28 @@ async fn two_failed_checks_in_a_row_condemn_what_is_idle_and_a_connect_follows()
     assert_eq!((connection.id, connection.is_reused()), (21, false));
     assert_eq!(script.checked(), 2);
     assert_eq!(pool.status().totals.closed.failed_check, 20);
+}
+
+#[tokio::test]
+async fn failed_checks_with_a_good_one_between_them_condemn_nothing() {
+    let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(pool.get().await.unwrap());
+    }
+    drop(held);
+    clock.advance(2 * SECOND);
+    script.kill(4);
+    let passed = pool.get().await.unwrap();
+    assert_eq!(passed.id, 3);
+    drop(passed);
+    clock.advance(2 * SECOND);
+    script.kill(3);
+
+    let connection = pool.get().await.unwrap();
+
+    assert_eq!((connection.id, pool.status().idle), (2, 1));
+    assert_eq!(pool.status().totals.closed.failed_check, 2);
 }
 
 #[tokio::test]
