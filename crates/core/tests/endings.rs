@@ -15,8 +15,8 @@ use std::{
 };
 
 use seawall_core::{
-    Admission, CallContext, Class, Clock, ClockScopeLayer, Env, Gate, GateLayer, MonotonicClock, NoWait, Outcome,
-    Pattern, Reason, Rejection, ScopeBoundaryLayer, Timestamp, Verdict,
+    Admission, CallContext, Class, Clock, ClockScopeLayer, Env, Environment, Gate, GateLayer, Guard, MonotonicClock,
+    NoWait, Outcome, Pattern, Reason, Rejection, ScopeBoundaryLayer, Settle, Timestamp, Verdict,
 };
 use seawall_testkit::Recorder;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -177,6 +177,44 @@ fn a_call_that_waited_in_vain_is_told_as_refused_once_and_not_as_dropped() {
 
     let booked = recorder.booked();
     assert_eq!((booked.rejected, booked.total()), (2, 2));
+}
+
+#[test]
+fn a_call_that_waited_in_vain_and_is_polled_again_waits_for_ever() {
+    let layer = GateLayer::<TurningAway>::new(TurningAway);
+    let mut call = Box::pin(layer.protect(service_fn(|()| ready(Ok::<_, &str>(1)))).call(()));
+    assert!(poll_once(call.as_mut()).is_pending());
+    assert!(poll_once(call.as_mut()).is_ready());
+
+    assert!(poll_once(call.as_mut()).is_pending());
+}
+
+/// Takes a guard over after a piece of its call has panicked, and drops it.
+#[derive(Clone, Copy, Debug)]
+struct TakesOver;
+
+impl<Res> Settle<Res> for TakesOver {
+    type Response<G: Gate, E: Environment> = Res;
+
+    fn settle<G: Gate, E: Environment>(guard: &mut Guard<G, E>, _: Outcome, response: Res) -> Res {
+        let caught = catch_unwind(AssertUnwindSafe(|| guard.around(|| unreachable!("as the test says"))));
+        assert!(caught.is_err());
+        let taken = guard.take();
+        assert!(taken.has_panicked());
+        response
+    }
+}
+
+#[tokio::test]
+async fn a_guard_in_another_place_still_knows_that_its_call_panicked() {
+    let recorder = Recorder::default();
+    let env = Env::new().with_observer(recorder.clone()).with_settle(TakesOver);
+    let layer = GateLayer::<LettingIn, _>::with_env(LettingIn, env);
+
+    layer.protect(service_fn(|()| ready(Ok::<_, &str>(1)))).oneshot(()).await.expect("it answers");
+
+    let booked = recorder.booked();
+    assert_eq!((booked.panicked, booked.total()), (1, 1));
 }
 
 /// Refuses every call at once.

@@ -92,4 +92,16 @@ mod tests {
         assert_eq!(HttpAttributes.context(&both.body(()).unwrap()).criticality, Criticality::Sheddable);
         assert_eq!(HttpAttributes.context(&unknown).criticality, Criticality::Default);
     }
+
+    #[cfg(feature = "reqwest")]
+    #[test]
+    fn a_request_of_reqwest_inherits_the_callers_deadline() {
+        let at = seawall_core::Timestamp::from_nanos(5);
+        let request = reqwest::Request::new(reqwest::Method::GET, "http://localhost/".parse().expect("a URL"));
+
+        let read = seawall_core::InheritDeadline::new(at, async { HttpAttributes.context(&request).deadline });
+
+        let read = std::pin::pin!(read).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert_eq!(read, std::task::Poll::Ready(Some(at)));
+    }
 }

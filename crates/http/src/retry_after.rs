@@ -1,8 +1,5 @@
 use std::time::{Duration, SystemTime};
 
-/// Length of `Sun, 06 Nov 1994 08:49:37 GMT`.
-const IMF_FIXDATE_LENGTH: usize = 29;
-
 /// How long a `Retry-After` asks to wait: whole seconds, or until a date as of `now`. A date that has passed is no
 /// wait; anything that the grammar does not allow is `None`, to be ignored.
 ///
@@ -25,8 +22,8 @@ pub fn parse_retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
 }
 
 fn parse_date(text: &str) -> Option<SystemTime> {
-    let imf_fixdate = text.as_bytes().get(3) == Some(&b',');
-    if imf_fixdate && text.len() != IMF_FIXDATE_LENGTH {
+    // The library passes over space around a date, which belongs to no form of one.
+    if text != text.trim() {
         return None;
     }
     httpdate::parse_http_date(text).ok()
@@ -43,6 +40,15 @@ mod tests {
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
 
         assert_eq!(parse_retry_after(b"Sun Nov  6 08:50:37 1994", now), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_date_with_anything_around_it_is_none() {
+        for date in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            for value in [format!("{date} "), format!(" {date}"), format!("{date}+1")] {
+                assert_eq!(parse_retry_after(value.as_bytes(), SystemTime::UNIX_EPOCH), None, "{value:?}");
+            }
+        }
     }
 
     proptest! {

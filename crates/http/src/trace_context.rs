@@ -51,6 +51,16 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_version_that_is_not_known_yet_is_read_and_the_one_that_is_forbidden_is_not() {
+        let fields = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let reads = |text: String| parse_traceparent(text.as_bytes()).is_some();
+
+        assert!(reads(format!("cc-{fields}")) && reads(format!("cc-{fields}-what-comes")));
+        assert!(!reads(format!("ff-{fields}")) && !reads(format!("ff-{fields}-what-comes")));
+        assert!(!reads(format!("00-{fields}-what-comes")) && !reads(format!("cc-{fields}.")));
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(value in proptest::collection::vec(any::<u8>(), 0..80)) {

@@ -66,6 +66,17 @@ fn an_earlier_deadline_is_kept() {
 }
 
 #[test]
+fn a_deadline_that_is_known_and_has_come_leaves_nothing_whatever_the_header_says() {
+    let clock = VirtualClock::starting_at(Timestamp::from_nanos(50));
+    let layer = receiver(&clock);
+    let mut request = asking("200");
+    Deadline::bring_forward(&mut request, Timestamp::from_nanos(50));
+
+    assert_eq!(reason(&receive(&layer, request)), Some(Reason::DeadlineTooClose));
+    assert_eq!(layer.expired(), 1);
+}
+
+#[test]
 fn what_arrives_with_nothing_left_is_refused_without_calling_the_handler() {
     let clock = VirtualClock::new();
     let layer = receiver(&clock).with_min_remaining(Duration::from_millis(20));
