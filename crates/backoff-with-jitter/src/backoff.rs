@@ -62,29 +62,29 @@ impl Backoff {
     /// `step`, 2 × `step`, 3 × `step` …, at most `max`.
     ///
     /// # Errors
-    /// `step` above `max`.
+    /// `step` of zero, or above `max`.
     pub fn linear(step: Duration, max: Duration) -> Result<Self, BackoffError> {
-        Self::new(Curve::Linear, step, max)
+        Self::growing(Curve::Linear, step, max)
     }
 
     /// `initial`, `initial` × `factor`, `initial` × `factor`² …, at most `max`.
     ///
     /// # Errors
-    /// `initial` above `max`, or a `factor` that is below 1 or not finite.
+    /// `initial` of zero, or above `max`; a `factor` that is below 1 or not finite.
     pub fn exponential(initial: Duration, factor: f64, max: Duration) -> Result<Self, BackoffError> {
         if !(factor.is_finite() && factor >= 1.0) {
             return Err(BackoffError::Factor { factor });
         }
         let doubling = factor.to_bits() == 2.0_f64.to_bits();
-        Self::new(if doubling { Curve::Doubling } else { Curve::Exponential(factor) }, initial, max)
+        Self::growing(if doubling { Curve::Doubling } else { Curve::Exponential(factor) }, initial, max)
     }
 
     /// `initial` × 1, 1, 2, 3, 5, 8 …, at most `max`.
     ///
     /// # Errors
-    /// `initial` above `max`.
+    /// `initial` of zero, or above `max`.
     pub fn fibonacci(initial: Duration, max: Duration) -> Result<Self, BackoffError> {
-        Self::new(Curve::Fibonacci, initial, max)
+        Self::growing(Curve::Fibonacci, initial, max)
     }
 
     /// The waits as they are listed, the last one repeating.
@@ -103,6 +103,11 @@ impl Backoff {
     pub const fn unhurried() -> Self {
         const SECOND: u64 = 1_000_000_000;
         Self { curve: Curve::Doubling, jitter: Jitter::Full, initial: SECOND, max: 8 * SECOND }
+    }
+
+    /// A curve that grows by what it begins with.
+    fn growing(curve: Curve, initial: Duration, max: Duration) -> Result<Self, BackoffError> {
+        if initial.is_zero() { Err(BackoffError::NoWait) } else { Self::new(curve, initial, max) }
     }
 
     fn new(curve: Curve, initial: Duration, max: Duration) -> Result<Self, BackoffError> {
@@ -262,7 +267,7 @@ mod tests {
             Backoff::exponential(ms(1), 2.0, year).unwrap(),
             Backoff::exponential(ms(1), 1e300, Duration::MAX).unwrap(),
             Backoff::exponential(ms(1), 1.000_000_01, year).unwrap(),
-            Backoff::exponential(Duration::ZERO, 2.0, year).unwrap(),
+            Backoff::constant(Duration::ZERO),
             Backoff::fibonacci(ms(1), Duration::MAX).unwrap(),
             Backoff::listed([ms(1), Duration::MAX]).unwrap(),
         ];
@@ -312,9 +317,9 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_of_zero_is_allowed() {
+    fn a_constant_wait_of_zero_is_allowed() {
         for jitter in [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::Smooth] {
-            let backoff = Backoff::linear(Duration::ZERO, ms(1)).unwrap().with_jitter(jitter).unwrap();
+            let backoff = Backoff::constant(Duration::ZERO).with_jitter(jitter).unwrap();
             let mut far = Position { retry: 2_000, ..Position::START };
             assert_eq!(backoff.next(&mut Position::default(), u64::MAX), Duration::ZERO, "{jitter:?}");
             assert_eq!(backoff.next(&mut far, u64::MAX), Duration::ZERO, "{jitter:?}");
@@ -322,10 +327,25 @@ mod tests {
     }
 
     #[test]
+    fn a_sequence_that_grows_from_zero_is_refused_since_it_would_never_wait() {
+        let grown = [
+            Backoff::linear(Duration::ZERO, ms(1)),
+            Backoff::exponential(Duration::ZERO, 2.0, ms(1)),
+            Backoff::exponential(Duration::ZERO, 2.0, Duration::ZERO),
+            Backoff::fibonacci(Duration::ZERO, ms(1)),
+        ];
+
+        for sequence in grown {
+            assert_eq!(sequence, Err(BackoffError::NoWait));
+        }
+        assert!(Backoff::listed([Duration::ZERO, ms(1)]).is_ok(), "at once, then after a millisecond");
+    }
+
+    #[test]
     fn a_sequence_that_cannot_be_is_refused_when_built() {
         assert_eq!(
             Backoff::linear(ms(2), ms(1)).unwrap_err().to_string(),
-            "initial is 2ms; allowed are 0s to the maximum of 1ms"
+            "initial is 2ms; allowed are times up to max, which is 1ms"
         );
         for factor in [0.5, 0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert!(matches!(Backoff::exponential(ms(1), factor, ms(2)), Err(BackoffError::Factor { .. })), "{factor}");
@@ -340,7 +360,7 @@ mod tests {
     proptest! {
         #[test]
         fn ceilings_are_what_repeated_multiplication_gives(
-            initial in 0..10_000_u64, max in 0..100_000_u64, factor in 1..5_u32,
+            initial in 1..10_000_u64, max in 1..100_000_u64, factor in 1..5_u32,
         ) {
             let (initial, max) = (initial.min(max), max);
             let backoff = Backoff::exponential(ms(initial), f64::from(factor), ms(max)).unwrap();
@@ -353,7 +373,7 @@ mod tests {
 
         #[test]
         fn every_wait_is_within_the_bounds_of_its_jitter(
-            initial in 0..1_000_u64, more in 0..100_000_u64, words in prop::collection::vec(any::<u64>(), 1..50),
+            initial in 1..1_000_u64, more in 0..100_000_u64, words in prop::collection::vec(any::<u64>(), 1..50),
         ) {
             let (initial, max) = (initial * MS, (initial + more) * MS);
             let base = Backoff::exponential(Duration::from_nanos(initial), 2.0, Duration::from_nanos(max)).unwrap();

@@ -1,17 +1,22 @@
 use std::time::Duration;
 
+use seawall_core::Span;
+
 /// A backoff sequence that makes no sense.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackoffError {
     /// The first wait is longer than the longest.
-    #[error("initial is {initial:?}; allowed are 0s to the maximum of {max:?}")]
+    #[error("initial is {}; allowed are times up to max, which is {}", Span::exact(*initial), Span::exact(*max))]
     Initial {
         /// The value given.
         initial: Duration,
         /// The maximum given.
         max: Duration,
     },
+    /// Nothing times any factor is nothing: no wait would follow.
+    #[error("initial is 0s; allowed is any time above 0s (Backoff::constant retries without a wait)")]
+    NoWait,
     /// The waits would shrink, or the factor is no number.
     #[error("factor is {factor}; allowed are 1 and above")]
     Factor {
@@ -29,15 +34,17 @@ pub enum BackoffError {
     },
 }
 
+seawall_core::debug_as_text!(BackoffError);
+
 /// Retry settings that make no sense.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RetryError {
     /// Not even the first attempt would be made.
     #[error("attempts is 0; allowed are 1 to 4294967295")]
     Attempts,
     /// No time for even one attempt.
-    #[error("max_elapsed is 0s; allowed is any longer time")]
+    #[error("max_elapsed is 0s; allowed is any time above 0s")]
     MaxElapsed,
     /// The quantile of latencies is no share.
     #[error("quantile is {quantile}; allowed are numbers between 0 and 1")]
@@ -46,3 +53,5 @@ pub enum RetryError {
         quantile: f64,
     },
 }
+
+seawall_core::debug_as_text!(RetryError);

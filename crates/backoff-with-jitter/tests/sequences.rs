@@ -20,7 +20,7 @@ fn ceilings(backoff: &Backoff, count: u64) -> Vec<u64> {
 
 proptest! {
     #[test]
-    fn linear_waits_are_what_adding_again_and_again_gives(step in 0..1_u64 << 40, more in 0..1_u64 << 46) {
+    fn linear_waits_are_what_adding_again_and_again_gives(step in 1..1_u64 << 40, more in 0..1_u64 << 46) {
         let (max, mut wait, mut expected) = (step + more, 0, Vec::new());
         for _ in 0..70 {
             wait = (wait + step).min(max);
@@ -31,7 +31,7 @@ proptest! {
     }
 
     #[test]
-    fn fibonacci_waits_are_what_adding_the_last_two_gives(initial in 0..1_u64 << 20, more in 0..1_u64 << 62) {
+    fn fibonacci_waits_are_what_adding_the_last_two_gives(initial in 1..1_u64 << 20, more in 0..1_u64 << 62) {
         let max = initial + more;
         let (mut last, mut wait, mut expected) = (0_u64, initial, Vec::new());
         for _ in 0..100 {

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use seawall_core::Criticality;
+use seawall_core::{Criticality, Span};
 
 /// A bulkhead that cannot be built as asked.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BulkheadError {
     /// The limit is 0.
@@ -19,7 +19,7 @@ pub enum BulkheadError {
         max_queued: usize,
     },
     /// Nobody could wait.
-    #[error("max_wait is {max_wait:?}; allowed is any time above 0s")]
+    #[error("max_wait is {}; allowed is any time above 0s", Span::exact(*max_wait))]
     MaxWait {
         /// The value given.
         max_wait: Duration,
@@ -59,3 +59,5 @@ pub enum BulkheadError {
     #[error("more than 1024 tenants have a share of their own; allowed are 1024")]
     ShareCount,
 }
+
+seawall_core::debug_as_text!(BulkheadError);

@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(config().with_max_queued(1_000_001), Err(BulkheadError::MaxQueued { max_queued: 1_000_001 }));
         assert_eq!(
             config().with_max_wait(Duration::ZERO).map_err(|error| error.to_string()),
-            Err("max_wait is 0ns; allowed is any time above 0s".to_owned())
+            Err("max_wait is 0s; allowed is any time above 0s".to_owned())
         );
     }
 

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
+use seawall_core::Span;
+
 use crate::config::Window;
 
 /// A setting that a breaker cannot have.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BreakerConfigError {
     /// A count window of no calls, or of too many.
@@ -13,7 +15,7 @@ pub enum BreakerConfigError {
         calls: u32,
     },
     /// A time window that is not of whole seconds, or of none, or of too many.
-    #[error("window is {length:?}; allowed are whole seconds, 1s to 3600s")]
+    #[error("window is {}; allowed are whole seconds, 1s to 3600s", Span::exact(*length))]
     WindowLength {
         /// The value given.
         length: Duration,
@@ -41,7 +43,7 @@ pub enum BreakerConfigError {
         field: &'static str,
     },
     /// A time of 0 where it would refuse or fail every call.
-    #[error("{field} is 0ns; allowed is 1ns or more")]
+    #[error("{field} is 0s; allowed is any time above 0s")]
     NoTime {
         /// `slow_after`, `max_probe_age` or `pushback`.
         field: &'static str,
@@ -69,7 +71,10 @@ pub enum BreakerConfigError {
         probes: u32,
     },
     /// A cap below what it caps.
-    #[error("max_open_for is {max_open_for:?}; allowed is open_for, {open_for:?}, or more")]
+    #[error(
+        "max_open_for is {}; allowed is open_for, {}, or more",
+        Span::exact(*max_open_for), Span::exact(*open_for)
+    )]
     MaxOpenFor {
         /// The value given.
         max_open_for: Duration,
@@ -94,3 +99,5 @@ pub enum BreakerConfigError {
         present: Window,
     },
 }
+
+seawall_core::debug_as_text!(BreakerConfigError);

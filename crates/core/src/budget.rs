@@ -218,7 +218,7 @@ impl From<CostBudget> for Budget {
 }
 
 /// A budget that makes no sense.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BudgetError {
     /// The share of requests is no share.
@@ -228,7 +228,7 @@ pub enum BudgetError {
         ratio: f64,
     },
     /// The window is outside its range.
-    #[error("window is {window:?}; allowed are 1s to 60s")]
+    #[error("window is {}; allowed are 1s to 60s", crate::Span::exact(*window))]
     Window {
         /// The value given.
         window: Duration,
@@ -266,6 +266,8 @@ pub enum BudgetError {
         token_ratio: f64,
     },
 }
+
+crate::debug_as_text!(BudgetError);
 
 #[cfg(test)]
 mod tests {

@@ -27,7 +27,7 @@ const EVICTION_STEPS: usize = 64;
 const MAX_KEYS: usize = 1 << 24;
 
 /// A bound that no table can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyedError {
     /// The number of keys is outside its range.
@@ -37,6 +37,8 @@ pub enum KeyedError {
         max_keys: usize,
     },
 }
+
+crate::debug_as_text!(KeyedError);
 
 /// One gate per key: per host, tenant or route. The key is borrowed from the request.
 ///

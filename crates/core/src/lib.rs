@@ -58,6 +58,7 @@ mod run;
 mod scope;
 mod settle;
 mod shared;
+mod span;
 mod stripe;
 pub mod sync;
 mod turn;
@@ -100,6 +101,7 @@ pub use scope::{
 };
 pub use settle::{AtHead, Settle};
 pub use shared::Shared;
+pub use span::Span;
 pub use stripe::{Stripes, assigned_stripe, stripe_count, thread_stripe};
 pub use wait_list::{WaitKey, WaitList, replace_waker};
 pub use wrap_error::{WrapError, WrapErrorFuture, WrapErrorLayer};

@@ -1,6 +1,6 @@
 use std::{fmt, time::Duration};
 
-use crate::clock::Timestamp;
+use crate::{Span, clock::Timestamp};
 
 /// "No wait is known", kept in the same word as the wait.
 const NO_HINT: u64 = u64::MAX;
@@ -234,7 +234,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if self.may_have_been_sent() { "cut" } else { "refused" };
         write!(f, "{verb} by the {}: {}", self.pattern.words(), self.reason.words())?;
-        self.retry_after().map_or(Ok(()), |wait| write!(f, "; retry after {wait:?}"))
+        self.retry_after().map_or(Ok(()), |wait| write!(f, "; retry after {}", Span::rounded_up(wait)))
     }
 }
 
@@ -249,6 +249,14 @@ mod tests {
     fn a_rejection_costs_a_result_no_room() {
         assert_eq!(size_of::<Rejection>(), 16);
         assert_eq!(size_of::<Result<u64, Error<std::io::Error>>>(), 16);
+    }
+
+    #[test]
+    fn the_text_rounds_the_wait_up_to_milliseconds() {
+        let text = |wait| Rejection::new(Pattern::Bulkhead, Reason::QueueFull).with_retry_after(wait).to_string();
+
+        assert!(text(Duration::from_nanos(832_287_793)).ends_with("; retry after 833ms"));
+        assert!(text(Duration::MAX).ends_with("; retry after 584 years"));
     }
 
     #[test]

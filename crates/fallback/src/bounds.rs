@@ -14,7 +14,7 @@ const PLACES: u32 = 10;
 ///
 /// let half_of_what_is_left = Bounds::new(Duration::from_millis(200))?.with_share(0.5)?.with_places(50)?;
 /// assert_eq!(half_of_what_is_left.places(), 50);
-/// assert_eq!(Bounds::new(Duration::ZERO).unwrap_err().to_string(), "limit is 0s; allowed is any longer time");
+/// assert_eq!(Bounds::new(Duration::ZERO).unwrap_err().to_string(), "limit is 0s; allowed is any time above 0s");
 /// # Ok::<(), seawall_fallback::BoundsError>(())
 /// ```
 ///

@@ -1,6 +1,6 @@
 use std::{fmt, time::Duration};
 
-use seawall_core::{CarryRejection, Rejection};
+use seawall_core::{CarryRejection, Rejection, Span};
 
 /// The service's error, and that of its fallback where it failed too. Both are kept as they are.
 ///
@@ -72,7 +72,7 @@ impl<E: std::error::Error, F: fmt::Debug + fmt::Display> std::error::Error for F
 }
 
 /// Settings of the last good responses that make no sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LastGoodError {
     /// Nothing could be kept.
@@ -82,19 +82,21 @@ pub enum LastGoodError {
     #[error("max_weight is 0; allowed are 1 and more")]
     MaxWeight,
     /// Everything would be too old at once.
-    #[error("max_age is {max_age:?}; allowed is any longer time")]
+    #[error("max_age is {}; allowed is any time above 0s", Span::exact(*max_age))]
     MaxAge {
         /// The value given.
         max_age: Duration,
     },
 }
 
+seawall_core::debug_as_text!(LastGoodError);
+
 /// [`Bounds`](crate::Bounds) that make no sense.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BoundsError {
     /// Nothing is done in no time.
-    #[error("limit is 0s; allowed is any longer time")]
+    #[error("limit is 0s; allowed is any time above 0s")]
     Limit,
     /// The share is not above 0 and at most 1.
     #[error("share is {share}; allowed are numbers above 0, up to 1")]
@@ -106,6 +108,8 @@ pub enum BoundsError {
     #[error("places is 0; allowed are 1 and more")]
     Places,
 }
+
+seawall_core::debug_as_text!(BoundsError);
 
 #[cfg(test)]
 mod tests {

@@ -140,7 +140,7 @@ fn settings_that_keep_nothing_are_refused() {
     assert_eq!(LastGoodConfig::new(0, MINUTE).unwrap_err().to_string(), "max_entries is 0; allowed are 1 and more");
     let no_time = LastGoodConfig::new(1, Duration::ZERO).unwrap_err();
     assert_eq!(no_time, LastGoodError::MaxAge { max_age: Duration::ZERO });
-    assert_eq!(no_time.to_string(), "max_age is 0ns; allowed is any longer time");
+    assert_eq!(no_time.to_string(), "max_age is 0s; allowed is any time above 0s");
 }
 
 #[test]

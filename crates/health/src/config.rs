@@ -268,8 +268,8 @@ mod tests {
     fn every_nonsense_is_named_with_field_value_and_range() {
         let good = CheckConfig::application();
         let texts = [
-            (good.with_interval(Duration::ZERO), "interval is 0; allowed is more than 0"),
-            (good.with_starting_interval(Duration::ZERO), "starting_interval is 0; allowed is more than 0"),
+            (good.with_interval(Duration::ZERO), "interval is 0s; allowed is any time above 0s"),
+            (good.with_starting_interval(Duration::ZERO), "starting_interval is 0s; allowed is any time above 0s"),
             (good.with_timeout(Duration::from_secs(10)), "timeout is 10s; allowed is less than interval, which is 10s"),
             (good.with_failures(0), "failures is 0; allowed are 1 to 4294967295"),
             (good.with_successes(0), "successes is 0; allowed are 1 to 4294967295"),

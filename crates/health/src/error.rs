@@ -1,17 +1,19 @@
 use std::time::Duration;
 
+use seawall_core::Span;
+
 /// A check that makes no sense.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HealthError {
     /// There is no time between two runs.
-    #[error("interval is 0; allowed is more than 0")]
+    #[error("interval is 0s; allowed is any time above 0s")]
     Interval,
     /// There is no time between two runs before the first pass.
-    #[error("starting_interval is 0; allowed is more than 0")]
+    #[error("starting_interval is 0s; allowed is any time above 0s")]
     StartingInterval,
     /// A run may last until the next one.
-    #[error("timeout is {timeout:?}; allowed is less than interval, which is {interval:?}")]
+    #[error("timeout is {}; allowed is less than interval, which is {}", Span::exact(*timeout), Span::exact(*interval))]
     Timeout {
         /// The value given.
         timeout: Duration,
@@ -38,6 +40,9 @@ pub enum HealthError {
         /// Where it recovers.
         recover: f64,
     },
+    /// A check has no name: answers could not tell what it is about.
+    #[error("the name of a check is \"\"; allowed is any text that is not empty")]
+    NoName,
     /// Two checks have one name.
     #[error("a check named {name:?} is there already; allowed is each name once")]
     Duplicate {
@@ -45,6 +50,8 @@ pub enum HealthError {
         name: String,
     },
 }
+
+seawall_core::debug_as_text!(HealthError);
 
 /// A text that is no `application/health+json`.
 #[derive(Debug, thiserror::Error)]

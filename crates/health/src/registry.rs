@@ -75,7 +75,7 @@ impl<E> Registry<E> {
     /// Adds a check. Its name is its key in answers: `component` or `component:measurement`.
     ///
     /// # Errors
-    /// A setting that is out of its range, or [`HealthError::Duplicate`].
+    /// A setting that is out of its range, [`HealthError::NoName`] or [`HealthError::Duplicate`].
     pub fn register(
         &mut self,
         name: impl Into<String>,
@@ -84,6 +84,9 @@ impl<E> Registry<E> {
     ) -> Result<(), HealthError> {
         config.validate()?;
         let name = name.into();
+        if name.is_empty() {
+            return Err(HealthError::NoName);
+        }
         if self.entries.iter().any(|entry| entry.name == name) {
             return Err(HealthError::Duplicate { name });
         }

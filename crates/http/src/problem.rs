@@ -191,7 +191,7 @@ mod tests {
 
         let (status, pushback, text) = answer(Reason::Overloaded, Some(Duration::from_micros(250)));
         assert_eq!((status.as_str(), pushback.as_deref()), ("8", Some("1")));
-        assert_eq!(text, "refused by the load shedder: the server is overloaded; retry after 250%C2%B5s");
+        assert_eq!(text, "refused by the load shedder: the server is overloaded; retry after 1ms");
         assert_eq!(answer(Reason::Overloaded, Some(Duration::MAX)).1.as_deref(), Some("2147483647"));
         assert_eq!(answer(Reason::Overloaded, None).1, None);
         assert_eq!(answer(Reason::DeadlineExceeded, None).1.as_deref(), Some("-1"));

@@ -10,7 +10,7 @@ pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// A quota's name that no header can hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuotaNameError {
     /// It is empty, or holds more than visible ASCII and spaces.
@@ -22,6 +22,8 @@ pub enum QuotaNameError {
         length: usize,
     },
 }
+
+seawall_core::debug_as_text!(QuotaNameError);
 
 /// A quota's name as clients see it.
 ///

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
+use seawall_core::Span;
+
 use crate::limit::MAX_LIMIT;
 
 /// A load shedder that cannot be built as asked.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadShedderError {
     /// The limits are out of order or out of range.
@@ -23,7 +25,7 @@ pub enum LoadShedderError {
         backoff_ratio: f64,
     },
     /// The latency that counts as a drop is zero.
-    #[error("timeout is {timeout:?}; allowed is any time above 0s")]
+    #[error("timeout is {}; allowed is any time above 0s", Span::exact(*timeout))]
     Timeout {
         /// The value given.
         timeout: Duration,
@@ -59,13 +61,13 @@ pub enum LoadShedderError {
         probe_multiplier: u32,
     },
     /// The advice on when to come back is too long to be one.
-    #[error("retry_after is {retry_after:?}; allowed are 0s to 1h")]
+    #[error("retry_after is {}; allowed are 0s to 3600s", Span::exact(*retry_after))]
     RetryAfter {
         /// The value given.
         retry_after: Duration,
     },
     /// The two times of a controlled delay are out of order.
-    #[error("target is {target:?}, interval {interval:?}; allowed are 0s < target ≤ interval")]
+    #[error("target is {}, interval {}; allowed are 0s < target ≤ interval", Span::exact(*target), Span::exact(*interval))]
     Delay {
         /// The target given.
         target: Duration,
@@ -101,9 +103,11 @@ pub enum LoadShedderError {
         k: f64,
     },
     /// The span of a throttle is outside its range.
-    #[error("span is {span:?}; allowed are 100ms to 1h")]
+    #[error("span is {}; allowed are 100ms to 3600s", Span::exact(*span))]
     Span {
         /// The value given.
         span: Duration,
     },
 }
+
+seawall_core::debug_as_text!(LoadShedderError);

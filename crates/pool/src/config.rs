@@ -206,7 +206,7 @@ impl PoolConfig {
             ("connect_backoff", self.connect_backoff),
         ];
         if let Some((field, _)) = waits.into_iter().find(|(_, wait)| wait.is_zero()) {
-            return Err(PoolConfigError::Zero { field });
+            return Err(PoolConfigError::NoTime { field });
         }
         if self.max_lifetime <= self.idle_timeout && self.max_lifetime != Duration::MAX {
             return Err(PoolConfigError::MaxLifetime {
@@ -263,13 +263,13 @@ mod tests {
             (good.with_max(0), "max is 0; allowed are 1 to 1000000"),
             (good.with_max(1_000_001), "max is 1000001; allowed are 1 to 1000000"),
             (good.with_min_idle(21), "min_idle is 21; allowed are 0 to max, which is 20"),
-            (good.with_acquire_timeout(zero), "acquire_timeout is 0; allowed is more than 0"),
-            (good.with_connect_timeout(zero), "connect_timeout is 0; allowed is more than 0"),
-            (good.with_check_timeout(zero), "check_timeout is 0; allowed is more than 0"),
-            (good.with_idle_timeout(zero), "idle_timeout is 0; allowed is more than 0"),
-            (good.with_connect_backoff(zero, zero), "connect_backoff is 0; allowed is more than 0"),
-            (good.with_max_uses(0), "max_uses is 0; allowed is more than 0"),
-            (good.with_connect_concurrency(0), "connect_concurrency is 0; allowed is more than 0"),
+            (good.with_acquire_timeout(zero), "acquire_timeout is 0s; allowed is any time above 0s"),
+            (good.with_connect_timeout(zero), "connect_timeout is 0s; allowed is any time above 0s"),
+            (good.with_check_timeout(zero), "check_timeout is 0s; allowed is any time above 0s"),
+            (good.with_idle_timeout(zero), "idle_timeout is 0s; allowed is any time above 0s"),
+            (good.with_connect_backoff(zero, zero), "connect_backoff is 0s; allowed is any time above 0s"),
+            (good.with_max_uses(0), "max_uses is 0; allowed is 1 or more"),
+            (good.with_connect_concurrency(0), "connect_concurrency is 0; allowed is 1 or more"),
             (
                 good.with_max_lifetime(Duration::from_secs(30)),
                 "max_lifetime is 30s; allowed is more than idle_timeout, which is 30s",

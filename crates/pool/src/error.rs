@@ -1,11 +1,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use seawall_core::{Error, Pattern, Reason, Rejection};
+use seawall_core::{Error, Pattern, Reason, Rejection, Span};
 
 use crate::PoolStatus;
 
 /// A setting that makes no sense.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Copy, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolConfigError {
     /// The size is outside 1 to 1,000,000.
@@ -22,14 +22,23 @@ pub enum PoolConfigError {
         /// Connections at most.
         max: usize,
     },
-    /// A setting is 0 that must not be.
-    #[error("{field} is 0; allowed is more than 0")]
+    /// A number is 0 that must not be.
+    #[error("{field} is 0; allowed is 1 or more")]
     Zero {
         /// Its name.
         field: &'static str,
     },
+    /// A time is 0 that must not be.
+    #[error("{field} is 0s; allowed is any time above 0s")]
+    NoTime {
+        /// Its name.
+        field: &'static str,
+    },
     /// Connections would end before they could be idle for long enough.
-    #[error("max_lifetime is {max_lifetime:?}; allowed is more than idle_timeout, which is {idle_timeout:?}")]
+    #[error(
+        "max_lifetime is {}; allowed is more than idle_timeout, which is {}",
+        Span::exact(*max_lifetime), Span::exact(*idle_timeout)
+    )]
     MaxLifetime {
         /// The value given.
         max_lifetime: Duration,
@@ -38,8 +47,8 @@ pub enum PoolConfigError {
     },
     /// The longest wait between connects is shorter than the first.
     #[error(
-        "max_connect_backoff is {max_connect_backoff:?}; allowed is connect_backoff, which is {connect_backoff:?}, or \
-         more"
+        "max_connect_backoff is {}; allowed is connect_backoff, which is {}, or more",
+        Span::exact(*max_connect_backoff), Span::exact(*connect_backoff)
     )]
     MaxConnectBackoff {
         /// The value given.
@@ -49,16 +58,25 @@ pub enum PoolConfigError {
     },
 }
 
+seawall_core::debug_as_text!(PoolConfigError);
+
 /// Why opening a connection failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError<E> {
     /// The manager's own error.
-    #[error("connecting failed")]
-    Failed(#[source] E),
+    #[error("connecting{} failed", To(target.as_deref()))]
+    Failed {
+        /// What [`Manager::target`](crate::Manager::target) says.
+        target: Option<String>,
+        /// The error.
+        source: E,
+    },
     /// It took longer than [`PoolConfig::connect_timeout`](crate::PoolConfig::connect_timeout).
-    #[error("connecting took longer than {after:?}")]
+    #[error("connecting{} took longer than {}", To(target.as_deref()), Span::exact(*after))]
     TimedOut {
+        /// What [`Manager::target`](crate::Manager::target) says.
+        target: Option<String>,
         /// The time that it had.
         after: Duration,
     },
@@ -68,6 +86,14 @@ pub enum ConnectError<E> {
     /// There is no tokio runtime to connect on.
     #[error("connecting needs a tokio runtime and there is none")]
     NoRuntime,
+}
+
+struct To<'a>(Option<&'a str>);
+
+impl fmt::Display for To<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |target| write!(f, " to {target}"))
+    }
 }
 
 /// Why there is no connection.
@@ -219,12 +245,13 @@ impl<E> fmt::Display for PoolTimeout<E> {
         };
         write!(
             f,
-            "no connection within {:?}: {words}; {in_use} of {max} in use, {idle} idle, {connecting} connecting, {size} \
+            "no connection within {}: {words}; {in_use} of {max} in use, {idle} idle, {connecting} connecting, {size} \
              open, {waiters} waiting",
-            self.waited
+            Span::rounded_up(self.waited)
         )?;
-        oldest_checkout
-            .map_or(Ok(()), |oldest| write!(f, "; the oldest is out for {:?}, taken at {}", oldest.held, oldest.at))
+        oldest_checkout.map_or(Ok(()), |oldest| {
+            write!(f, "; the oldest is out for {}, taken at {}", Span::rounded_up(oldest.held), oldest.at)
+        })
     }
 }
 

@@ -21,6 +21,10 @@
 ///         connection.peer_addr().map(|_| ())
 ///     }
 ///
+///     fn target(&self) -> Option<String> {
+///         Some(self.0.to_string())
+///     }
+///
 ///     fn is_stale(&self, error: &Self::Error) -> bool {
 ///         matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
 ///     }
@@ -42,6 +46,12 @@ pub trait Manager: Send + Sync + 'static {
     /// It is asked only about connections that lay idle for longer than
     /// [`PoolConfig::check_after`](crate::PoolConfig::check_after).
     fn check(&self, connection: &mut Self::Connection) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Where connections go, for the text of a [`ConnectError`](crate::ConnectError): a host and port, without secrets.
+    /// Asked when a connect has failed. Default: nothing.
+    fn target(&self) -> Option<String> {
+        None
+    }
 
     /// Whether a connection that comes back is known to be useless; it is then closed. Must not wait. Default: `false`.
     fn is_broken(&self, connection: &mut Self::Connection) -> bool {

@@ -27,8 +27,8 @@ pub(crate) async fn attempt<M: Manager, E: Environment<Clock: Timer>>(
     let after = inner.lock().config().connect_timeout;
     match within(inner.env.clock(), after, inner.manager.connect()).await {
         Some(Ok(connection)) => Ok(connection),
-        Some(Err(error)) => Err(ConnectError::Failed(error)),
-        None => Err(ConnectError::TimedOut { after }),
+        Some(Err(source)) => Err(ConnectError::Failed { target: inner.manager.target(), source }),
+        None => Err(ConnectError::TimedOut { target: inner.manager.target(), after }),
     }
 }
 

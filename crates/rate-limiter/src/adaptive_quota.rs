@@ -9,7 +9,7 @@ const MAX_RATE: f64 = 1_000_000.0;
 const MAX_HOLD: Duration = Duration::from_secs(5 * 60);
 
 /// An adaptive rate that cannot be kept as asked.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdaptiveQuotaError {
     /// A rate, or what it grows by, is not within its bounds.
@@ -25,12 +25,14 @@ pub enum AdaptiveQuotaError {
         most: f64,
     },
     /// Nobody could be held.
-    #[error("max_hold is {max_hold:?}; allowed is any time above 0s")]
+    #[error("max_hold is {}; allowed is any time above 0s", seawall_core::Span::exact(*max_hold))]
     MaxHold {
         /// The value given.
         max_hold: Duration,
     },
 }
+
+seawall_core::debug_as_text!(AdaptiveQuotaError);
 
 /// How a rate grows after it was lowered.
 #[derive(Debug, Clone, Copy, PartialEq)]

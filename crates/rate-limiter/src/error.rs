@@ -1,13 +1,15 @@
 use std::time::Duration;
 
+use seawall_core::Span;
+
 use crate::{distributed::quota::LEASE_FOR, keyed_quota::MAX_KEYS, queueing_quota::MAX_QUEUED, quota::MAX_SPAN};
 
 /// A quota that cannot be kept as asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuotaError {
     /// No call at all, or more than the clock can tell apart.
-    #[error("calls is {calls} in {period:?}; allowed are 1 to 1000000 per second")]
+    #[error("calls is {calls} in {}; allowed are 1 to 1000000 per second", Span::exact(*period))]
     Calls {
         /// The number of calls given.
         calls: u32,
@@ -15,10 +17,16 @@ pub enum QuotaError {
         period: Duration,
     },
     /// The period is zero, or longer than a clock lives.
-    #[error("period is {period:?}; allowed are 1ns to {MAX_SPAN:?}")]
+    #[error("period is {}; allowed are 1ns to {}", Span::exact(*period), Span::exact(MAX_SPAN))]
     Period {
         /// The value given.
         period: Duration,
+    },
+    /// The time from one call to the next is zero, or longer than a clock lives.
+    #[error("interval is {}; allowed are 1ns to {}", Span::exact(*interval), Span::exact(MAX_SPAN))]
+    Interval {
+        /// The value given.
+        interval: Duration,
     },
     /// The burst is 0.
     #[error("burst is {burst}; allowed are 1 to 4294967295")]
@@ -27,7 +35,10 @@ pub enum QuotaError {
         burst: u32,
     },
     /// Regaining the burst takes longer than a clock lives.
-    #[error("burst is {burst} at one call in {interval:?}; allowed are bursts regained within {MAX_SPAN:?}")]
+    #[error(
+        "burst is {burst} at one call in {}; allowed are bursts regained within {}",
+        Span::exact(*interval), Span::exact(MAX_SPAN)
+    )]
     BurstSpan {
         /// The burst given.
         burst: u32,
@@ -53,13 +64,16 @@ pub enum QuotaError {
         processes: u32,
     },
     /// A process would ask without end, or keep from others what it does not use.
-    #[error("lease_for is {lease_for:?}; allowed are {:?} to {:?}", LEASE_FOR.0, LEASE_FOR.1)]
+    #[error(
+        "lease_for is {}; allowed are {} to {}",
+        Span::exact(*lease_for), Span::exact(LEASE_FOR.0), Span::exact(LEASE_FOR.1)
+    )]
     LeaseFor {
         /// The value given.
         lease_for: Duration,
     },
     /// No store is that quick.
-    #[error("timeout is {timeout:?}; allowed is any time above 0s")]
+    #[error("timeout is {}; allowed is any time above 0s", Span::exact(*timeout))]
     Timeout {
         /// The value given.
         timeout: Duration,
@@ -71,7 +85,7 @@ pub enum QuotaError {
         percent: u32,
     },
     /// Nothing would warm up, or not while a clock lives.
-    #[error("warm_up is {warm_up:?}; allowed are 1ns to {MAX_SPAN:?}")]
+    #[error("warm_up is {}; allowed are 1ns to {}", Span::exact(*warm_up), Span::exact(MAX_SPAN))]
     WarmUp {
         /// The value given.
         warm_up: Duration,
@@ -83,7 +97,10 @@ pub enum QuotaError {
         cold_factor: u32,
     },
     /// The plans have more than there is for all together.
-    #[error("plans have a call in {promised:?} together; allowed is at most one in {quota:?}")]
+    #[error(
+        "plans have a call in {} together; allowed is at most one in {}",
+        Span::exact(*promised), Span::exact(*quota)
+    )]
     Oversold {
         /// The time in which the plans regain one call, together.
         promised: Duration,
@@ -103,9 +120,11 @@ pub enum QuotaError {
         most: usize,
     },
     /// Nobody could wait.
-    #[error("max_wait is {max_wait:?}; allowed is any time above 0s")]
+    #[error("max_wait is {}; allowed is any time above 0s", Span::exact(*max_wait))]
     MaxWait {
         /// The value given.
         max_wait: Duration,
     },
 }
+
+seawall_core::debug_as_text!(QuotaError);

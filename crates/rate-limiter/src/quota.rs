@@ -61,9 +61,12 @@ impl Quota {
     /// One call per `interval`, burst 1: exact also above a million calls per second. Allowed: 1 ns and more.
     ///
     /// # Errors
-    /// [`QuotaError::Period`] when it is zero, or above 292 years.
+    /// [`QuotaError::Interval`] when it is zero, or above 292 years.
     pub const fn every(interval: Duration) -> Result<Self, QuotaError> {
-        Self::new(1, interval)
+        match Self::new(1, interval) {
+            Ok(quota) => Ok(quota),
+            Err(_) => Err(QuotaError::Interval { interval }),
+        }
     }
 
     /// `calls` per second, burst 1. Allowed: 1 to 1,000,000.
@@ -198,7 +201,7 @@ mod tests {
         assert_eq!(Quota::per_second(1_000_001), Err(QuotaError::Calls { calls: 1_000_001, period: second }));
         assert_eq!(Quota::new(1, Duration::ZERO), Err(QuotaError::Period { period: Duration::ZERO }));
         assert_eq!(Quota::new(u32::MAX, Duration::MAX), Err(QuotaError::Period { period: Duration::MAX }));
-        assert_eq!(Quota::every(Duration::ZERO), Err(QuotaError::Period { period: Duration::ZERO }));
+        assert_eq!(Quota::every(Duration::ZERO), Err(QuotaError::Interval { interval: Duration::ZERO }));
         assert_eq!(Quota::per_second(1).unwrap().with_burst(0), Err(QuotaError::Burst { burst: 0 }));
         let interval = Duration::from_secs(24 * 60 * 60);
         assert_eq!(

@@ -338,7 +338,7 @@ mod tests {
 
         assert_eq!(AdaptiveConfig::new(Duration::ZERO, MS).unwrap_err(), TimeoutError::Zero { field: "floor" });
         let floor = AdaptiveConfig::new(2 * MS, MS).unwrap_err();
-        assert_eq!(floor.to_string(), "floor is 2ms; allowed are times up to the ceiling of 1ms");
+        assert_eq!(floor.to_string(), "floor is 2ms; allowed are times up to ceiling, which is 1ms");
         assert!(matches!(AdaptiveConfig::new(MS, Duration::MAX), Err(TimeoutError::Ceiling { .. })));
         assert_eq!(config.with_window(Duration::ZERO).unwrap_err(), TimeoutError::Zero { field: "window" });
         for quantile in [0.0, 1.0, f64::NAN] {

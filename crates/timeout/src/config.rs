@@ -15,7 +15,7 @@ use crate::{AdaptiveConfig, TimeoutError};
 /// # let _ = (per_attempt, per_call);
 /// assert_eq!(
 ///     TimeoutConfig::attempt(Duration::ZERO).unwrap_err().to_string(),
-///     "attempt is 0s; allowed is any longer time"
+///     "attempt is 0s; allowed is any time above 0s"
 /// );
 /// # Ok::<(), seawall_timeout::TimeoutError>(())
 /// ```

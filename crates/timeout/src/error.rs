@@ -1,17 +1,19 @@
 use std::time::Duration;
 
+use seawall_core::Span;
+
 /// Timeout settings that make no sense.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimeoutError {
     /// No call could ever be in time.
-    #[error("{field} is 0s; allowed is any longer time")]
+    #[error("{field} is 0s; allowed is any time above 0s")]
     Zero {
         /// The name of the setting.
         field: &'static str,
     },
     /// The bounds of an adaptive timeout contradict each other.
-    #[error("floor is {floor:?}; allowed are times up to the ceiling of {ceiling:?}")]
+    #[error("floor is {}; allowed are times up to ceiling, which is {}", Span::exact(*floor), Span::exact(*ceiling))]
     Floor {
         /// The value given.
         floor: Duration,
@@ -19,7 +21,7 @@ pub enum TimeoutError {
         ceiling: Duration,
     },
     /// The ceiling is beyond what latencies are measured to.
-    #[error("ceiling is {ceiling:?}; allowed are times up to {max:?}")]
+    #[error("ceiling is {}; allowed are times up to {}", Span::exact(*ceiling), Span::exact(*max))]
     Ceiling {
         /// The value given.
         ceiling: Duration,
@@ -39,3 +41,5 @@ pub enum TimeoutError {
         factor: f64,
     },
 }
+
+seawall_core::debug_as_text!(TimeoutError);

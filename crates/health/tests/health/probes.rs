@@ -223,6 +223,17 @@ fn a_name_can_be_given_once_and_nonsense_not_at_all() {
     assert_eq!(never, Err(HealthError::Threshold { field: "failures" }));
 }
 
+#[test]
+fn a_check_without_a_name_is_refused_and_debug_tells_why() {
+    let (mut checks, _clock) = registry();
+
+    let nameless = checks.register("", CheckConfig::cache(), Told::passing().check()).unwrap_err();
+
+    assert_eq!(nameless, HealthError::NoName);
+    let told = r#"HealthError(the name of a check is ""; allowed is any text that is not empty)"#;
+    assert_eq!(format!("{nameless:?}"), told, "as main prints it");
+}
+
 #[tokio::test]
 async fn without_checks_a_process_is_healthy() {
     let (checks, _clock) = registry();

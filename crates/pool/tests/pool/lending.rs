@@ -217,9 +217,9 @@ async fn a_timeout_carries_the_last_connect_error() {
 
     let Err(PoolError::Timeout(timeout)) = ready(&mut wait).await else { panic!("it cannot connect") };
     assert_eq!(timeout.cause(), TimeoutCause::ConnectsFail);
-    assert!(matches!(timeout.last_connect_error(), Some(ConnectError::Failed(Fault::Refused))));
+    assert!(matches!(timeout.last_connect_error(), Some(ConnectError::Failed { source: Fault::Refused, .. })));
     let source = std::error::Error::source(&*timeout).map(ToString::to_string);
-    assert_eq!(source.as_deref(), Some("connecting failed"));
+    assert_eq!(source.as_deref(), Some("connecting to 127.0.0.1:5432 failed"));
     // 0.1, 0.2, 0.4 … s with up to half off: never a storm, never silence.
     assert!((5..=11).contains(&script.started()), "{} connects in 5 s", script.started());
 }
@@ -264,7 +264,8 @@ async fn a_refused_connect_is_reported_at_once_to_all_who_wait_and_until_the_nex
     for error in errors {
         assert!(error.rejection().is_none());
         let PoolError::Connect(failure) = error else { panic!("{error}") };
-        assert!(matches!(*failure, ConnectError::Failed(Fault::Refused)));
+        assert!(matches!(*failure, ConnectError::Failed { source: Fault::Refused, .. }));
+        assert_eq!(failure.to_string(), "connecting to 127.0.0.1:5432 failed");
     }
     script.connects(Answer::Open);
     clock.advance(200 * MS);
@@ -297,7 +298,7 @@ async fn a_connect_that_hangs_is_cut_after_its_own_time() {
     clock.advance(3 * SECOND);
 
     let Err(PoolError::Connect(failure)) = ready(&mut wait).await else { panic!("it waits on") };
-    assert_eq!(failure.to_string(), "connecting took longer than 3s");
+    assert_eq!(failure.to_string(), "connecting to 127.0.0.1:5432 took longer than 3s");
     has_happened(|| script.cut() == 1).await;
 }
 

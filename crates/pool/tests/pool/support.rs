@@ -201,6 +201,10 @@ impl Manager for Scripted {
         self.answer(&self.0.checks).await
     }
 
+    fn target(&self) -> Option<String> {
+        Some("127.0.0.1:5432".to_owned())
+    }
+
     fn is_broken(&self, connection: &mut Conn) -> bool {
         assert!(!connection.panics, "as the test says");
         connection.broken

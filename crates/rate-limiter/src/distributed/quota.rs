@@ -250,7 +250,7 @@ mod tests {
         let longest = Quota::every(crate::quota::MAX_SPAN).unwrap();
 
         assert_eq!(DistributedQuota::new(second, 0), Err(QuotaError::Processes { processes: 0 }));
-        assert!(matches!(DistributedQuota::new(longest, u32::MAX), Err(QuotaError::Period { .. })));
+        assert!(matches!(DistributedQuota::new(longest, u32::MAX), Err(QuotaError::Interval { .. })));
         for lease_for in [Duration::ZERO, Duration::from_micros(999), Duration::from_secs(61), Duration::MAX] {
             assert_eq!(quota().with_lease_for(lease_for), Err(QuotaError::LeaseFor { lease_for }));
         }

@@ -72,7 +72,8 @@ impl RedisStore {
         Self::with_connect(move || {
             let address = address.clone();
             async move {
-                let stream = TcpStream::connect(address).await?;
+                let named = |cause: io::Error| io::Error::new(cause.kind(), format!("{address}: {cause}"));
+                let stream = TcpStream::connect(&address).await.map_err(named)?;
                 stream.set_nodelay(true)?;
                 Ok(stream)
             }
