@@ -42,6 +42,25 @@ impl Bulkhead {
         Self { built_with: places.seen(), places, drainers: Drainers::default() }
     }
 
+    /// A bulkhead that refuses every call from the start, as [`Closed`](seawall_core::Reason::Closed): for a dependency
+    /// that is switched off.
+    ///
+    /// ```
+    /// use seawall_bulkhead::{Bulkhead, BulkheadLayer};
+    /// use seawall_core::Reason;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let layer = BulkheadLayer::new(Bulkhead::closed());
+    /// let refused = layer.run(async { Ok::<_, std::io::Error>(()) }).await.unwrap_err();
+    /// assert_eq!(refused.rejection().map(|rejection| rejection.reason()), Some(Reason::Closed));
+    /// # }
+    /// ```
+    pub fn closed() -> Self {
+        let places = Places::new(0);
+        Self { built_with: places.seen(), places, drainers: Drainers::default() }
+    }
+
     /// How many places there are; 0 after [`Bulkhead::close`].
     pub fn limit(&self) -> u32 {
         self.places.seen().limit()

@@ -7,7 +7,7 @@ use seawall_core::{Criticality, Span};
 #[non_exhaustive]
 pub enum BulkheadError {
     /// The limit is 0.
-    #[error("max_concurrent is {max_concurrent}; allowed are 1 and more (close() shuts a bulkhead)")]
+    #[error("max_concurrent is {max_concurrent}; allowed are 1 and more (Bulkhead::closed() has none)")]
     MaxConcurrent {
         /// The value given.
         max_concurrent: usize,

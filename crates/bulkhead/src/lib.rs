@@ -17,9 +17,9 @@
 //! clock reading. [`PriorityBulkhead`] also does, and keeps places for calls that matter. [`QueueingBulkhead`] lets a
 //! bounded number of calls wait a bounded time, and serves them in an [`Order`]: first come, first served; the newest,
 //! the nearest deadline or the most critical first; or each tenant by its [share](Shares), what one leaves idle lent to
-//! the others. `IsolateLayer` (feature `tokio`) runs a dangerous dependency on a runtime of its own.
+//! the others. [`BackPressureLayer`] lets services wait before they are ready. `IsolateLayer` (feature `tokio`) runs a dangerous dependency on a runtime of its own.
 //!
-//! - A place is taken in `call`, never in `poll_ready`, and given back however the call ends: answered, failed, timed
+//! - A place is taken in `call`, never in `poll_ready` (but for back-pressure), and given back however the call ends: answered, failed, timed
 //!   out, dropped or panicked.
 //! - A call may weigh more than one place ([`CallContext::cost`](seawall_core::CallContext)).
 //! - The limit can change while calls are under way; [`Bulkhead::drain`] ends a service in good order.
@@ -30,6 +30,7 @@
 struct Readme;
 
 mod accounts;
+mod back_pressure;
 mod bulkhead;
 mod config;
 mod deadline_line;
@@ -50,6 +51,7 @@ mod share_lines;
 mod shares;
 mod wait;
 
+pub use back_pressure::{BackPressure, BackPressureLayer, Reserving};
 pub use bulkhead::Bulkhead;
 pub use config::BulkheadConfig;
 pub use drain::Drain;

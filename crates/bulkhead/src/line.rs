@@ -41,9 +41,9 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// A refusal that says how long a turn takes to come, once that is known.
+    /// A refusal that says how many wait, and how long a turn takes to come, once that is known.
     fn rejection(&self, reason: Reason) -> Rejection {
-        let rejection = Rejection::new(Pattern::Bulkhead, reason);
+        let rejection = Rejection::new(Pattern::Bulkhead, reason).with_queued(self.queue.len());
         if self.last_wait.is_zero() { rejection } else { rejection.with_retry_after(self.last_wait) }
     }
 }
@@ -127,6 +127,12 @@ impl Line {
             return None;
         }
         Some(Place::of(call.weight, account))
+    }
+
+    /// Why a call that may not wait is refused.
+    pub(crate) fn refusal(&self, call: &Call) -> Rejection {
+        let seen = self.places.seen();
+        seen.refusal(call.weight, self.reserve.ceiling(call.criticality, seen.limit()))
     }
 
     /// Takes the places of a call, or gets in line.

@@ -3,7 +3,7 @@ use std::{
     time::Duration,
 };
 
-use seawall_core::{Admission, CallContext, Gate, MonotonicClock, Outcome, Timer, Timestamp, sync::Arc};
+use seawall_core::{Admission, CallContext, Gate, MonotonicClock, Outcome, Rejection, Timer, Timestamp, sync::Arc};
 
 use crate::{
     BulkheadConfig, BulkheadError, BulkheadWait, Drain, Place, QueueingBulkheadConfig,
@@ -80,6 +80,12 @@ impl<T: Timer> QueueingBulkhead<T> {
     pub fn drain(&self) -> Drain<'_> {
         self.close();
         Drain::new(self.line.places(), self.line.drainers())
+    }
+
+    /// A place, if one is free and nobody waits.
+    pub(crate) fn try_admit(&self, context: &CallContext) -> Result<Place, Rejection> {
+        let call = self.line.call(context);
+        self.line.enter(&call).ok_or_else(|| self.line.refusal(&call))
     }
 
     #[cold]

@@ -5,11 +5,14 @@ use crate::{Span, clock::Timestamp};
 /// "No wait is known", kept in the same word as the wait.
 const NO_HINT: u64 = u64::MAX;
 
+/// "Nobody knows how many wait", kept in the same word as how many do.
+const NO_QUEUE: u32 = u32::MAX;
+
 /// The pattern that refused or cut a call.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 // So wide that a rejection has no padding, which every layer would copy beside it.
-#[repr(u32)]
+#[repr(u16)]
 pub enum Pattern {
     /// A circuit breaker.
     CircuitBreaker,
@@ -74,7 +77,7 @@ impl Pattern {
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 // As wide as the pattern.
-#[repr(u32)]
+#[repr(u16)]
 pub enum Reason {
     /// The circuit is open, or half-open with all its probes under way.
     CircuitOpen,
@@ -181,6 +184,7 @@ impl Reason {
 #[derive(Copy, Clone, PartialEq, Eq, Hash)]
 pub struct Rejection {
     retry_after: u64,
+    queued: u32,
     reason: Reason,
     pattern: Pattern,
 }
@@ -188,7 +192,20 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection that says nothing about when to try again.
     pub const fn new(pattern: Pattern, reason: Reason) -> Self {
-        Self { retry_after: NO_HINT, reason, pattern }
+        Self { retry_after: NO_HINT, queued: NO_QUEUE, reason, pattern }
+    }
+
+    /// Says how many calls waited for their turn.
+    #[must_use]
+    pub fn with_queued(mut self, queued: usize) -> Self {
+        self.queued = u32::try_from(queued).unwrap_or(NO_QUEUE).min(NO_QUEUE.saturating_sub(1));
+        self
+    }
+
+    /// How many calls waited for their turn, where they wait and that was counted. Not part of what is displayed, which
+    /// may go to the caller.
+    pub const fn queued(&self) -> Option<u32> {
+        if self.queued == NO_QUEUE { None } else { Some(self.queued) }
     }
 
     /// Says when another try may succeed.
@@ -226,6 +243,7 @@ impl fmt::Debug for Rejection {
             .field("pattern", &self.pattern)
             .field("reason", &self.reason)
             .field("retry_after", &self.retry_after())
+            .field("queued", &self.queued())
             .finish()
     }
 }
@@ -264,5 +282,13 @@ mod tests {
         let rejection = Rejection::new(Pattern::Timeout, Reason::AttemptTimeout).with_retry_after(Duration::MAX);
 
         assert_eq!(rejection.retry_after(), Some(Duration::from_nanos(u64::MAX - 1)));
+    }
+
+    #[test]
+    fn however_many_wait_they_are_counted() {
+        let full = Rejection::new(Pattern::Bulkhead, Reason::QueueFull);
+
+        assert_eq!((full.queued(), full.with_queued(0).queued()), (None, Some(0)));
+        assert_eq!(full.with_queued(usize::MAX).queued(), Some(u32::MAX - 1));
     }
 }

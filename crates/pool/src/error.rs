@@ -132,14 +132,14 @@ impl<E> PoolError<E> {
     /// let error = PoolError::<std::io::Error>::Closed;
     /// assert_eq!(error.rejection().map(|rejection| rejection.reason()), Some(Reason::Closed));
     /// ```
-    pub const fn rejection(&self) -> Option<Rejection> {
-        let reason = match self {
-            Self::Timeout(_) => Reason::PoolTimeout,
-            Self::QueueFull { .. } => Reason::QueueFull,
-            Self::Connect(_) => return None,
-            Self::Closed => Reason::Closed,
-        };
-        Some(Rejection::new(Pattern::Pool, reason))
+    pub fn rejection(&self) -> Option<Rejection> {
+        let because = |reason| Rejection::new(Pattern::Pool, reason);
+        match self {
+            Self::Timeout(timeout) => Some(because(Reason::PoolTimeout).with_queued(timeout.status.waiters)),
+            Self::QueueFull { waiters, .. } => Some(because(Reason::QueueFull).with_queued(*waiters)),
+            Self::Connect(_) => None,
+            Self::Closed => Some(because(Reason::Closed)),
+        }
     }
 }
 

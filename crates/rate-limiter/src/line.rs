@@ -76,7 +76,8 @@ impl Line {
         if waiters.list.is_empty() && self.quota.take(cost, now).is_ok() {
             return Joined::Served;
         }
-        let refused = |reason| Rejection::new(Pattern::RateLimiter, reason);
+        let queued = waiters.list.len();
+        let refused = |reason| Rejection::new(Pattern::RateLimiter, reason).with_queued(queued);
         let Some(wait) = self.quota.turn_in(waiters.cost, cost, now) else {
             return Joined::Refused(refused(Reason::TooHeavy));
         };
@@ -87,7 +88,7 @@ impl Line {
         if turn > until {
             return Joined::Refused(refused(Reason::RateLimited).with_retry_after(turn.since(until)));
         }
-        if waiters.list.len() >= self.max_queued {
+        if queued >= self.max_queued {
             return Joined::Refused(refused(Reason::QueueFull).with_retry_after(wait));
         }
         waiters.cost = waiters.cost.saturating_add(cost.into());

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod axum;
+mod back_pressure;
 mod bulkhead;
 mod circuit_breaker;
 mod fallback;

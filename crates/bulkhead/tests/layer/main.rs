@@ -1,5 +1,6 @@
 //! The bulkheads as a user stacks them.
 
+mod back_pressure;
 mod failing_fast;
 mod orders;
 mod priority;

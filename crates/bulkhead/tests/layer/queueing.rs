@@ -149,7 +149,8 @@ fn a_full_queue_refuses_at_once() {
 
     let Poll::Ready(refused) = poll(&mut Box::pin(hold(&layer))) else { panic!("there is no room to wait") };
 
-    assert_eq!(reason(refused), Reason::QueueFull);
+    let rejection = refused.unwrap_err().rejection().copied().unwrap();
+    assert_eq!((rejection.reason(), rejection.queued()), (Reason::QueueFull, Some(1)));
 }
 
 #[test]

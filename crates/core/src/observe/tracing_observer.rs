@@ -23,6 +23,7 @@ impl Observer for TracingObserver {
             pattern = rejection.pattern().as_str(),
             reason = rejection.reason().as_str(),
             retry_after = ?rejection.retry_after(),
+            queued = rejection.queued(),
             "call refused"
         );
     }

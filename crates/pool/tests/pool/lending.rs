@@ -338,7 +338,8 @@ async fn more_callers_than_may_wait_are_refused_at_once() {
     let error = pool.get().await.unwrap_err();
 
     assert_eq!(error.to_string(), "3 callers wait for a connection; allowed are 1 beyond those that can be served");
-    assert_eq!(error.rejection().map(|it| it.reason()), Some(Reason::QueueFull));
+    let rejection = error.rejection().map(|it| (it.reason(), it.queued()));
+    assert_eq!(rejection, Some((Reason::QueueFull, Some(3))));
     assert_eq!(pool.status().totals.refused, 1);
     assert_eq!(pool.status().waiters, 3);
 }

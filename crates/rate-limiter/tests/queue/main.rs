@@ -154,7 +154,8 @@ fn a_call_that_would_wait_too_long_is_refused_when_it_comes() {
 
     let _line: Vec<_> = (0..MAX_QUEUED).map(|_| waits(&limiter, &clock)).collect();
 
-    assert_eq!(ask(&limiter, &clock, CallContext::new()).err(), Some(Reason::QueueFull));
+    let Admission::Refused(full) = limiter.admit(CallContext::new, || clock.now()) else { unreachable!("no room") };
+    assert_eq!((full.reason(), full.queued()), (Reason::QueueFull, u32::try_from(MAX_QUEUED).ok()));
 }
 
 #[test]
