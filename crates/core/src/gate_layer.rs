@@ -2,7 +2,10 @@ use std::fmt;
 
 use tower_layer::Layer;
 
-use crate::{CallContext, Classify, Env, Environment, Gate, GateService, Gated, Run, Shared, WrapError};
+use crate::{
+    AskGate, CallContext, CarryRejection, Classify, Env, Environment, Gate, GateService, Gated, Run, Shared, WrapError,
+    WrapErrorFuture,
+};
 
 /// Puts one [`Gate`] before services. All services that it makes, and all its clones, share the gate's state.
 ///
@@ -42,7 +45,10 @@ impl<G: Gate, E: Environment> GateLayer<G, E> {
     }
 
     /// Protects a future without Tower. The gate decides when the returned future is first polled.
-    pub fn run<F, T, X>(&self, future: F) -> Run<F, G, E>
+    ///
+    /// Every error of `future` is the other side's, in the eyes of the gate. Where it may be the refusal of another layer,
+    /// [`run_carrying`](Self::run_carrying) tells the two apart.
+    pub fn run<F, T, X>(&self, future: F) -> Run<WrapErrorFuture<F>, G, E>
     where
         F: Future<Output = Result<T, X>>,
         E: Classify<T, X>,
@@ -51,12 +57,31 @@ impl<G: Gate, E: Environment> GateLayer<G, E> {
     }
 
     /// Protects a future of which something is known: its deadline, its criticality, its cost.
-    pub fn run_with<F, T, X>(&self, context: CallContext, future: F) -> Run<F, G, E>
+    pub fn run_with<F, T, X>(&self, context: CallContext, future: F) -> Run<WrapErrorFuture<F>, G, E>
     where
         F: Future<Output = Result<T, X>>,
         E: Classify<T, X>,
     {
-        Run::new(self.shared.clone(), context, future)
+        self.run_carrying(context, WrapErrorFuture::new(future))
+    }
+
+    /// Protects a future whose errors already carry rejections, as those of other layers' `run` do: what they refuse or cut
+    /// counts as that, and no further error is wrapped around.
+    ///
+    /// ```
+    /// use seawall_core::{CallContext, Error, Gate, GateLayer};
+    ///
+    /// async fn guarded<A: Gate, B: Gate>(outer: &GateLayer<A>, inner: &GateLayer<B>) -> Result<u32, Error<std::io::Error>> {
+    ///     outer.run_carrying(CallContext::default(), inner.run(async { Ok(7) })).await
+    /// }
+    /// ```
+    pub fn run_carrying<F, T, X>(&self, context: CallContext, future: F) -> Run<F, G, E>
+    where
+        F: Future<Output = Result<T, X>>,
+        X: CarryRejection,
+        E: Classify<T, X::Remote>,
+    {
+        Run::new(self.shared.clone(), AskGate, context, future)
     }
 }
 

@@ -14,8 +14,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    CarryRejection, Clock, Env, Environment, Gate, GateFuture, Gated, OwnedKey, PickKey, Readiness, Serves, Settle,
-    Shared, WrapError,
+    AskGate, CallContext, CarryRejection, Classify, Clock, Env, Environment, Gate, GateFuture, Gated, OwnedKey,
+    PickKey, Readiness, Run, Serves, Settle, Shared, WrapError, WrapErrorFuture,
 };
 
 /// Tables up to this size per shard stay in one, so that a small bound is exact.
@@ -42,9 +42,11 @@ crate::debug_as_text!(KeyedError);
 
 /// One gate per key: per host, tenant or route. The key is borrowed from the request.
 ///
-/// Bounded: at most `max_keys` gates, 10,000 by default. When it is full, a new key takes the place of one that is idle;
-/// a gate that a call holds, or that says it is not idle (an open breaker), is never forgotten. When none is idle, new
-/// keys share one overflow gate. All clones and all services share the table.
+/// Bounded: at most `max_keys` gates, 10,000 by default. They are spread by the hashes of their keys over up to 64 shards,
+/// with an equal part of the bound each and room for at least 64: below 128 keys there is one, from there on one may be
+/// full while others are not. In a full shard, a new key takes the place of one that is idle; a gate that a call holds, or
+/// that says it is not idle (an open breaker), is never forgotten. When none of the entries that it looks at is idle, 64 at
+/// most, it shares one overflow gate with all others that found no place. All clones and all services share the table.
 ///
 /// ```
 /// use seawall_core::{Admission, CallContext, Gate, KeyedLayer, NoWait, Outcome, Timestamp};
@@ -211,6 +213,71 @@ where
         F: Clone,
     {
         self.layer(WrapError::new(service))
+    }
+
+    /// Protects a future without Tower, by the gate of `key`: that gate decides when the returned future is first polled.
+    ///
+    /// ```
+    /// use seawall_core::{KeyedLayer, Rejection};
+    /// # use seawall_core::{Admission, CallContext, Gate, NoWait, Outcome, Pattern, Reason, Timestamp};
+    /// # use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    /// # #[derive(Default)]
+    /// # struct OnePlace { taken: AtomicBool }
+    /// # #[derive(Clone)]
+    /// # struct Config;
+    /// # impl From<Config> for OnePlace {
+    /// #     fn from(_: Config) -> Self { Self::default() }
+    /// # }
+    /// # impl Gate for OnePlace {
+    /// #     type Ticket = ();
+    /// #     type Wait = NoWait;
+    /// #     fn admit(&self, _: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Admission<()> {
+    /// #         if self.taken.swap(true, SeqCst) {
+    /// #             return Admission::Refused(Rejection::new(Pattern::Bulkhead, Reason::BulkheadFull));
+    /// #         }
+    /// #         Admission::Admitted(())
+    /// #     }
+    /// #     fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) { self.taken.store(false, SeqCst); }
+    /// # }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let per_tenant = KeyedLayer::<str, _, OnePlace>::new(1_000, Config, String::as_str)?;
+    /// let nested = per_tenant.run("ann", async {
+    ///     let other = per_tenant.run("bob", async { Ok::<_, std::io::Error>("bob has a place") }).await;
+    ///     let same = per_tenant.run("ann", async { Ok::<_, std::io::Error>("a second one") }).await;
+    ///     assert!(same.is_err());
+    ///     Ok::<_, std::io::Error>(other.ok())
+    /// });
+    /// assert_eq!(nested.await?, Some("bob has a place"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run<Fut, T, X>(&self, key: &Q, future: Fut) -> Run<WrapErrorFuture<Fut>, G, E>
+    where
+        Fut: Future<Output = Result<T, X>>,
+        E: Classify<T, X>,
+    {
+        self.run_with(key, CallContext::default(), future)
+    }
+
+    /// Protects a future of which more is known than its key: its deadline, its criticality, its cost.
+    pub fn run_with<Fut, T, X>(&self, key: &Q, context: CallContext, future: Fut) -> Run<WrapErrorFuture<Fut>, G, E>
+    where
+        Fut: Future<Output = Result<T, X>>,
+        E: Classify<T, X>,
+    {
+        self.run_carrying(key, context, WrapErrorFuture::new(future))
+    }
+
+    /// Protects a future whose errors already carry rejections, as those of other layers' `run` do.
+    pub fn run_carrying<Fut, T, X>(&self, key: &Q, context: CallContext, future: Fut) -> Run<Fut, G, E>
+    where
+        Fut: Future<Output = Result<T, X>>,
+        X: CarryRejection,
+        E: Classify<T, X::Remote>,
+    {
+        Run::new(self.table.entry(key), AskGate, context, future)
     }
 }
 

@@ -33,6 +33,7 @@ struct Readme;
 
 mod admission;
 mod budget;
+mod check;
 mod classify;
 mod clock;
 mod context;
@@ -69,6 +70,7 @@ pub use admission::{Admission, NoWait, Wait};
 pub use budget::{
     ActiveBudget, Budget, BudgetError, CostBudget, Held, Minimum, Paid, Stamping, TokenBudget, WindowBudget,
 };
+pub use check::check;
 pub use classify::{ByResult, Classify, Verdict};
 pub use clock::{Clock, MonotonicClock, MonotonicSleep, Timer, Timestamp, VirtualClock, VirtualSleep};
 #[cfg(feature = "tokio")]
@@ -95,7 +97,7 @@ pub use pick_key::{OwnedKey, PickKey};
 pub use readiness::{Readiness, Start};
 pub use recent_quantile::RecentQuantile;
 pub use rejection::{Pattern, Reason, Rejection};
-pub use run::Run;
+pub use run::{Ask, AskGate, Run};
 pub use scope::{
     ClockScope, ClockScopeFuture, ClockScopeLayer, ScopeBoundary, ScopeBoundaryFuture, ScopeBoundaryLayer,
 };

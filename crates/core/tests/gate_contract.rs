@@ -14,7 +14,7 @@ use seawall_core::{
     Admission, CallContext, Env, Error, Gate, GateLayer, NoWait, Outcome, Pattern, Reason, Rejection, Timestamp,
 };
 use seawall_testkit::{
-    Probe, Recorder, Script, TestEnv,
+    Probe, ProbeError, Recorder, Script, TestEnv,
     contract::{self, Crowd},
     hold,
 };
@@ -223,6 +223,23 @@ async fn run_protects_a_plain_future_and_asks_the_gate_only_when_it_is_polled() 
     assert_eq!((recorder.booked().failed, recorder.booked().total()), (1, 1));
     layer.gate().taken.store(PLACES, SeqCst);
     assert!(matches!(layer.run(async { Ok::<_, ()>(()) }).await, Err(Error::Rejected(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_inner_layer_refuses_or_cuts_counts_as_that_under_run_carrying_and_as_a_failure_under_run() {
+    let recorder = Recorder::default();
+    let layer = refusing(Env::new().with_clock(seawall_core::TokioClock).with_observer(recorder.clone()));
+    let refusal = |reason| async move { Err::<(), Error<ProbeError>>(Rejection::new(Pattern::Timeout, reason).into()) };
+
+    for reason in [Reason::AttemptTimeout, Reason::BulkheadFull] {
+        let carried = layer.run_carrying(CallContext::default(), refusal(reason)).await;
+        assert!(matches!(carried, Err(Error::Rejected(rejection)) if rejection.reason() == reason));
+    }
+    let nested = layer.run(refusal(Reason::BulkheadFull)).await;
+
+    assert!(matches!(nested, Err(Error::Inner(Error::Rejected(_)))));
+    let booked = recorder.booked();
+    assert_eq!((booked.timed_out, booked.returned, booked.failed, booked.total()), (1, 1, 1, 3));
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,6 +68,37 @@ async fn keys_do_not_stand_in_each_others_way() {
     assert_eq!(service.oneshot("b".to_owned()).await.unwrap(), "b");
 }
 
+#[tokio::test]
+async fn a_future_without_tower_is_protected_by_the_gate_of_its_key_which_decides_when_it_is_polled() {
+    let layer = by_key(100);
+    let answer = |key| layer.run(key, async { Ok::<_, std::convert::Infallible>(()) });
+    let asked_late = answer("a");
+    layer.gate("a").gate().taken.store(1, SeqCst);
+
+    let ended = (asked_late.await.is_ok(), answer("b").await.is_ok());
+    layer.gate("a").gate().taken.store(0, SeqCst);
+
+    assert_eq!((ended, answer("a").await.is_ok()), ((false, true), true));
+}
+
+#[tokio::test]
+async fn a_key_whose_future_has_not_ended_is_never_forgotten() {
+    let layer = by_key(1);
+    let mut waiting = Box::pin(layer.run("a", std::future::pending::<Result<(), std::convert::Infallible>>()));
+
+    assert!(layer.gate("b").same(&layer.gate("c")), "b found no place beside a that is not polled yet");
+    assert!(is_pending(&mut waiting));
+    assert!(layer.gate("b").same(&layer.gate("c")), "b found no place beside a that runs");
+    drop(waiting);
+
+    drop(layer.gate("b"));
+    assert!(!layer.gate("b").same(&layer.gate("c")), "a has made room");
+}
+
+fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
+    std::pin::Pin::new(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
+}
+
 #[test]
 fn the_same_key_has_one_gate_for_all_clones() {
     let layer = by_key(100);
@@ -88,6 +119,17 @@ fn a_flood_of_keys_stays_within_the_bound() {
         assert!(layer.len() <= max_keys, "{} of {max_keys}", layer.len());
         assert!(layer.len() * 2 >= max_keys, "{} of {max_keys}", layer.len());
     }
+}
+
+#[test]
+fn below_128_keys_the_bound_is_exact() {
+    let layer = by_key(127);
+
+    let held: Vec<_> = (0..128).map(|key| layer.gate(&key.to_string())).collect();
+
+    assert!(held.windows(2).all(|pair| !pair[0].same(&pair[1])));
+    assert_eq!(layer.len(), 127);
+    assert!(held[127].same(&layer.gate("one too many")));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use std::{
+    borrow::Borrow,
     fmt,
     hash::Hash,
     marker::PhantomData,
@@ -6,7 +7,8 @@ use std::{
 };
 
 use seawall_core::{
-    CarryRejection, Clock, Env, Environment, Gate, GateFuture, Gated, Readiness, Serves, Settle, Shared, WrapError,
+    Admission, Ask, CallContext, CarryRejection, Classify, Clock, Env, Environment, Gate, GateFuture, Gated, Readiness,
+    Run, Serves, Settle, Shared, Timestamp, WrapError, WrapErrorFuture,
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -73,6 +75,80 @@ impl<Q: ?Sized, F, E: Environment, G: AdmitKey<Q>> KeyedRateLimiterLayer<Q, F, E
         F: Clone,
     {
         self.layer(WrapError::new(service))
+    }
+
+    /// Limits a future without Tower. The limiter decides about `key`, which is borrowed or owned, when the returned future is
+    /// first polled.
+    ///
+    /// ```
+    /// use seawall_rate_limiter::{KeyedRateLimiterLayer, Quota};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = KeyedRateLimiterLayer::<str, _>::new(Quota::per_hour(1)?, String::as_str);
+    /// assert_eq!(layer.run("ann", async { Ok::<_, std::io::Error>(1) }).await?, 1);
+    /// assert!(layer.run("ann", async { Ok::<_, std::io::Error>(2) }).await.is_err());
+    /// assert_eq!(layer.run("bob".to_owned(), async { Ok::<_, std::io::Error>(3) }).await?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run<K, Fut, T, X>(&self, key: K, future: Fut) -> Run<WrapErrorFuture<Fut>, G, E, AskKey<K, Q>>
+    where
+        K: Borrow<Q>,
+        Fut: Future<Output = Result<T, X>>,
+        E: Classify<T, X>,
+    {
+        self.run_with(key, CallContext::default(), future)
+    }
+
+    /// Limits a future of which more is known than its key: its cost.
+    pub fn run_with<K, Fut, T, X>(
+        &self,
+        key: K,
+        context: CallContext,
+        future: Fut,
+    ) -> Run<WrapErrorFuture<Fut>, G, E, AskKey<K, Q>>
+    where
+        K: Borrow<Q>,
+        Fut: Future<Output = Result<T, X>>,
+        E: Classify<T, X>,
+    {
+        self.run_carrying(key, context, WrapErrorFuture::new(future))
+    }
+
+    /// Limits a future whose errors already carry rejections, as those of other layers' `run` do.
+    pub fn run_carrying<K, Fut, T, X>(&self, key: K, context: CallContext, future: Fut) -> Run<Fut, G, E, AskKey<K, Q>>
+    where
+        K: Borrow<Q>,
+        Fut: Future<Output = Result<T, X>>,
+        X: CarryRejection,
+        E: Classify<T, X::Remote>,
+    {
+        Run::new(self.shared.clone(), AskKey { key, of: PhantomData }, context, future)
+    }
+}
+
+/// Asks [`AdmitKey::admit_key`] about one key.
+pub struct AskKey<K, Q: ?Sized> {
+    key: K,
+    of: PhantomData<fn(&Q)>,
+}
+
+impl<K: Borrow<Q>, Q: ?Sized, G: AdmitKey<Q>> Ask<G> for AskKey<K, Q> {
+    #[inline]
+    fn ask(
+        &self,
+        gate: &G,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Admission<G::Ticket, G::Wait> {
+        gate.admit_key(self.key.borrow(), context, now)
+    }
+}
+
+impl<K, Q: ?Sized> fmt::Debug for AskKey<K, Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AskKey").finish_non_exhaustive()
     }
 }
 

@@ -83,7 +83,7 @@ pub use gcra::Gcra;
 pub use hot_keys::HotKeys;
 pub use hot_keys_config::HotKeysConfig;
 pub use keyed::{AdmitKey, KeyedGcra};
-pub use keyed_layer::{KeyedRateLimiter, KeyedRateLimiterLayer};
+pub use keyed_layer::{AskKey, KeyedRateLimiter, KeyedRateLimiterLayer};
 pub use keyed_quota::KeyedQuota;
 pub use layer::{
     DistributedRateLimiter, DistributedRateLimiterLayer, LimitLayer, QueueingRateLimiter, QueueingRateLimiterLayer,

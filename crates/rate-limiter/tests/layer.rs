@@ -159,6 +159,28 @@ async fn a_keyed_limiter_takes_key_and_cost_from_the_request_and_tells_its_obser
 }
 
 #[tokio::test]
+async fn futures_without_tower_share_the_quotas_of_their_keys_with_the_services() {
+    let clock = VirtualClock::new();
+    let layer = KeyedRateLimiterLayer::<str, _, _>::with_env(
+        per_second(1, 2),
+        String::as_str,
+        Env::new().with_clock(clock.clone()),
+    );
+    let service = layer.protect(service_fn(|request: String| async move { Ok::<_, Infallible>(request) }));
+    let never_polled = layer.run("ann", echo(0));
+
+    assert!(service.clone().oneshot("ann".to_owned()).await.is_ok());
+    assert_eq!(layer.run("ann".to_owned(), echo(1)).await, Ok(1));
+    let refused = layer.run("ann", echo(2)).await.unwrap_err();
+    let heavy = layer.run_with("bob", CallContext::new().with_cost(3), echo(3)).await.unwrap_err();
+
+    assert_eq!(refused.rejection().and_then(Rejection::retry_after), Some(SECOND));
+    assert_eq!(heavy.rejection().map(Rejection::reason), Some(Reason::TooHeavy));
+    clock.advance(SECOND);
+    assert_eq!(never_polled.await, Ok(0), "it was decided on when it was polled");
+}
+
+#[tokio::test]
 async fn a_new_quota_of_a_keyed_limiter_keeps_what_each_key_used() {
     let clock = VirtualClock::new();
     let limiter = KeyedGcra::new(per_second(1, 4));

@@ -1,7 +1,7 @@
 use std::{fmt, time::Duration};
 
 use seawall_core::{
-    CallContext, Classify, Clock, Env, Environment, Shared, Timer, WrapError, WrapErrorFuture,
+    CallContext, CarryRejection, Classify, Clock, Env, Environment, Shared, Timer, WrapError, WrapErrorFuture,
     sync::atomic::Ordering::Relaxed,
 };
 use tower_layer::Layer;
@@ -130,13 +130,21 @@ impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
         F: Future<Output = Result<T, X>>,
         E: Classify<T, X> + Environment<Clock: Timer>,
     {
+        self.run_carrying(context, WrapErrorFuture::new(future))
+    }
+
+    /// Bounds a future whose errors already carry rejections, as those of other layers' `run` do.
+    pub fn run_carrying<F, T, X>(&self, context: CallContext, future: F) -> TimeoutFuture<F, E>
+    where
+        F: Future<Output = Result<T, X>>,
+        X: CarryRejection,
+        E: Classify<T, X::Remote> + Environment<Clock: Timer>,
+    {
         let now = self.core.env.clock().now();
         let (allowance, silent) = self.core.allow(now, None, context.deadline);
         let watch = Watch::new(&self.core, silent, now);
         match allowance {
-            Some(allowance) => {
-                TimeoutFuture::new(WrapErrorFuture::new(future), allowance, self.core.env.clock().clone(), watch)
-            }
+            Some(allowance) => TimeoutFuture::new(future, allowance, self.core.env.clock().clone(), watch),
             None => TimeoutFuture::refused(self.core.env.clock().clone(), watch),
         }
     }

@@ -21,12 +21,13 @@ use std::{
 };
 
 use seawall_bulkhead::{BulkheadConfig, Error, Order, QueueingBulkhead, QueueingBulkheadConfig};
-use seawall_core::{CallContext, Env, GateLayer, Reason, Run, Timer};
+use seawall_core::{CallContext, Env, GateLayer, Reason, Run, Timer, WrapErrorFuture};
 
 type QueueingLayer<T> = GateLayer<QueueingBulkhead<T>, Env<T>>;
 
 /// A call that holds its place until dropped.
-type Held<T> = Pin<Box<Run<std::future::Pending<Result<(), Infallible>>, QueueingBulkhead<T>, Env<T>>>>;
+type Held<T> =
+    Pin<Box<Run<WrapErrorFuture<std::future::Pending<Result<(), Infallible>>>, QueueingBulkhead<T>, Env<T>>>>;
 
 fn places(max_concurrent: usize) -> BulkheadConfig {
     BulkheadConfig::new(max_concurrent).expect("tests ask for at least one place")

@@ -9,11 +9,13 @@ use std::{
 };
 
 use seawall_bulkhead::{PriorityBulkhead, PriorityBulkheadLayer, Reserve};
-use seawall_core::{CallContext, Criticality, Gate, Reason, Run, Timestamp};
+use seawall_core::{CallContext, Criticality, Gate, Reason, Run, Timestamp, WrapErrorFuture};
 
 use super::{Count, places, poll, reason};
 
-type Call = std::pin::Pin<Box<Run<std::future::Pending<Result<(), Infallible>>, PriorityBulkhead, seawall_core::Env>>>;
+type Call = std::pin::Pin<
+    Box<Run<WrapErrorFuture<std::future::Pending<Result<(), Infallible>>>, PriorityBulkhead, seawall_core::Env>>,
+>;
 
 fn call(layer: &PriorityBulkheadLayer, criticality: Criticality, cost: u32) -> Result<Call, Reason> {
     let context = CallContext::new().with_criticality(criticality).with_cost(cost);

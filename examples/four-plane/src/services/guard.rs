@@ -6,7 +6,9 @@ use seawall::bulkhead::{BulkheadConfig, BulkheadLayer};
 use seawall::circuit_breaker::{BreakerConfig, CircuitBreakerLayer, Window};
 use seawall::health::{RecoveryAction, RecoveryEdge, Registry};
 use seawall::timeout::{AdaptiveConfig, TimeoutConfig, TimeoutLayer};
-use seawall_core::{ByResult, Clock as _, Env, Error, MetricsObserver, MonotonicClock, NoAttributes, Pattern};
+use seawall_core::{
+    ByResult, CallContext, Clock as _, Env, Error, MetricsObserver, MonotonicClock, NoAttributes, Pattern,
+};
 
 use super::figures;
 use super::metrics::CallMetrics;
@@ -76,8 +78,9 @@ impl Guard {
         let answer = match self.protection {
             ProtectionMode::On => {
                 // Outside the breaker: that there is no place says nothing of the part.
-                let guarded = self.bulkhead.run(self.breaker.run(self.timeout.run(call))).await;
-                guarded.map_err(|error| flattened(flattened(error)))
+                let context = CallContext::default();
+                let bounded = self.breaker.run_carrying(context, self.timeout.run(call));
+                self.bulkhead.run_carrying(context, bounded).await
             }
             ProtectionMode::Off => call.await.map_err(Error::Inner),
         };
@@ -92,13 +95,5 @@ impl Guard {
             RecoveryEdge::Begin => breaker.gate().force_open(MonotonicClock.now()),
             RecoveryEdge::End => breaker.gate().reset(MonotonicClock.now()),
         });
-    }
-}
-
-/// One refusal, whichever layer it is of.
-fn flattened<E>(error: Error<Error<E>>) -> Error<E> {
-    match error {
-        Error::Inner(error) => error,
-        Error::Rejected(rejection) => Error::Rejected(rejection),
     }
 }
