@@ -26,7 +26,7 @@ async fn lookup((request, connection): Call) -> Result<(u32, u32), Error<Lookup>
     Ok((request, connection.id))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_call_of_a_service_has_a_connection_until_its_end() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1));
     let layer = PoolLayer::new(pool.clone());
@@ -38,7 +38,7 @@ async fn each_call_of_a_service_has_a_connection_until_its_end() {
     assert_eq!((pool.status().idle, pool.status().totals.handed_out), (1, 2));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusal_by_the_pool_is_a_rejection_and_a_failed_connect_the_services_own_error() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new());
     let service = PoolLayer::new(pool.clone()).layer(service_fn(lookup));
@@ -52,7 +52,7 @@ async fn a_refusal_by_the_pool_is_a_rejection_and_a_failed_connect_the_services_
     assert_eq!(refused.rejection().map(seawall_core::Rejection::reason), Some(Reason::Closed));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_deadline_of_a_request_ends_its_wait() {
     let (script, clock) = (Scripted::new(), VirtualClock::new());
     let env = Env::new()
@@ -73,7 +73,7 @@ async fn the_deadline_of_a_request_ends_its_wait() {
     assert_eq!(timeout.status().oldest_checkout.map(|oldest| oldest.at.file()), Some(file!()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn calls_that_wait_for_a_connection_hold_no_place_of_the_service_behind() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1));
     let behind = ServiceBuilder::new()
@@ -92,7 +92,7 @@ async fn calls_that_wait_for_a_connection_hold_no_place_of_the_service_behind() 
     assert_eq!((pool.status().in_use, pool.status().waiters), (0, 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_waits_for_the_service_behind_to_be_ready() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
     let mut only = ConcurrencyLimitLayer::new(1).layer(service_fn(lookup));
@@ -110,7 +110,7 @@ async fn a_connection_waits_for_the_service_behind_to_be_ready() {
     assert_eq!(ready(&mut call).await.unwrap(), (7, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_call_dropped_at_any_point_leaves_nothing_held() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1));
     let slow = service_fn(|(_, _connection): Call| async {
@@ -137,7 +137,7 @@ async fn a_call_dropped_at_any_point_leaves_nothing_held() {
     assert_eq!(pool.status().totals.created, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_pool_is_a_service_that_gives_connections() {
     let Started { mut pool, .. } = Scripted::start(PoolConfig::new());
 

@@ -16,7 +16,7 @@ use seawall_pool::{ConnectError, ConnectFailure, Pool, PoolConfig, PoolError, Ti
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_returned_connection_is_used_again_and_the_last_used_one_first() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
     let (first, second) = (pool.get().await.unwrap(), pool.get().await.unwrap());
@@ -33,7 +33,7 @@ async fn a_returned_connection_is_used_again_and_the_last_used_one_first() {
     assert_eq!(pool.status().totals.handed_out, 4);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn callers_are_served_in_the_order_in_which_they_came() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1));
     let held = pool.get().await.unwrap();
@@ -55,7 +55,7 @@ async fn callers_are_served_in_the_order_in_which_they_came() {
     assert_eq!(ready(&mut late).await.unwrap().id, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_gives_up_after_its_turn_has_come_passes_the_connection_on() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1));
     let held = pool.get().await.unwrap();
@@ -70,7 +70,7 @@ async fn a_caller_that_gives_up_after_its_turn_has_come_passes_the_connection_on
     assert_eq!(pool.status().totals.cancelled, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_gives_up_before_its_turn_leaves_the_others_in_order() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1));
     let held = pool.get().await.unwrap();
@@ -85,7 +85,7 @@ async fn a_caller_that_gives_up_before_its_turn_leaves_the_others_in_order() {
     assert_eq!(pool.status().waiters, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_nobody_took_was_not_used() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1).with_max_uses(2));
     let held = pool.get().await.unwrap();
@@ -98,7 +98,7 @@ async fn a_connection_that_nobody_took_was_not_used() {
     assert_eq!(pool.status().totals.closed.uses, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_caller_whose_last_waker_holds_a_connection_wedges_nothing() {
     struct Holds(seawall_pool::Connection<Scripted, TestEnv>);
     impl Wake for Holds {
@@ -122,7 +122,7 @@ async fn a_caller_whose_last_waker_holds_a_connection_wedges_nothing() {
     assert_eq!((pool.status().in_use, pool.status().idle), (0, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connect_begun_for_a_caller_that_gave_up_is_finished_and_kept() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new());
     script.connects(Answer::Held);
@@ -139,7 +139,7 @@ async fn a_connect_begun_for_a_caller_that_gave_up_is_finished_and_kept() {
     assert_eq!(script.cut(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_caller_gets_whatever_is_free_first_a_return_or_its_connect() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new());
     let held = pool.get().await.unwrap();
@@ -154,7 +154,7 @@ async fn a_caller_gets_whatever_is_free_first_a_return_or_its_connect() {
     has_happened(|| pool.status().idle == 2).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_timeout_says_that_a_connection_is_held_for_long_and_where_it_was_taken() {
     let Started { pool, clock, .. } = Scripted::start(PoolConfig::new().with_max(1));
     let held = pool.get().await.unwrap();
@@ -188,7 +188,7 @@ async fn a_timeout_says_that_a_connection_is_held_for_long_and_where_it_was_take
     assert_eq!(pool.status().totals.timed_out, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_timeout_says_that_connecting_hangs() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new().with_acquire_timeout(2 * SECOND));
     script.connects(Answer::Held);
@@ -202,7 +202,7 @@ async fn a_timeout_says_that_connecting_hangs() {
     assert_eq!(timeout.status().connecting, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_timeout_carries_the_last_connect_error() {
     let config = PoolConfig::new().with_connect_failure(ConnectFailure::KeepTrying);
     let Started { pool, clock, script } = Scripted::start(config);
@@ -224,7 +224,7 @@ async fn a_timeout_carries_the_last_connect_error() {
     assert!((5..=11).contains(&script.started()), "{} connects in 5 s", script.started());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_timeout_says_that_there_are_more_callers_than_connections() {
     let Started { pool, clock, .. } = Scripted::start(PoolConfig::new().with_max(1));
     let mut held = pool.get().await.unwrap();
@@ -251,7 +251,7 @@ async fn a_timeout_says_that_there_are_more_callers_than_connections() {
     drop(kept);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refused_connect_is_reported_at_once_to_all_who_wait_and_until_the_next_is_due() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     script.connects(Answer::Fail(Fault::Refused));
@@ -272,7 +272,7 @@ async fn a_refused_connect_is_reported_at_once_to_all_who_wait_and_until_the_nex
     assert_eq!(pool.get().await.unwrap().id, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_failed_connect_leaves_callers_waiting_for_connections_that_are_in_use() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new());
     let held = pool.get().await.unwrap();
@@ -287,7 +287,7 @@ async fn a_failed_connect_leaves_callers_waiting_for_connections_that_are_in_use
     assert_eq!(ready(&mut wait).await.unwrap().id, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connect_that_hangs_is_cut_after_its_own_time() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     script.connects(Answer::Held);
@@ -302,7 +302,7 @@ async fn a_connect_that_hangs_is_cut_after_its_own_time() {
     has_happened(|| script.cut() == 1).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_nearer_deadline_cuts_the_wait_and_a_farther_one_does_not_lengthen_it() {
     let Started { pool, clock, .. } = Scripted::start(PoolConfig::new().with_max(1));
     let held = pool.get().await.unwrap();
@@ -325,7 +325,7 @@ async fn a_nearer_deadline_cuts_the_wait_and_a_farther_one_does_not_lengthen_it(
     assert_eq!(pool.get_by(start).await.unwrap().id, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn more_callers_than_may_wait_are_refused_at_once() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new().with_max(2).with_max_waiters(1));
     script.connects(Answer::Held);
@@ -344,7 +344,7 @@ async fn more_callers_than_may_wait_are_refused_at_once() {
     assert_eq!(pool.status().waiters, 3);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nobody_waits_for_a_return_where_no_waiters_are_allowed() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1).with_max_waiters(0));
 
@@ -355,7 +355,7 @@ async fn nobody_waits_for_a_return_where_no_waiters_are_allowed() {
     assert_eq!(pool.get().await.unwrap().id, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_gets_no_connection_is_observed_once_with_the_reason() {
     #[derive(Clone, Default)]
     struct Reasons(Arc<AtomicUsize>, Arc<AtomicUsize>);

@@ -25,7 +25,7 @@ impl Wake for Woken {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn connects_at_the_same_time_are_limited() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new());
     script.connects(Answer::Held);
@@ -44,7 +44,7 @@ async fn connects_at_the_same_time_are_limited() {
     assert!(script.most_at_once() <= 4);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_smaller_pool_closes_what_is_idle_now_and_the_rest_as_it_comes_back() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new());
     let held: Vec<_> = [pool.get().await, pool.get().await, pool.get().await].into_iter().flatten().collect();
@@ -60,7 +60,7 @@ async fn a_smaller_pool_closes_what_is_idle_now_and_the_rest_as_it_comes_back() 
     assert_eq!(pool.config().max, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_larger_pool_serves_those_who_wait() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1));
     let held = pool.get().await.unwrap();
@@ -73,7 +73,7 @@ async fn a_larger_pool_serves_those_who_wait() {
     drop(held);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn idle_connections_can_be_dropped_all_at_once() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new());
     let held = pool.get().await.unwrap();
@@ -86,7 +86,7 @@ async fn idle_connections_can_be_dropped_all_at_once() {
     assert_eq!(pool.status().idle, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn closing_tells_those_who_wait_and_closes_each_connection_once_it_is_back() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new().with_max(2));
     let held = pool.get().await.unwrap();
@@ -111,7 +111,7 @@ async fn closing_tells_those_who_wait_and_closes_each_connection_once_it_is_back
     assert_eq!((pool.status().size, script.open()), (0, 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_drain_waits_for_a_connect_under_way() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new());
     script.connects(Answer::Held);
@@ -127,9 +127,11 @@ async fn a_drain_waits_for_a_connect_under_way() {
     assert_eq!(script.open(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_last_handle_closes_the_pool_and_stops_its_task() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new());
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     let other = pool.clone();
     drop(pool.get().await.unwrap());
     let held = other.get().await.unwrap();
@@ -140,12 +142,12 @@ async fn the_last_handle_closes_the_pool_and_stops_its_task() {
     drop(other);
 
     assert_eq!(script.open(), 1);
-    has_happened(|| tokio::runtime::Handle::current().metrics().num_alive_tasks() == 0).await;
+    has_happened(|| tasks() == before).await;
     drop(held);
     assert_eq!(script.open(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_leaked_pool_outlives_its_counted_handles() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
     let leaked = pool.clone().leak();
@@ -238,7 +240,7 @@ async fn it_follows_tokios_paused_time() {
     drop(held);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_longest_times_hang_nothing() {
     let config = PoolConfig::new()
         .with_max(1)

@@ -7,7 +7,7 @@ use seawall_pool::{PoolConfig, PoolError, RunError};
 
 const MS: Duration = Duration::from_millis(1);
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_is_kept_after_an_operation_that_ends() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
 
@@ -20,7 +20,7 @@ async fn a_connection_is_kept_after_an_operation_that_ends() {
     assert_eq!((pool.status().idle, pool.status().totals.created), (1, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_operation_cut_in_the_middle_closes_its_connection() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
     for idempotent in [false, true] {
@@ -46,7 +46,7 @@ async fn has_happened_while<F: Future + Unpin>(future: &mut F) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_operation_on_a_stale_connection_is_tried_once_more_on_a_new_one() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
     drop([pool.get().await.unwrap(), pool.get().await.unwrap()]);
@@ -65,7 +65,7 @@ async fn an_operation_on_a_stale_connection_is_tried_once_more_on_a_new_one() {
     assert_eq!((status.totals.closed.stale, status.totals.created, status.idle), (1, 3, 2));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn after_a_stale_connection_the_other_idle_ones_are_checked_although_they_were_used_just_now() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     drop([pool.get().await.unwrap(), pool.get().await.unwrap()]);
@@ -82,7 +82,7 @@ async fn after_a_stale_connection_the_other_idle_ones_are_checked_although_they_
     assert_eq!((held.id, next.id, script.checked()), (3, 4, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_operation_is_never_tried_a_third_time() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
     drop(pool.get().await.unwrap());
@@ -99,7 +99,7 @@ async fn an_operation_is_never_tried_a_third_time() {
     assert_eq!((tries, pool.status().size), (2, 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_operation_is_tried_once_on_a_new_connection_or_when_the_error_is_not_staleness() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
     let mut tries = 0;
@@ -119,7 +119,7 @@ async fn an_operation_is_tried_once_on_a_new_connection_or_when_the_error_is_not
     assert_eq!(pool.status().idle, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_operation_that_may_not_be_repeated_is_not() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
     drop(pool.get().await.unwrap());
@@ -136,7 +136,7 @@ async fn an_operation_that_may_not_be_repeated_is_not() {
     assert_eq!((tries, pool.status().totals.closed.stale), (1, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stale_connection_that_cannot_be_replaced_frees_its_place() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new().with_max(1));
     drop(pool.get().await.unwrap());
@@ -149,7 +149,23 @@ async fn a_stale_connection_that_cannot_be_replaced_frees_its_place() {
     assert_eq!(pool.status().totals.connect_failures, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn a_stale_connection_whose_replacement_is_cut_frees_its_place() {
+    let Started { pool, script, .. } = Scripted::start(PoolConfig::new().with_max(1));
+    drop(pool.get().await.unwrap());
+    script.connects(Answer::Held);
+    let mut cut = Box::pin(pool.run_idempotent(async |_| Err::<(), _>(Fault::Reset)));
+    still_pending(&mut cut).await;
+    assert_eq!(script.started(), 2, "the replacement is being opened");
+
+    drop(cut);
+    script.connects(Answer::Open);
+
+    assert_eq!((pool.status().size, pool.status().totals.closed.stale), (0, 1));
+    assert_eq!(pool.get().await.unwrap().id, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stale_connection_that_panics_when_it_is_dropped_frees_its_place() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max(1));
     pool.get().await.unwrap().falls_apart = true;
@@ -161,7 +177,7 @@ async fn a_stale_connection_that_panics_when_it_is_dropped_frees_its_place() {
     assert_eq!((pool.status().in_use, pool.get().await.unwrap().id), (0, 2));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn operations_can_be_spawned() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
 

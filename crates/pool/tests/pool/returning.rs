@@ -7,7 +7,7 @@ use seawall_pool::{ConnectError, PoolConfig, PoolError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_broken_connection_is_closed_when_it_comes_back() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new());
     pool.get().await.unwrap().broken = true;
@@ -19,7 +19,7 @@ async fn a_broken_connection_is_closed_when_it_comes_back() {
     assert_eq!(pool.get().await.unwrap().id, 3);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_taken_out_for_good_frees_its_place() {
     let Started { pool, script, .. } = Scripted::start(PoolConfig::new().with_max(1));
 
@@ -30,7 +30,7 @@ async fn a_connection_taken_out_for_good_frees_its_place() {
     assert_eq!(pool.status().totals.closed.taken, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_manager_that_panics_costs_no_place() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new().with_max(1));
     script.connects(Answer::Panic);
@@ -51,7 +51,7 @@ async fn a_manager_that_panics_costs_no_place() {
     assert_eq!((pool.status().in_use, pool.status().size), (1, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_checked_connection_that_panics_when_it_is_dropped_frees_its_place() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new().with_max(1));
     pool.get().await.unwrap().falls_apart = true;
@@ -63,7 +63,7 @@ async fn a_checked_connection_that_panics_when_it_is_dropped_frees_its_place() {
     assert_eq!((next.id, pool.status().size), (2, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_dropped_by_a_panic_is_closed() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new());
     let holds = pool.clone();

@@ -7,11 +7,15 @@ use std::{
         atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst},
     },
     task::Poll,
+    time::Duration,
 };
 
 use seawall_core::{Env, SeededEntropy, VirtualClock};
 use seawall_pool::{Get, Manager, Pool, PoolConfig};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
 
 /// An environment in virtual time.
 pub(crate) type TestEnv = Env<
@@ -105,6 +109,9 @@ impl Scripted {
         let (script, clock) = (Self::new(), VirtualClock::new());
         let env = Env::new().with_clock(clock.clone()).with_entropy(SeededEntropy::new(7));
         let pool = Pool::with_env(script.clone(), config, env).expect("a good configuration");
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(time_is_up(clock.clone()));
+        }
         Started { pool, clock, script }
     }
 
@@ -213,6 +220,14 @@ impl Manager for Scripted {
     fn is_stale(&self, error: &Fault) -> bool {
         *error == Fault::Reset
     }
+}
+
+/// Tokio's paused time runs only when nothing else can: the time of those who wait is up then, so that a test fails where
+/// it would wait for ever.
+async fn time_is_up(clock: VirtualClock) {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    tokio::time::sleep(HOUR).await;
+    clock.advance(HOUR);
 }
 
 /// A caller that asks when it is first polled.

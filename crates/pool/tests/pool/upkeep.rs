@@ -8,7 +8,7 @@ use seawall_pool::PoolConfig;
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_after_30_seconds_and_not_before() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     drop(pool.get().await.unwrap());
@@ -24,7 +24,7 @@ async fn an_idle_connection_is_closed_after_30_seconds_and_not_before() {
     assert_eq!(script.open(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn use_starts_the_idle_time_anew() {
     let Started { pool, clock, .. } = Scripted::start(PoolConfig::new());
     drop(pool.get().await.unwrap());
@@ -37,7 +37,7 @@ async fn use_starts_the_idle_time_anew() {
     assert_eq!(pool.status().totals.created, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn as_many_idle_connections_as_wanted_are_opened_and_kept() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new().with_min_idle(2));
     drop(pool.get().await.unwrap());
@@ -57,7 +57,7 @@ async fn as_many_idle_connections_as_wanted_are_opened_and_kept() {
     has_happened(|| pool.status().idle == 2).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn connections_opened_together_do_not_end_together() {
     let config = PoolConfig::new().with_max_lifetime(100 * SECOND).with_idle_timeout(99 * SECOND);
     let Started { pool, clock, .. } = Scripted::start(config);
@@ -83,7 +83,7 @@ async fn connections_opened_together_do_not_end_together() {
     has_happened(|| pool.status().size == 0).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_past_its_life_is_closed_when_it_comes_back() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     let held = pool.get().await.unwrap();
@@ -95,7 +95,7 @@ async fn a_connection_past_its_life_is_closed_when_it_comes_back() {
     assert_eq!(pool.status().totals.closed.lifetime, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_idle_connection_past_its_life_is_handed_to_nobody() {
     let lasting = PoolConfig::new().with_idle_timeout(9 * SECOND).with_check_after(Duration::MAX);
     let Started { pool, clock, .. } = Scripted::start(lasting.with_max_lifetime(10 * SECOND));
@@ -110,7 +110,7 @@ async fn an_idle_connection_past_its_life_is_handed_to_nobody() {
     assert_eq!(pool.status().totals.closed.lifetime, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_is_closed_after_its_last_use() {
     let Started { pool, .. } = Scripted::start(PoolConfig::new().with_max_uses(2));
 
@@ -123,7 +123,7 @@ async fn a_connection_is_closed_after_its_last_use() {
     assert_eq!(pool.status().totals.closed.uses, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connection_is_checked_only_when_it_lay_idle_for_longer_than_a_second() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     drop(pool.get().await.unwrap());
@@ -140,7 +140,7 @@ async fn a_connection_is_checked_only_when_it_lay_idle_for_longer_than_a_second(
     assert_eq!(pool.status().totals.created, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_failed_check_leads_to_the_next_idle_connection() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     drop([pool.get().await.unwrap(), pool.get().await.unwrap()]);
@@ -154,7 +154,7 @@ async fn a_failed_check_leads_to_the_next_idle_connection() {
     assert_eq!(pool.status().totals.created, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn two_failed_checks_in_a_row_condemn_what_is_idle_and_a_connect_follows() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     let mut held = Vec::new();
@@ -172,7 +172,7 @@ async fn two_failed_checks_in_a_row_condemn_what_is_idle_and_a_connect_follows()
     assert_eq!(pool.status().totals.closed.failed_check, 20);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn failed_checks_with_a_good_one_between_them_condemn_nothing() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     let mut held = Vec::new();
@@ -194,7 +194,7 @@ async fn failed_checks_with_a_good_one_between_them_condemn_nothing() {
     assert_eq!(pool.status().totals.closed.failed_check, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_check_that_hangs_is_cut_after_its_own_time() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     drop(pool.get().await.unwrap());
@@ -210,7 +210,7 @@ async fn a_check_that_hangs_is_cut_after_its_own_time() {
     assert_eq!(pool.status().totals.closed.failed_check, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_check_for_a_caller_that_gave_up_is_finished_and_the_connection_kept() {
     let Started { pool, clock, script } = Scripted::start(PoolConfig::new());
     drop(pool.get().await.unwrap());
