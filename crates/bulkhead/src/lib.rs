@@ -49,6 +49,7 @@ mod queueing_config;
 mod reserve;
 mod share_lines;
 mod shares;
+mod spares;
 mod wait;
 
 pub use back_pressure::{BackPressure, BackPressureLayer, Reserving};

@@ -110,20 +110,21 @@ impl Places {
         Self { word: CachePadded::new(AtomicU64::new(u64::from(limit) << LIMIT_SHIFT)) }
     }
 
-    /// Takes `weight` places if they are free and nobody waits for them.
+    /// Takes `weight` places at the first try; `false` when there are too few, somebody waits for them, or another call was
+    /// quicker.
     #[inline]
-    pub(crate) fn try_take(&self, weight: u32) -> Result<(), Seen> {
+    pub(crate) fn try_take_at_once(&self, weight: u32) -> bool {
         // Relaxed: the word counts, it guards no other memory.
-        let mut seen = self.word.load(Relaxed);
-        loop {
-            if !Seen(seen).takes(weight) {
-                return Err(Seen(seen));
-            }
-            match self.word.compare_exchange_weak(seen, seen.wrapping_add(weight.into()), Relaxed, Relaxed) {
-                Ok(_) => return Ok(()),
-                Err(newer) => seen = newer,
-            }
-        }
+        let seen = self.word.load(Relaxed);
+        Seen(seen).takes(weight)
+            && self.word.compare_exchange(seen, seen.wrapping_add(weight.into()), Relaxed, Relaxed).is_ok()
+    }
+
+    /// Takes `weight` places if they are free and nobody waits for them; what the word said before.
+    pub(crate) fn try_take(&self, weight: u32) -> Result<Seen, Seen> {
+        // Acquire pairs with the Release of `touch`.
+        let step = |seen| Seen(seen).takes(weight).then(|| seen.wrapping_add(weight.into()));
+        self.word.fetch_update(Relaxed, Acquire, step).map(Seen).map_err(Seen)
     }
 
     /// The same below a ceiling, which follows from the limit. Not for the hot path of a bulkhead without ceilings.
@@ -174,6 +175,12 @@ impl Places {
         Seen(self.word.fetch_sub(weight.into(), Release).wrapping_sub(weight.into()))
     }
 
+    /// What the word says, for all that comes after: who sees a later word sees what happened before this.
+    pub(crate) fn touch(&self) -> Seen {
+        // Release pairs with the Acquire of `try_take`, Acquire with the Release of `give_back`.
+        Seen(self.word.fetch_add(0, AcqRel))
+    }
+
     /// Lowers the flag: nobody waits.
     pub(crate) fn nobody_waits(&self) {
         self.word.fetch_and(!WAITING, Relaxed);
@@ -206,7 +213,7 @@ mod tests {
     fn the_word_holds_limit_places_and_flag_apart() {
         let places = Places::new(MAX_LIMIT);
 
-        assert_eq!(places.try_take(MAX_LIMIT), Ok(()));
+        assert!(places.try_take(MAX_LIMIT).is_ok());
         assert!(places.take_or_wait(1, |limit| limit).is_err());
 
         let seen = places.seen();
@@ -219,14 +226,14 @@ mod tests {
     #[test]
     fn a_limit_below_the_places_taken_lets_nobody_in_until_enough_came_back() {
         let places = Places::new(4);
-        assert_eq!(places.try_take(4), Ok(()));
+        assert!(places.try_take(4).is_ok());
 
         places.set_limit(2);
 
         let _ = places.give_back(2);
         assert!(places.try_take(1).is_err());
         let _ = places.give_back(1);
-        assert_eq!(places.try_take(1), Ok(()));
+        assert!(places.try_take(1).is_ok());
         assert_eq!(places.seen().taken(), 2);
     }
 
