@@ -4,7 +4,7 @@ use std::{
     sync::{MutexGuard, PoisonError},
 };
 
-use seawall_core::Timestamp;
+use seawall_core::{Span, Timestamp};
 
 use crate::{CheckConfig, CheckReport, Judge, Observation, Status, StatusChange, check::AnyCheck, registry::Listener};
 
@@ -100,7 +100,7 @@ impl Entry {
         let stuck = state.judge.is_stuck(now);
         let age = state.judge.completed().map(|completed| now.since(completed));
         let output = if stuck {
-            Some(format!("stuck: no run was completed for {:?}", age.unwrap_or_default()))
+            Some(format!("stuck: no run was completed for {}", Span::rounded_up(age.unwrap_or_default())))
         } else if state.runs == 0 {
             Some("has not run yet".to_owned())
         } else {

@@ -17,7 +17,7 @@ four-plane: a production stack on one machine, whose instances are real processe
 
   four-plane [run]      start everything, serve until Ctrl-C
     --listen ADDRESS      edge, default 127.0.0.1:8080; port 0 takes a free one
-    --control ADDRESS     control plane and page, default the edge's port + 1
+    --control ADDRESS     control plane and page, default the edge's port + 1, or a free one where that is taken
     --api-rate RPS        requests per second of each x-api-key, default 10000
     --trust-criticality true|false  whether the edge believes x-criticality, default false: it only lowers
     --protection on|off   off: no shedding, breakers, bulkheads, throttles, retries, to see what they are worth
@@ -27,7 +27,7 @@ four-plane: a production stack on one machine, whose instances are real processe
     --redis-url URL       a Redis to use (or FOUR_PLANE_REDIS_URL)
     --data DIR            what is kept between runs, default ./four-plane-data
     --ready-file FILE     written when everything answers: URLs, parts and processes as JSON
-    --config FILE         the same as JSON, names with _ instead of -; flags win
+    --config FILE         the same as JSON, names with _ instead of -; flags win; capacity is there alone
   four-plane load       drive a running stack: open loop, Zipf popularity
     --url URL             the edge, required
     --rps N               default 200
@@ -35,7 +35,9 @@ four-plane: a production stack on one machine, whose instances are real processe
     --seed N              default 1: the same seed sends the same requests
     --json                totals as one JSON object
   four-plane chaos      break a stack of its own and measure what it does
-    --all | --fault NAME  every fault, or one
+    --all | --fault NAME  every fault, or one: instance-termination, network-latency, overload,
+                          PART-termination of gateway, recommendation, edge and state, and PART-hang, PART-errors,
+                          PART-refusal and PART-trickle of catalog, recommendation, database and cache
     --json                one JSON object a line
   four-plane drill      2, 5 and 10 times what the edges declare, with the stack's protection and without
     --seconds N           how long each overload lasts, default 60
@@ -46,6 +48,10 @@ four-plane: a production stack on one machine, whose instances are real processe
   four-plane verify     every figure of the document beside what is measured
     --json                one JSON object a line
     --output FILE         the JSON lines go to FILE, the table to standard output
+  four-plane help       this text, as does --help
+  four-plane version    its version, as does --version
+
+Faults of a running stack: POST /control/faults at its control plane, or the page.
 ";
 
 /// One command with its flags.
@@ -120,8 +126,8 @@ pub fn command(
     match name.as_str() {
         "run" => run(&mut flags, environment),
         "instance" => instance(&mut flags, environment),
-        "load" => load(&mut flags).map(Command::Load),
-        "load-driver" => load(&mut flags).map(Command::LoadDriver),
+        "load" => load(&mut flags).map(|options| options.map_or(Command::Help, Command::Load)),
+        "load-driver" => load(&mut flags).map(|options| options.map_or(Command::Help, Command::LoadDriver)),
         "chaos" => chaos(&mut flags),
         "drill" => drill(&mut flags),
         "score" => {
@@ -203,12 +209,14 @@ fn instance(flags: &mut lexopt::Parser, environment: impl Fn(&str) -> Option<Str
     })))
 }
 
-fn load(flags: &mut lexopt::Parser) -> Result<LoadOptions, ConfigError> {
+/// `None` when help was asked for.
+fn load(flags: &mut lexopt::Parser) -> Result<Option<LoadOptions>, ConfigError> {
     const NAME: &str = "load";
     let mut options = LoadOptions::default();
     while let Some(flag) = next(NAME, flags)? {
         match flag.as_str() {
             "json" => options.json = true,
+            "help" => return Ok(None),
             "url" => options.url = url(&text(NAME, flags)?)?,
             "rps" => options.rps = rate("--rps", &text(NAME, flags)?, 0.0, "0 to 100000 requests per second")?,
             "seconds" => {
@@ -225,7 +233,7 @@ fn load(flags: &mut lexopt::Parser) -> Result<LoadOptions, ConfigError> {
     if options.url.is_empty() {
         return Err(ConfigError::Missing { command: NAME, flag: "--url", allowed: "the edge, http://HOST:PORT" });
     }
-    Ok(options)
+    Ok(Some(options))
 }
 
 fn url(text: &str) -> Result<String, ConfigError> {
@@ -371,9 +379,16 @@ mod tests {
     }
 
     #[test]
+    fn every_command_helps() {
+        for name in ["", "run", "load", "chaos", "drill", "score", "verify"] {
+            assert_eq!(read(&format!("{name} --help")).unwrap(), Command::Help, "{name}");
+        }
+    }
+
+    #[test]
     fn each_mistake_is_named() {
         for (line, expected) in [
-            ("fly", "command is \"fly\"; allowed are run, load, chaos, drill, score, verify, help"),
+            ("fly", "command is \"fly\"; allowed are run, load, chaos, drill, score, verify, help, version"),
             ("--lisen 1", "run: unknown flag --lisen; `four-plane help` lists what is allowed"),
             ("run -x", "run: unknown flag -x; `four-plane help` lists what is allowed"),
             ("run now", "run: unexpected argument \"now\"; `four-plane help` lists what is allowed"),

@@ -30,7 +30,7 @@ const MAX_RATE: f64 = 100_000.0;
 #[non_exhaustive]
 pub enum ConfigError {
     /// No such command.
-    #[error("command is {command:?}; allowed are run, load, chaos, drill, score, verify, help")]
+    #[error("command is {command:?}; allowed are run, load, chaos, drill, score, verify, help, version")]
     Command {
         /// The text given.
         command: String,
@@ -173,7 +173,8 @@ impl Capacities {
 pub struct RunOptions {
     /// Where the edge listens. Default `127.0.0.1:8080`; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where control plane and page listen. By default the edge's port plus one, or a free one where that is taken.
+    /// Where control plane and page listen. By default the edge's port plus one, or a free one where that is taken or does
+    /// not exist.
     pub control: Option<SocketAddr>,
     /// Load generated from within, in requests per second, 0 to 100,000. Default 200; 0 sends nothing.
     pub load: f64,
@@ -377,6 +378,15 @@ mod tests {
     }
 
     #[test]
+    fn numbers_may_be_quoted() {
+        let mut options = RunOptions::default();
+
+        options.read_json(r#"{"load": "50", "api_rate": "7", "capacity": {"edge": "10"}}"#).unwrap();
+
+        assert_eq!((options.load, options.instance.api_rate, options.capacity.edge), (50.0, 7, 10.0));
+    }
+
+    #[test]
     fn an_unknown_field_is_named_with_those_that_exist() {
         assert_eq!(message(r#"{"lisen": 1}"#), format!("unknown field \"lisen\"; allowed are {FIELDS}"));
         assert!(
@@ -390,6 +400,7 @@ mod tests {
         for (text, expected) in [
             (r#"{"listen": "here"}"#, "listen is \"here\"; allowed is an address and a port such as 127.0.0.1:8080"),
             (r#"{"load": -1}"#, "load is \"-1\"; allowed is 0 to 100000 requests per second"),
+            (r#"{"load": "5O"}"#, "load is \"5O\"; allowed is 0 to 100000 requests per second"),
             (r#"{"load": "NaN"}"#, "load is \"NaN\"; allowed is 0 to 100000 requests per second"),
             (r#"{"api_rate": 0}"#, "api_rate is \"0\"; allowed is 1 to 1000000 requests per second of each API key"),
             (r#"{"state": "real"}"#, "state is \"real\"; allowed is auto or embedded"),

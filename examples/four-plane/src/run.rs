@@ -40,11 +40,15 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
         ready::prepare(path)?;
     }
     let port = port::claim(options.listen)?;
-    let control_listener = port::listen_control(options.control, port.address()).await?;
+    let control_port = port::listen_control(options.control, port.address()).await?;
+    // Who lets the edge take any port looks for the page in the banner.
+    if let Some(elsewhere) = control_port.elsewhere.filter(|_| options.listen.port() != 0) {
+        say::err(format_args!("four-plane: {elsewhere}"));
+    }
     let folder = folder::claim(&options.instance.data)?;
     let mut stop = Stop::new().context("cannot listen for signals")?;
     let binary = std::env::current_exe().context("cannot find the program itself")?;
-    let stack = Stack::start(&options, binary, &port, control_listener)?;
+    let stack = Stack::start(&options, binary, &port, control_port.listener)?;
     let outcome = tokio::select! {
         up = stack.up(&options) => up,
         () = stop.asked() => Ok(()),

@@ -137,6 +137,7 @@ async fn five_times_the_capacity_is_shed_and_the_rest_answered() {
         page.press("#overload-button").await;
         page.wait("something is shed", "number('#shed-total') > 0", REPLACED).await;
         page.wait("its plane shows it", &format!("amount('edge', 'shed') > {shed}"), SOON).await;
+        page.wait("some wait for a worker", "amount('edge', 'waiting') > 0", SOON).await;
         page.wait("more is asked for", &format!("amount('edge', 'rate') > 2 * {rate}"), SOON).await;
         page.wait(
             "requests are under way of a limit",
@@ -182,6 +183,36 @@ async fn a_fault_can_be_cancelled_from_the_page() {
 }
 
 #[tokio::test]
+async fn what_is_broken_from_elsewhere_is_shown_like_what_is_broken_here() {
+    on_the_page(|page| async move {
+        let fault = r#"{"kind": "latency", "target": "cache", "value": 40, "seconds": 600}"#;
+        page.number(&format!("(fetch('control/faults', {{method: 'POST', body: '{fault}'}}), 1)")).await;
+
+        page.wait("the fault is listed", "q('#faults [data-fault]').textContent.includes('cache: +40 ms')", SOON).await;
+        page.wait(
+            "its result runs",
+            "q('#last-fault-result').matches('[data-kind=latency][data-state=running]')",
+            SOON,
+        )
+        .await;
+        assert_eq!(page.data("#last-fault-result", "target").await, "cache");
+        page.number(
+            "(fetch('control/faults', {method: 'POST', body: '{\"kind\": \"kill\", \"target\": \"catalog/2\"}'}), 1)",
+        )
+        .await;
+        page.wait(
+            "the kill has a result",
+            "q('#last-fault-result').matches('[data-kind=kill][data-state=done]')",
+            REPLACED,
+        )
+        .await;
+        assert_eq!(page.data("#last-fault-result", "target").await, "catalog/2");
+        assert_eq!(page.data("#earlier-results li", "kind").await, "latency", "which still runs");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn every_plane_shows_figures_and_no_width_overflows() {
     on_the_page(|page| async move {
         let planes = ["edge", "service", "state", "control"];
@@ -201,6 +232,13 @@ async fn every_plane_shows_figures_and_no_width_overflows() {
             let drawn = page.number("document.documentElement.scrollWidth").await;
 
             assert!(drawn <= width, "{width} pixels wide, {drawn} drawn");
+            let cut = "[...document.querySelectorAll('.tile')].filter((tile) => { const [number, small] = \
+                       tile.querySelector('dd').children; number.firstElementChild.textContent = number.textContent.endsWith('/s') ? '12,345' : '994 ms'; \
+                       if (small.firstElementChild) small.firstElementChild.textContent = '99,999'; \
+                       return number.scrollWidth > number.clientWidth || small.scrollWidth > small.clientWidth; }).length";
+            assert_eq!(page.number(cut).await, 0, "figures of five digits fit at {width}");
+            let above = "q('#overload-button').getBoundingClientRect().bottom <= q('#figure').getBoundingClientRect().top";
+            assert_eq!(page.number(above).await, 1, "what breaks is above what is broken at {width}");
         }
         let unnamed = "[...document.querySelectorAll('button')].filter((button) => !(button.textContent.trim() || button.ariaLabel)).length";
         assert_eq!(page.number(unnamed).await, 0, "every button has a name");

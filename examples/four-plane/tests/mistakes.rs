@@ -52,7 +52,7 @@ fn a_bad_flag_or_value_is_named() {
             &["--lisen", "x"] as &[&str],
             "four-plane: run: unknown flag --lisen; `four-plane help` lists what is allowed",
         ),
-        (&["fly"], "four-plane: command is \"fly\"; allowed are run, load, chaos, drill, score, verify, help"),
+        (&["fly"], "four-plane: command is \"fly\"; allowed are run, load, chaos, drill, score, verify, help, version"),
         (&["--load", "-5"], "four-plane: load is \"-5\"; allowed is 0 to 100000 requests per second"),
         (&["--state", "none"], "four-plane: state is \"none\"; allowed is auto or embedded"),
         (

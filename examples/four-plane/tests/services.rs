@@ -167,6 +167,7 @@ async fn every_process_tells_its_health_and_its_figures() {
         "seawall_circuit_breaker_state{name=\"database\",state=\"open\"} 0",
         "seawall_retry_attempts_total{name=\"recommendation\"}",
         "four_plane_limit{service=\"edge\",instance=\"edge/1\"}",
+        "four_plane_waiting{service=\"edge\",instance=\"edge/1\"} 0",
     ] {
         assert!(metrics.text().contains(figure), "{figure} in {}", metrics.text());
     }

@@ -76,7 +76,7 @@ impl FaultRequest {
         let target = target(kind, fields.get("target"))?;
         let value = fields.get("value").filter(|value| !value.is_null());
         let value = match kind {
-            FaultKind::Kill | FaultKind::Hang | FaultKind::Refuse => 0.0,
+            FaultKind::Kill | FaultKind::Hang | FaultKind::Refuse => nothing(kind, value)?,
             FaultKind::Latency => number("value", value, 1.0..=MOST_LATENCY, "1 to 60000 (milliseconds)")?,
             FaultKind::Error => number("value", value, 0.001..=1.0, "0.001 to 1 (share of the calls)")?,
             FaultKind::Trickle => number("value", value, 1.0..=MOST_TRICKLE, "1 to 1000000 (bytes per second)")?,
@@ -90,6 +90,16 @@ impl FaultRequest {
         };
         Ok(Self { kind, target, value, duration: Duration::from_secs_f64(seconds) })
     }
+}
+
+/// A kind without a value: none, or the 0 that the lists of faults show for it.
+fn nothing(kind: FaultKind, value: Option<&Value>) -> Result<f64, FaultError> {
+    let allowed = match kind {
+        FaultKind::Kill => "none, or 0: a kill has no value",
+        FaultKind::Hang => "none, or 0: a hang has no value",
+        _ => "none, or 0: a refusal has no value",
+    };
+    value.map_or(Ok(0.0), |given| number("value", Some(given), 0.0..=0.0, allowed))
 }
 
 fn target(kind: FaultKind, value: Option<&Value>) -> Result<String, FaultError> {
@@ -221,7 +231,10 @@ mod tests {
         let latency =
             FaultRequest::read(br#"{"kind": "latency", "target": "database", "value": 500, "seconds": 5}"#).unwrap();
 
+        let refused = FaultRequest::read(br#"{"kind": "refuse", "target": "cache", "value": 0}"#).unwrap();
+
         assert_eq!((kill.kind, kill.target.as_str()), (FaultKind::Kill, "catalog/1"));
+        assert_eq!((refused.kind, refused.value), (FaultKind::Refuse, 0.0));
         assert_eq!((latency.value, latency.duration), (500.0, Duration::from_secs(5)));
     }
 
@@ -250,6 +263,14 @@ mod tests {
             (
                 r#"{"kind": "trickle", "target": "cache", "value": 0}"#,
                 "value is 0; allowed is 1 to 1000000 (bytes per second)",
+            ),
+            (
+                r#"{"kind": "kill", "target": "catalog/1", "value": 5}"#,
+                "value is 5; allowed is none, or 0: a kill has no value",
+            ),
+            (
+                r#"{"kind": "hang", "target": "cache", "value": "long"}"#,
+                "value is \"long\"; allowed is none, or 0: a hang has no value",
             ),
             (r#"{"kind": "hang", "target": "cache", "seconds": 0}"#, "seconds is 0; allowed is 0.1 to 600"),
             (

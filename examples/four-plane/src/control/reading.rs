@@ -33,7 +33,10 @@ pub(crate) struct BreakerReading {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Reading {
     pub(crate) services: BTreeMap<String, Figures>,
+    /// Without those that wait.
     pub(crate) in_flight: BTreeMap<String, f64>,
+    /// Requests that wait for their turn; before a part of the state plane, for a connection.
+    pub(crate) waiting: BTreeMap<String, f64>,
     pub(crate) limit: BTreeMap<String, f64>,
     pub(crate) breakers: BTreeMap<String, BreakerReading>,
 }
@@ -46,6 +49,11 @@ impl Reading {
             let service = Some(sample.label("service")).filter(|label| !label.is_empty()).unwrap_or(role).to_owned();
             match sample.name {
                 "four_plane_in_flight" => *reading.in_flight.entry(service).or_default() += sample.value,
+                "four_plane_waiting" => *reading.waiting.entry(service).or_default() += sample.value,
+                // Those are at their caller's: the part has not heard of them.
+                "seawall_pool_waiters" if is_part(sample.label("name")) => {
+                    *reading.waiting.entry(sample.label("name").to_owned()).or_default() += sample.value;
+                }
                 // 0 until an instance says how many it lets in.
                 "four_plane_limit" if sample.value > 0.0 => *reading.limit.entry(service).or_default() += sample.value,
                 // What a caller holds before a part of the state plane is told of that part.
@@ -64,6 +72,9 @@ impl Reading {
                 }
                 _ => reading.services.entry(service).or_default().take(&sample),
             }
+        }
+        for (service, in_flight) in &mut reading.in_flight {
+            *in_flight = (*in_flight - reading.waiting.get(service).copied().unwrap_or_default()).max(0.0);
         }
         reading.services.retain(|_, figures| *figures != Figures::default());
         reading
@@ -202,7 +213,8 @@ four_plane_requests_total{service="catalog",instance="catalog/1",outcome="error"
 four_plane_request_duration_seconds_bucket{service="catalog",le="0.001"} 50
 four_plane_request_duration_seconds_bucket{service="catalog",le="0.01"} 100
 four_plane_request_duration_seconds_bucket{service="catalog",le="+Inf"} 100
-four_plane_in_flight{service="catalog"} 3
+four_plane_in_flight{service="catalog"} 5
+four_plane_waiting{service="catalog"} 2
 four_plane_limit 20
 four_plane_cache_requests_total{result="hit"} 8
 seawall_circuit_breaker_state{name="database",state="open"} 1
@@ -217,7 +229,8 @@ seawall_retry_attempts_total{name="database"} 4
         let catalog = &reading.services["catalog"];
         assert_eq!((catalog.ok, catalog.error, catalog.requests()), (90.0, 10.0, 100.0));
         assert_eq!((catalog.cache_hits, catalog.retried), (8.0, 4.0));
-        assert_eq!((reading.in_flight["catalog"], reading.limit["catalog"]), (3.0, 20.0));
+        let held = (reading.in_flight["catalog"], reading.waiting["catalog"], reading.limit["catalog"]);
+        assert_eq!(held, (3.0, 2.0, 20.0));
         assert_eq!(reading.breakers["database"].state, "open");
         assert_eq!(reading.services.len(), 1);
     }
@@ -242,11 +255,13 @@ seawall_retry_attempts_total{name="database"} 4
                     seawall_bulkhead_limit{name=\"catalog\"} 64\n\
                     seawall_bulkhead_rejections_total{name=\"database\",reason=\"full\"} 5\n\
                     seawall_bulkhead_rejections_total{name=\"catalog\",reason=\"full\"} 7\n\
+                    seawall_pool_waiters{name=\"database\"} 6\n\
                     seawall_pool_stale_total{name=\"cache\"} 2\n";
 
         let reading = Reading::parse(text, "recommendation");
 
         assert_eq!(reading.limit, BTreeMap::from([("database".to_owned(), 30.0)]));
+        assert_eq!(reading.waiting, BTreeMap::from([("database".to_owned(), 6.0)]));
         let (database, cache) = (&reading.services["database"], &reading.services["cache"]);
         assert_eq!((database.turned_away, database.requests(), cache.retried), (5.0, 0.0, 2.0));
         assert_eq!(reading.services.len(), 2);

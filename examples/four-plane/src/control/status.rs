@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::events::Event;
 use super::faults::ActiveFault;
 use super::history::{History, Recent};
-use super::reading::Figures;
+use super::reading::{Figures, Reading};
 use crate::link::FaultKind;
 use crate::load::LoadTotals;
 use crate::supervisor::Roster;
@@ -71,8 +71,10 @@ pub(crate) struct PlaneStatus {
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
     errors_per_s: f64,
-    /// Of what answers for the plane.
+    /// Of what answers for the plane, without those that wait for their turn.
     in_flight: Option<f64>,
+    /// Those.
+    waiting: Option<f64>,
     /// How many at once may be.
     limit: Option<f64>,
     /// Refused for lack of room, since the stack began.
@@ -101,6 +103,7 @@ struct ServiceStatus {
     p99_ms: Option<f64>,
     error_ratio: f64,
     in_flight: Option<f64>,
+    waiting: Option<f64>,
     limit: Option<f64>,
     shed_total: f64,
     retried_total: f64,
@@ -230,6 +233,7 @@ impl View<'_> {
             p99_ms: sum.growth.quantile_ms(0.99).map(rounded),
             errors_per_s: rounded(sum.per_second(sum.growth.error)),
             in_flight: total_of(front().map(|service| service.in_flight)),
+            waiting: total_of(front().map(|service| service.waiting)),
             limit: total_of(front().map(|service| service.limit)),
             shed_total: own().map(|service| service.shed_total).sum(),
             retried_total: own().map(|service| service.retried_total).sum(),
@@ -288,7 +292,8 @@ impl View<'_> {
             p99_ms: sum.growth.quantile_ms(0.99).map(rounded),
             error_ratio: ratio(sum.growth.error, requests).unwrap_or(0.0),
             in_flight: total_of(instances.iter().map(|instance| instance.in_flight)),
-            limit: total_of(self.hosts.iter().map(|host| self.limit(host, service))),
+            waiting: self.of_all(service, |reading| &reading.waiting),
+            limit: self.of_all(service, |reading| &reading.limit),
             shed_total: total.shed + total.turned_away,
             retried_total: total.retried,
             degraded_total: total.degraded,
@@ -301,6 +306,12 @@ impl View<'_> {
 
     fn limit(&self, host: &Host, service: &str) -> Option<f64> {
         self.history.latest(&host.instance, self.now)?.limit.get(service).copied()
+    }
+
+    /// What all hosts say of a service together: those before a part of the state plane are told by its callers.
+    fn of_all(&self, service: &str, figures: impl Fn(&Reading) -> &BTreeMap<String, f64>) -> Option<f64> {
+        let latest = self.hosts.iter().filter_map(|host| self.history.latest(&host.instance, self.now));
+        total_of(latest.map(|reading| figures(reading).get(service).copied()))
     }
 
     fn instance(&self, host: &Host, service: &str) -> InstanceStatus {
@@ -389,7 +400,6 @@ fn rounded(figure: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::Reading;
     use super::*;
 
     fn host(instance: &str, role: &'static str) -> Host {
@@ -433,6 +443,7 @@ mod tests {
                 "seawall_bulkhead_limit{{name=\"database\"}} 30\n\
                  seawall_bulkhead_rejections_total{{name=\"database\"}} 2\n\
                  seawall_pool_stale_total{{name=\"cache\"}} 3\n\
+                 seawall_pool_waiters{{name=\"database\"}} 4\n\
                  seawall_circuit_breaker_state{{name=\"database\",state=\"{state}\"}} 1\n\
                  seawall_circuit_breaker_state{{name=\"catalog\",state=\"half_open\"}} 1\n"
             );
@@ -449,7 +460,7 @@ mod tests {
         let view = View { history: &history, hosts: &hosts, now: Duration::from_secs(1) };
         let [_, service, state, _] = <[PlaneStatus; 4]>::try_from(view.planes()).unwrap();
 
-        assert_eq!((state.in_flight, state.limit), (Some(1.0), Some(60.0)));
+        assert_eq!((state.in_flight, state.waiting, state.limit), (Some(1.0), Some(8.0), Some(60.0)));
         assert_eq!((state.shed_total, state.retried_total), (4.0, 6.0));
         assert_eq!(state.breakers, BreakerCounts { closed: 1, half_open: 0, open: 1 });
         assert_eq!(service.breakers, BreakerCounts { closed: 0, half_open: 2, open: 0 });
@@ -464,7 +475,8 @@ mod tests {
         let view = View { history: &history, hosts: &hosts, now: Duration::from_secs(3) };
         let service = view.service("edge", "edge");
 
-        assert_eq!((service.p99_ms, service.in_flight, service.cache_hit_ratio), (None, None, None));
+        assert_eq!((service.p99_ms, service.in_flight, service.waiting), (None, None, None));
+        assert_eq!(service.cache_hit_ratio, None);
         assert_eq!(view.link("catalog", "cache").rps, None);
         assert_eq!(
             view.planes().iter().map(|plane| plane.plane).collect::<Vec<_>>(),

@@ -15,12 +15,14 @@ const BOXES = {
 };
 const FIGURES = {
   rps: rate, p50_ms: millis, p99_ms: millis, error_ratio: percent,
-  shed_total: count, retried_total: count, degraded_total: count, cache_hit_ratio: percent,
-  up: String, restarts: count,
+  waiting: count, shed_total: count, retried_total: count, degraded_total: count, cache_hit_ratio: percent,
+  up: (value) => value ?? "–", restarts: count,
 };
 const ALARMING = { error_ratio: 0.01 };
 // Planes that have something to put in the place of an answer.
 const SERVING = ["edge", "service"];
+// Counted since the stack began, among figures of the last five seconds.
+const TOTALS = ["shed", "retried", "degraded"];
 // What these cannot do is shown only where it was done nevertheless.
 const NEVER = {
   database: ["degraded_total"],
@@ -51,7 +53,7 @@ export function keyed(list, items, key, create, update) {
 
 /** A figure that does not exist for a service takes no place in its box. */
 function hideMissing(element, value) {
-  const cell = element.closest(".figures > div");
+  const cell = element.closest(".figures > div, .totals > div");
   if (cell) cell.hidden = value === null || value === undefined;
 }
 
@@ -209,13 +211,15 @@ export class Board {
       ["p99", "p99", millis(plane.p99_ms)],
       ["errors", "errors/s", rate(plane.errors_per_s), plane.errors_per_s > 0],
       ["in-flight", "in flight", outOf(plane.in_flight, plane.limit)],
+      ["waiting", "waiting", count(plane.waiting)],
+      ["breakers", "breakers", words ? words.join(" ") : "–", open + halfOpen > 0],
       ["shed", "shed", count(plane.shed_total)],
       ["retried", "retried", count(plane.retried_total)],
       ["degraded", "degraded", SERVING.includes(name) ? count(plane.degraded_total) : "–"],
-      ["breakers", "breakers", words ? words.join(" ") : "–", open + halfOpen > 0],
     ].filter(([, , value]) => value !== "–");
-    keyed(list, rows, ([key]) => key, ([, label]) => {
+    keyed(list, rows, ([key]) => key, ([key, label]) => {
       const row = document.createElement("div");
+      row.classList.toggle("total", TOTALS.includes(key));
       row.append(Object.assign(document.createElement("dt"), { textContent: label }), document.createElement("dd"));
       return row;
     }, (row, [key, , value, alarming]) => {

@@ -1,4 +1,4 @@
-// What was broken from this page, and what the stack did about it, told from one status to the next.
+// What was broken, and what the stack did about it, told from one status to the next.
 
 import { count, millis, percent, rate, span } from "./format.js";
 
@@ -6,6 +6,19 @@ import { count, millis, percent, rate, span } from "./format.js";
 const PATIENCE_S = 60;
 // Figures cover the last five seconds, so a result is read that long after its fault ended.
 const SETTLE_S = 5;
+
+/** `database: +500 ms`. */
+export function faultWords({ kind, target, value }) {
+  const amount = {
+    latency: `+${count(value)} ms`,
+    error: `${percent(value)} of the calls fail`,
+    hang: "hangs",
+    refuse: "refuses connections",
+    trickle: `answers at ${count(value)} bytes/s`,
+    overload: `${value}× its capacity`,
+  }[kind];
+  return `${target}: ${amount ?? kind}`;
+}
 
 const totals = (view) => ({
   degraded: view.degradedTotal ?? 0,
@@ -36,28 +49,31 @@ class Experiment {
 
 /** An instance is killed: has it a new process, and what did callers notice? */
 export class Kill extends Experiment {
-  constructor(target, view, now) {
+  /** `pressed`: its end is about to come, and is not only noticed now. */
+  constructor(target, pid, view, now, pressed) {
     super(view, now);
     this.target = target;
-    const pid = view.instances.get(target)?.pid ?? null;
+    this.pressed = pressed;
     Object.assign(this.data, { kind: "kill", target, oldPid: pid, newPid: null });
-    this.text = `Killing ${target} (pid ${pid}).`;
+    this.text = `${target} (pid ${pid}) is killed.`;
   }
 
   update(view, now) {
     const instance = view.instances.get(this.target);
     const noticed = this.since(view);
     const back = instance && instance.pid && instance.pid !== this.data.oldPid;
+    const what = `${this.target} (pid ${this.data.oldPid}) ${this.pressed ? "was killed" : "ended"}`;
     if (back && instance.health === "pass") {
       this.data.newPid = instance.pid;
-      this.data.replacedAfterS = (now - this.begun).toFixed(1);
-      this.text = `${this.target} was killed (pid ${this.data.oldPid}) and replaced by pid ${instance.pid} after ${this.data.replacedAfterS} s. Meanwhile: ${noticed}.`;
+      if (this.pressed) this.data.replacedAfterS = (now - this.begun).toFixed(1);
+      const after = this.pressed ? ` after ${this.data.replacedAfterS} s` : "";
+      this.text = `${what} and was replaced by pid ${instance.pid}${after}. Meanwhile: ${noticed}.`;
       this.close("done");
     } else if (now - this.begun > PATIENCE_S) {
-      this.text = `${this.target} was killed (pid ${this.data.oldPid}) and not replaced within ${PATIENCE_S} s: ${noticed}.`;
+      this.text = `${what} and was not replaced within ${PATIENCE_S} s: ${noticed}.`;
       this.close("failed");
     } else {
-      this.text = `${this.target} (pid ${this.data.oldPid}) is killed; waiting for its replacement. So far: ${noticed}.`;
+      this.text = `${what}; its replacement has to come. So far: ${noticed}.`;
     }
   }
 }
@@ -67,8 +83,11 @@ class Lasting extends Experiment {
   constructor(fault, view, now) {
     super(view, now);
     this.id = fault.id;
-    this.seconds = fault.seconds;
+    this.seconds = fault.remaining_s;
     this.ended = null;
+    this.what = faultWords(fault);
+    Object.assign(this.data, { kind: fault.kind, target: fault.target });
+    this.text = `${this.what}.`;
   }
 
   progress(view, now) {
@@ -80,7 +99,8 @@ class Lasting extends Experiment {
     for (const [name, breaker] of view.breakers) {
       if (breaker === "open" && !this.data.breakerOpened) {
         this.data.breakerOpened = name;
-        this.data.openedAfterS = (now - this.begun).toFixed(1);
+        // One that was open at the first look has opened nobody knows when.
+        if (now > this.begun) this.data.openedAfterS = (now - this.begun).toFixed(1);
       }
     }
     const allClosed = [...view.breakers.values()].every((state) => state === "closed");
@@ -94,23 +114,17 @@ class Lasting extends Experiment {
   breakerWords() {
     const { breakerOpened, openedAfterS, breakerClosed, closedAfterS } = this.data;
     if (!breakerOpened) return "no breaker opened";
-    const opened = `breaker ${breakerOpened} opened after ${openedAfterS} s`;
+    const opened = `breaker ${breakerOpened} ${openedAfterS ? `opened after ${openedAfterS} s` : "was open"}`;
     return breakerClosed ? `${opened} and closed ${closedAfterS} s after the end` : opened;
   }
 }
 
-/** The database is slower: do breakers open, do fallbacks answer, does it come back? */
-export class Slow extends Lasting {
-  constructor(fault, view, now) {
-    super(fault, view, now);
-    Object.assign(this.data, { kind: "latency", target: fault.target });
-    this.text = `Slowing the ${fault.target} by ${fault.value} ms.`;
-  }
-
+/** A part fails or is slow: do breakers open, do fallbacks answer, does it come back? */
+class Broken extends Lasting {
   update(view, now) {
     const { allClosed, left } = this.progress(view, now);
     const noticed = this.since(view);
-    const what = `Database slowed by 500 ms`;
+    const { what } = this;
     if (this.ended === null) {
       this.text = `${what}, ${span(left ?? this.seconds)} left: ${this.breakerWords()}; ${noticed}.`;
     } else if (allClosed && now - this.ended >= SETTLE_S) {
@@ -120,7 +134,7 @@ export class Slow extends Lasting {
       this.text = `${what}: ${this.breakerWords()}, and it has not closed ${PATIENCE_S} s after the end; ${noticed}.`;
       this.close("failed");
     } else {
-      this.text = `${what} is over; waiting for the breakers to close: ${this.breakerWords()}; ${noticed}.`;
+      this.text = `${what}: it is over, and the breakers have to close: ${this.breakerWords()}; ${noticed}.`;
     }
   }
 }
@@ -129,15 +143,13 @@ export class Slow extends Lasting {
 const RISEN_S = 3;
 
 /** More is sent than the edge can take: is the excess refused at once, do the rest stay fast and fill the capacity? */
-export class Overload extends Lasting {
+class Overload extends Lasting {
   constructor(fault, view, now) {
     super(fault, view, now);
-    Object.assign(this.data, { kind: "overload", target: fault.target });
     this.capacity = view.status.edge_capacity_rps ?? null;
     this.most = { rps: 0, p99: 0 };
     this.first = null;
     this.last = null;
-    this.text = `Sending ${fault.value}× the edge’s capacity.`;
   }
 
   update(view, now) {
@@ -166,12 +178,15 @@ export class Overload extends Lasting {
     const slow = `their p99 at most ${millis(this.most.p99 || null)} (before ${millis(this.before.p99)})`;
     const peak = `up to ${rate(this.most.rps)} requests/s, ${answered}, ${slow}`;
     if (this.ended === null) {
-      this.text = `5× the edge’s capacity, ${span(left ?? this.seconds)} left: ${peak}; ${noticed}.`;
+      this.text = `${this.what}, ${span(left ?? this.seconds)} left: ${peak}; ${noticed}.`;
     } else if (now - this.ended >= SETTLE_S) {
-      this.text = `5× the edge’s capacity for ${span(this.ended - this.begun)}: ${peak}; ${noticed}.`;
+      this.text = `${this.what} for ${span(this.ended - this.begun)}: ${peak}; ${noticed}.`;
       this.close("done");
     } else {
-      this.text = `5× the edge’s capacity is over, reading the last figures: ${peak}; ${noticed}.`;
+      this.text = `${this.what}: it is over, reading the last figures: ${peak}; ${noticed}.`;
     }
   }
 }
+
+/** Follows a fault with an end, as it stands in a status. */
+export const lasting = (fault, view, now) => new (fault.kind === "overload" ? Overload : Broken)(fault, view, now);

@@ -5,6 +5,12 @@ const known = (value) => typeof value === "number" && Number.isFinite(value);
 
 export const count = (value) => known(value) ? Math.round(value).toLocaleString("en") : NONE;
 
+/** A count that has little room. */
+export const short = (value) => {
+  if (!known(value) || value < 99_950) return count(value);
+  return value < 999_500 ? `${Math.round(value / 1000)} k` : `${(value / 1_000_000).toFixed(1)} M`;
+};
+
 export const rate = (value) => {
   if (!known(value)) return NONE;
   return value > 0 && value < 9.95 ? value.toFixed(1) : count(value);

@@ -3,8 +3,8 @@
 import { Arrows } from "./arrows.js";
 import { Board, keyed, killable } from "./board.js";
 import { FaultSpans, History, timeline } from "./charts.js";
-import { Kill, Overload, Slow } from "./experiments.js";
-import { count, mark, millis, rate, span, wallClock, write } from "./format.js";
+import { Kill, faultWords, lasting } from "./experiments.js";
+import { count, mark, millis, rate, short, span, wallClock, write } from "./format.js";
 import { Answers, View } from "./view.js";
 
 const PERIOD_MS = 1000;
@@ -32,8 +32,11 @@ let view = null;
 let answeredAt = null;
 let experiments = [];
 let spoken = "";
-// Pressed but not answered, or active: by the kind of the fault.
+// Pressed but not answered: by the kind of the fault.
 const pressed = new Set();
+// Faults by id and ended processes by pid whose result is or was shown, and the processes that were seen last.
+const followed = new Set();
+const pids = new Map();
 
 async function poll() {
   const begun = performance.now();
@@ -52,8 +55,10 @@ async function poll() {
 }
 
 function draw(next) {
+  const last = view;
   view = next;
   const now = seconds();
+  notice(last, now);
   answers.update(view, now);
   board.update(view, now);
   arrows.update(view.links, (from, to) => view.breakers.get(`${from}→${to}`) ?? null);
@@ -97,13 +102,12 @@ function drawAnswers(now) {
   write(at("answer-rate"), rate(kinds.total));
   write(at("answer-p50"), millis(edge?.p50_ms));
   write(at("answer-p99"), millis(edge?.p99_ms));
-  write(at("failed-total"), count(view.failedTotal));
-  write(at("degraded-total"), count(view.degradedTotal));
-  write(at("shed-total"), count(view.shedTotal));
-  for (const kind of ["degraded", "shed", "failed"]) {
-    const busy = kinds[kind] >= 0.05;
-    write(at(`${kind}-rate`), busy ? `now ${rate(kinds[kind])}/s` : "in total");
-    document.querySelector(`[data-answer="${kind}"]`).classList.toggle("now", busy);
+  write(at("capacity"), rate(view.status.edge_capacity_rps));
+  const totals = { degraded: view.degradedTotal, shed: view.shedTotal, failed: view.failedTotal };
+  for (const [kind, total] of Object.entries(totals)) {
+    write(at(`${kind}-rate`), rate(kinds[kind]));
+    write(at(`${kind}-total`), short(total));
+    document.querySelector(`[data-answer="${kind}"]`).classList.toggle("now", kinds[kind] >= 0.05);
   }
   history.push({ at: now, ...kinds });
   const most = timeline(history, faultSpans.update(view.faults, now), now);
@@ -141,7 +145,7 @@ function drawFaults() {
   }, (item, fault) => {
     write(item.children[0], faultWords(fault));
     write(item.children[1], span(fault.remaining_s));
-    item.longest = Math.max(item.longest ?? 0, fault.remaining_s ?? 0);
+    item.longest = Math.max(item.longest, fault.remaining_s);
     item.lastElementChild.firstElementChild.style.width = `${item.longest > 0 ? (100 * fault.remaining_s) / item.longest : 100}%`;
   });
   for (const [id, kind, words] of [["slow-button", "latency", "Slow"], ["overload-button", "overload", "Overload"]]) {
@@ -150,11 +154,6 @@ function drawFaults() {
     at(id).setAttribute("aria-disabled", String(busy));
     write(at(id), fault ? `${span(fault.remaining_s)} left` : words);
   }
-}
-
-function faultWords({ kind, target: where, value }) {
-  const amount = { latency: `+${count(value)} ms`, overload: `${value}× load`, error: `${count(value * 100)} % errors` }[kind] ?? kind;
-  return `${where}: ${amount}`;
 }
 
 function drawEvents() {
@@ -197,6 +196,7 @@ function drawResult(element, experiment) {
 function begin(experiment) {
   const element = at("last-fault-result");
   for (const name of Object.keys(experiments[0]?.data ?? {})) mark(element, name, null);
+  followed.add(experiment.id ?? experiment.data.oldPid);
   experiments = [experiment, ...experiments].slice(0, 1 + EARLIER);
   drawResults();
 }
@@ -223,16 +223,31 @@ async function send(path, method, body) {
   return answer;
 }
 
-async function press(kind, fault, experiment) {
+/** What was broken from elsewhere, by `curl` or by itself, is followed like what was broken from here. */
+function notice(last, now) {
+  for (const fault of view.faults) {
+    // What is being pressed has no id here yet.
+    if (!pressed.has(fault.kind) && !followed.has(fault.id)) begin(lasting(fault, last ?? view, now));
+  }
+  for (const [name, { pid }] of view.instances) {
+    if (!pid || !killable(name)) continue;
+    const old = pids.get(name);
+    pids.set(name, pid);
+    if (old && old !== pid && !pressed.has("kill") && !followed.has(old)) begin(new Kill(name, old, last, now, false));
+  }
+}
+
+async function press(kind, fault) {
   if (!view || pressed.has(kind) || (kind !== "kill" && view.faults.some((one) => one.kind === kind))) return;
   pressed.add(kind);
   try {
     // Before the request: the old pid may be gone by the time that it is answered.
     const before = view;
     const begun = seconds();
-    const started = kind === "kill" ? experiment({}, before, begun) : null;
+    const pid = view.instances.get(fault.target)?.pid ?? null;
+    const kill = kind === "kill" ? new Kill(fault.target, pid, before, begun, true) : null;
     const { id } = await send("control/faults", "POST", { kind, ...fault });
-    begin(started ?? experiment({ id, ...fault }, before, begun));
+    begin(kill ?? lasting({ id, kind, ...fault, remaining_s: fault.seconds }, before, begun));
   } catch (error) {
     refused(error);
   } finally {
@@ -242,14 +257,11 @@ async function press(kind, fault, experiment) {
 
 at("kill-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const instance = target.value;
-  press("kill", { target: instance }, (_, before, now) => new Kill(instance, before, now));
+  press("kill", { target: target.value });
 });
 target.addEventListener("change", () => board.chosen(target.value));
-at("slow-button").addEventListener("click", () =>
-  press("latency", { target: "database", value: 500, seconds: 30 }, (fault, before, now) => new Slow(fault, before, now)));
-at("overload-button").addEventListener("click", () =>
-  press("overload", { target: "edge", value: 5, seconds: 20 }, (fault, before, now) => new Overload(fault, before, now)));
+at("slow-button").addEventListener("click", () => press("latency", { target: "database", value: 500, seconds: 30 }));
+at("overload-button").addEventListener("click", () => press("overload", { target: "edge", value: 5, seconds: 20 }));
 
 function freshness() {
   const age = answeredAt === null ? Infinity : performance.now() - answeredAt;

@@ -44,21 +44,31 @@ fn hold(address: SocketAddr, reuse_address: bool) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-/// Listens for the control plane: where asked, or else beside the edge's port, or else anywhere.
-pub(super) async fn listen_control(asked: Option<SocketAddr>, edge: SocketAddr) -> Result<TcpListener, ConfigError> {
-    if let Some(address) = asked {
+/// Where the control plane listens, and why that is not beside the edge's port, where somebody may look for it.
+#[derive(Debug)]
+pub(super) struct ControlPort {
+    pub(super) listener: TcpListener,
+    pub(super) elsewhere: Option<String>,
+}
+
+/// Listens for the control plane: where asked, or else beside the edge's port, or else on a free one.
+pub(super) async fn listen_control(asked: Option<SocketAddr>, edge: SocketAddr) -> Result<ControlPort, ConfigError> {
+    let bind = async |address| {
         let bound = TcpListener::bind(address).await;
-        return bound.map_err(|cause| ConfigError::Bind { field: "control", address, cause });
+        bound.map_err(|cause| ConfigError::Bind { field: "control", address, cause })
+    };
+    if let Some(address) = asked {
+        return Ok(ControlPort { listener: bind(address).await?, elsewhere: None });
     }
-    let beside = edge.port().checked_add(1).map(|port| SocketAddr::new(edge.ip(), port));
-    if let Some(address) = beside
-        && let Ok(listener) = TcpListener::bind(address).await
-    {
-        return Ok(listener);
-    }
-    let anywhere = SocketAddr::new(edge.ip(), 0);
-    let bound = TcpListener::bind(anywhere).await;
-    bound.map_err(|cause| ConfigError::Bind { field: "control", address: anywhere, cause })
+    let why = match edge.port().checked_add(1) {
+        None => format!("no port comes after {}", edge.port()),
+        Some(port) => match TcpListener::bind((edge.ip(), port)).await {
+            Ok(listener) => return Ok(ControlPort { listener, elsewhere: None }),
+            Err(cause) => format!("port {port}, after the edge's: {cause}"),
+        },
+    };
+    let elsewhere = format!("{why}; page and control plane take a free port, --control names another one");
+    Ok(ControlPort { listener: bind(SocketAddr::new(edge.ip(), 0)).await?, elsewhere: Some(elsewhere) })
 }
 
 /// The address to connect to: loopback where the listener takes every address.
@@ -103,6 +113,24 @@ mod tests {
         let edges = [hold(port.address(), true), hold(port.address(), true)];
 
         assert!(edges.iter().all(|edge| edge.as_ref().is_ok_and(|socket| socket.listen(1).is_ok())), "{edges:?}");
+    }
+
+    #[tokio::test]
+    async fn the_control_plane_is_beside_the_edge_or_says_why_it_is_not() {
+        let taken = TcpListener::bind(ANY).await.unwrap();
+        let taken_port = taken.local_addr().unwrap().port();
+        let before = SocketAddr::new(ANY.ip(), taken_port.checked_sub(1).unwrap());
+        let last = SocketAddr::new(ANY.ip(), u16::MAX);
+
+        let beside_taken = listen_control(None, before).await.unwrap();
+        let after_the_last = listen_control(None, last).await.unwrap();
+        let asked = listen_control(Some(ANY), last).await.unwrap();
+
+        let rule = "page and control plane take a free port, --control names another one";
+        let why = format!("port {taken_port}, after the edge's: Address already in use (os error 98); {rule}");
+        assert_eq!(beside_taken.elsewhere, Some(why));
+        assert_eq!(after_the_last.elsewhere, Some(format!("no port comes after 65535; {rule}")));
+        assert_eq!(asked.elsewhere, None);
     }
 
     #[test]

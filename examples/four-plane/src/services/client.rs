@@ -10,7 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use seawall::backoff_with_jitter::{Advice, RetryWhen as _};
+use seawall::http::HttpAdvice;
 use seawall::pool::{Manager, Pool, PoolConfig, PoolError, RunError};
+use seawall_core::{Class, Verdict};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -129,12 +132,16 @@ impl Manager for ToInstance {
     }
 
     fn is_stale(&self, error: &CallError) -> bool {
-        match error {
-            CallError::Connection { source, .. } => {
-                source.is_canceled() || source.is_closed() || source.is_incomplete_message()
-            }
-            _ => false,
-        }
+        let CallError::Connection { source, .. } = error else { return false };
+        let failed = Err::<&Response<()>, _>(source);
+        let unseen = HttpAdvice.advise(Verdict::new(Class::Failure), failed) == Advice::Unseen;
+        // Closed before it was asked, or in the place of an answer, which says nothing of what was done: it is asked again
+        // where that does not matter.
+        unseen || source.is_closed() || source.is_incomplete_message()
+    }
+
+    fn target(&self) -> Option<String> {
+        Some(self.address.to_string())
     }
 }
 

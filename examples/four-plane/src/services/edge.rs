@@ -13,6 +13,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
+use metrics::gauge;
 use seawall::http::HttpAttributes;
 use seawall::load_shedder::{LimitRange, LoadShedderConfig, QueueingLoadShedderLayer, QueueingShedderConfig};
 use seawall_core::{Attributes as _, ByResult, Env, Error, MetricsObserver, MonotonicClock, NoAttributes, Pattern};
@@ -71,7 +72,11 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     let edge = Edge::new(&instance, Workers::new(instance.capacity), gateways)?;
     if let Some(shedder) = edge.shedder.clone() {
         let metrics = serving.metrics().clone();
-        figures::before_scrape(move || metrics.limited_to(shedder.gate().limit().into()));
+        let waiting = gauge!("four_plane_waiting", "service" => Role::Edge.name(), "instance" => instance.name());
+        figures::before_scrape(move || {
+            metrics.limited_to(shedder.gate().limit().into());
+            waiting.set(u32::try_from(shedder.gate().queued()).map_or(f64::from(u32::MAX), f64::from));
+        });
     }
     serving::serve(&instance, &serving, routes(edge)).await
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use seawall::backoff_with_jitter::{Advice, IfUnknown, RetryConfig, RetryLayer};
+use seawall::backoff_with_jitter::{Advice, IfUnknown, RetryConfig, RetryLayer, RetryWhen as _};
 use seawall::bulkhead::{BulkheadConfig, BulkheadLayer};
 use seawall::circuit_breaker::{BreakerConfig, CircuitBreakerLayer};
-use seawall::http::{CarryInRequest, Http, HttpAttributes, HttpEnv, SendDeadlineLayer};
+use seawall::http::{CarryInRequest, Http, HttpAdvice, HttpAttributes, HttpEnv, SendDeadlineLayer};
 use seawall::load_shedder::{KeyedThrottleLayer, ThrottleConfig};
 use seawall::timeout::{AdaptiveConfig, TimeoutConfig, TimeoutLayer};
 use seawall_core::{
@@ -131,8 +131,7 @@ impl Upstream {
         let retry_on = protection.retry;
         let when = move |verdict: Verdict, result: Result<&Response<Bytes>, &CallError>| match (result, retry_on) {
             (Ok(_), RetryOn::None) => Advice::Stop,
-            _ if matches!(verdict.class, Class::Failure | Class::Overload) => Advice::IfIdempotent,
-            _ => Advice::Stop,
+            _ => HttpAdvice.advise(verdict, result),
         };
         // What one instance asks to be waited for says nothing of the next; and while none is to be called, the caller's
         // fallback answers at once.
