@@ -9,7 +9,7 @@ pub mod engine;
 pub(crate) mod mix;
 mod report;
 mod tally;
-mod zipf;
+pub(crate) mod zipf;
 
 pub use report::{command, drive, run};
 pub use tally::{IN_TIME, LoadReport, LoadTotals, Sorted};

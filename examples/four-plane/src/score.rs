@@ -88,7 +88,13 @@ pub async fn run(json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-const fn row(area: &'static str, level: u8, basis: &'static str, evidence: String, missing: &'static str) -> Row {
+pub(crate) const fn row(
+    area: &'static str,
+    level: u8,
+    basis: &'static str,
+    evidence: String,
+    missing: &'static str,
+) -> Row {
     Row { area, level, of: LEVELS, basis, evidence, missing }
 }
 

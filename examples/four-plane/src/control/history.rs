@@ -66,6 +66,11 @@ impl History {
         (now.saturating_sub(last.at) <= WINDOW).then_some(&last.reading)
     }
 
+    /// Since the latest scrape of an instance.
+    pub(crate) fn age(&self, instance: &str, now: Duration) -> Option<Duration> {
+        Some(now.saturating_sub(self.scrapes.get(instance)?.back()?.at))
+    }
+
     /// What an instance counted for a service within the window.
     pub(crate) fn recent(&self, instance: &str, service: &str, now: Duration) -> Recent {
         let begin = now.saturating_sub(WINDOW.saturating_add(SLACK));

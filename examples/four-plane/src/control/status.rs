@@ -131,6 +131,8 @@ struct InstanceStatus {
     in_flight: Option<f64>,
     limit: Option<f64>,
     restarts: u32,
+    /// Since its figures were read.
+    age_s: Option<f64>,
 }
 
 #[derive(Serialize, Debug, Clone)]
@@ -327,6 +329,7 @@ impl View<'_> {
             in_flight: latest.and_then(|reading| reading.in_flight.get(service)).copied(),
             limit: self.limit(host, service),
             restarts: host.restarts,
+            age_s: self.history.age(&host.instance, self.now).map(|age| rounded(age.as_secs_f64())),
         }
     }
 
@@ -425,11 +428,12 @@ mod tests {
         }
         let hosts = [host("gateway/1", "gateway"), host("gateway/2", "gateway")];
 
-        let view = View { history: &history, hosts: &hosts, now: Duration::from_secs(3) };
+        let view = View { history: &history, hosts: &hosts, now: Duration::from_millis(3_500) };
         let service = view.service("gateway", "gateway");
         let link = view.link("gateway", "catalog");
 
         assert_eq!((service.rps, service.in_flight), (100.0, Some(4.0)));
+        assert_eq!(service.instances[0].age_s, Some(0.5));
         assert_eq!(service.breakers[0].state, "open");
         assert_eq!((link.rps, link.error_ratio, link.breaker.as_deref()), (Some(100.0), Some(1.0), Some("open")));
     }

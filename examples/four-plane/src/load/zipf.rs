@@ -28,6 +28,12 @@ impl Zipf {
         Self { shares }
     }
 
+    /// The share of what is asked for that falls to a rank, from 0.
+    pub(crate) fn share(&self, rank: usize) -> f64 {
+        let up_to = |rank: usize| self.shares.get(rank).copied().unwrap_or_default();
+        up_to(rank) - rank.checked_sub(1).map_or(0.0, up_to)
+    }
+
     /// The rank, from 0, for a random number in 0 to 1; 0 where there is no rank at all.
     pub(crate) fn rank(&self, random: f64) -> usize {
         self.shares.partition_point(|share| *share <= random).min(self.shares.len().saturating_sub(1))
@@ -44,6 +50,16 @@ mod tests {
         let first = 1.0 / (1.0 + 0.5 + 1.0 / 3.0);
 
         assert_eq!([0.0, first - 1e-9, first + 1e-9, 0.9999, 1.0].map(|random| zipf.rank(random)), [0, 0, 1, 2, 2]);
+    }
+
+    #[test]
+    fn shares_fall_with_the_rank_and_sum_to_all() {
+        let zipf = Zipf::new(3, 1.0);
+
+        let shares = [0, 1, 2].map(|rank| zipf.share(rank));
+
+        assert!((shares[0] - 2.0 * shares[1]).abs() < 1e-9 && (shares[0] - 3.0 * shares[2]).abs() < 1e-9, "{shares:?}");
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Observing is separate from judging, so that every judgement is a small function of what was seen.
 
+mod argued;
 mod backoff;
 mod breaker_cost;
 mod bulkhead;
@@ -25,6 +26,8 @@ mod queries;
 mod rate_limit;
 mod resources;
 mod rolling;
+mod scored;
+mod simulated;
 mod slow_database;
 mod traffic;
 mod turns;
@@ -57,6 +60,7 @@ const FALLBACK: Duration = Duration::from_secs(50);
 const HANG: Duration = Duration::from_secs(25);
 const OVERLOAD: Duration = Duration::from_secs(15);
 const DRILL: Duration = Duration::from_secs(70);
+const SCORE: Duration = Duration::from_secs(30);
 
 /// Makes all measurements, the ones over a stack on one that is started for it.
 ///
@@ -78,11 +82,17 @@ pub async fn all() -> anyhow::Result<Findings> {
     let limited = within("sending more than an API key may", PATTERNS, rate_limit::observe()).await;
     judge(&mut findings, rate_limit::CLAIMS, &limited);
     judge(&mut findings, turns::CLAIMS, &Ok(turns::observe()));
+    judge(&mut findings, argued::CLAIMS, &Ok(()));
+    say("simulating failures, turns and writes");
+    let simulated = tokio::task::spawn_blocking(simulated::observe).await;
+    judge(&mut findings, simulated::CLAIMS, &simulated.map_err(Into::into));
     let asked = within("asking a PostgreSQL", QUERIES, queries::observe()).await;
     judge(&mut findings, queries::CLAIMS, &asked);
     let program = std::env::current_exe()?;
     let moderate = within("watching a stack under a moderate load", MODERATE, moderate::observe(&program)).await;
     judge(&mut findings, moderate::CLAIMS, &moderate);
+    let scored = within("filling in the scorecard", SCORE, scored::observe(&program)).await;
+    judge(&mut findings, scored::CLAIMS, &scored);
     let drilled = within("overloading two stacks", DRILL, drilled::observe(&program)).await;
     judge(&mut findings, drilled::CLAIMS, &drilled);
     say("starting a stack");
@@ -161,6 +171,9 @@ mod tests {
             ids(health_checks::CLAIMS),
             ids(gateway_call::CLAIMS),
             ids(turns::CLAIMS),
+            ids(argued::CLAIMS),
+            ids(simulated::CLAIMS),
+            ids(scored::CLAIMS),
             ids(queries::CLAIMS),
             ids(moderate::CLAIMS),
             ids(calm::CLAIMS),
@@ -176,13 +189,21 @@ mod tests {
     }
 
     #[test]
-    fn every_measurement_belongs_to_a_row_and_says_that_it_is_simulated_where_it_is() {
+    fn every_measurement_belongs_to_a_row_that_says_how_it_is_known() {
         let rows = [rows::all().unwrap(), rows::promises().unwrap()].concat();
+        let mut simulated = ids(simulated::CLAIMS);
+        simulated.push("figure.failure-first.catalog-service.cache-hit");
+        let mut argued = ids(argued::CLAIMS);
+        argued.push("resilience-patterns.load-shedding.cost-impact");
 
         for id in claimed() {
             let row = rows.iter().find(|row| row.id == id).unwrap_or_else(|| panic!("no row is called {id}"));
-            let simulated = id == "figure.failure-first.catalog-service.cache-hit";
-            assert_eq!(row.basis == Basis::Simulated, simulated, "{id}");
+            let basis = match id {
+                id if simulated.contains(&id) => Basis::Simulated,
+                id if argued.contains(&id) => Basis::Argued,
+                _ => Basis::Measured,
+            };
+            assert_eq!(row.basis, basis, "{id}");
         }
     }
 

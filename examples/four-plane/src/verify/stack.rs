@@ -83,6 +83,7 @@ pub(super) struct InstanceStatus {
     pub(super) url: Option<String>,
     pub(super) health: String,
     pub(super) rps: Option<f64>,
+    pub(super) age_s: Option<f64>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

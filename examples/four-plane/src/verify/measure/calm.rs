@@ -27,6 +27,9 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// How long each kind of our own requests is sent.
 const WATCH: Duration = Duration::from_secs(3);
 
+/// Between two looks at the status.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Our own requests, beside the built-in load.
 const EVERY: Duration = Duration::from_millis(20);
 
@@ -84,6 +87,17 @@ pub(super) const CLAIMS: Claims<Calm> = &[
     ("golden-signals.saturation", stateless::saturation_is_shown),
     ("golden-signals.saturation.metric", stateless::saturation_is_shown),
     ("cache-strategies.cache-aside", stateless::cache_aside),
+    ("consistency-trade-offs.product-catalog", figure::catalog),
+    ("consistency-trade-offs.product-catalog.latency-impact", figure::catalog_p99),
+    ("figure.monitoring.plane.service", figure::service_plane),
+    ("figure.monitoring.service-a", figure::catalog),
+    ("figure.monitoring.service-b", figure::recommendation),
+    ("figure.monitoring.monitoring-agents", figure::control_plane),
+    ("figure.monitoring.monitoring-agents.collection-rate", figure::collected),
+    ("figure.monitoring.arrow.app1-agents", figure::catalog_is_scraped),
+    ("figure.monitoring.arrow.app2-agents", figure::recommendation_is_scraped),
+    ("figure.incident.metrics-store.resolution", figure::collected),
+    ("figure.caching.colours", figure::colours),
     ("figure.caching.application-servers", figure::catalog),
     ("figure.caching.plane.state", figure::redis),
     ("figure.caching.l2-cache-redis", figure::redis),
@@ -94,6 +108,8 @@ pub(super) const CLAIMS: Claims<Calm> = &[
 #[derive(Debug, Default)]
 pub(super) struct Calm {
     status: Status,
+    /// Of each instance, how old its figures got, in seconds.
+    ages: BTreeMap<String, f64>,
     /// Each process with what its health path answered.
     health: Vec<(String, Option<StatusCode>)>,
     /// Each process with whether its metrics can be read as Prometheus text.
@@ -121,7 +137,7 @@ struct Usage {
 pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Calm> {
     let mut calm = Calm::default();
     let (before, watched) = (processor_times(stack), Stopwatch::start());
-    tokio::time::sleep(SETTLE).await;
+    watch_ages(stack, &mut calm.ages).await?;
     let traffic = Traffic::start(stack, EVERY, uncached_item);
     tokio::time::sleep(WATCH).await;
     calm.items = answers(traffic).await?;
@@ -152,6 +168,23 @@ pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Calm> {
     calm.style = String::from_utf8_lossy(&style.body).into_owned();
     calm.status = stack.status().await?;
     Ok(calm)
+}
+
+/// Looks again and again how old each instance's figures are, for as long as the stack settles.
+async fn watch_ages(stack: &Stack, ages: &mut BTreeMap<String, f64>) -> anyhow::Result<()> {
+    let watch = Stopwatch::start();
+    while watch.elapsed() < SETTLE {
+        let status = stack.status().await?;
+        let services = status.planes.iter().flat_map(|plane| &plane.services);
+        for instance in services.flat_map(|service| &service.instances) {
+            // One that was never read has figures of no age at all.
+            let age = instance.age_s.unwrap_or(f64::INFINITY);
+            let oldest = ages.entry(instance.instance.clone()).or_default();
+            *oldest = oldest.max(age);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Of each catalog process, the processor time that it has had, in seconds, and what it has in memory, in MiB.
@@ -213,6 +246,7 @@ mod tests {
             url: None,
             health: "pass".into(),
             rps: Some(10.0),
+            age_s: Some(0.5),
         };
         Service {
             name: name.into(),
@@ -235,6 +269,27 @@ mod tests {
 
         assert_eq!(stateless::at_least_three(&calm(3)).verdict, Verdict::Met);
         assert_eq!(stateless::at_least_three(&calm(2)).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn figures_of_one_instance_older_than_fifteen_seconds_are_collected_too_seldom() {
+        let calm = |oldest| Calm {
+            ages: BTreeMap::from([("edge/1".to_owned(), 1.0), ("catalog/1".to_owned(), oldest)]),
+            ..Calm::default()
+        };
+
+        assert_eq!(figure::collected(&calm(15.0)).verdict, Verdict::Met);
+        assert_eq!(figure::collected(&calm(15.1)).verdict, Verdict::NotMet);
+        assert_eq!(figure::collected(&calm(f64::INFINITY)).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn a_catalog_that_answers_within_seventy_five_milliseconds_is_quick_enough() {
+        let calm = |p99| with_services(vec![Service { p99_ms: p99, ..service("catalog", 3) }]);
+
+        assert_eq!(figure::catalog_p99(&calm(Some(75.0))).verdict, Verdict::Met);
+        assert_eq!(figure::catalog_p99(&calm(Some(75.1))).verdict, Verdict::NotMet);
+        assert_eq!(figure::catalog_p99(&calm(None)).verdict, Verdict::NotMet);
     }
 
     #[test]

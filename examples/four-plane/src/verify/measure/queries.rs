@@ -79,6 +79,7 @@ pub(super) const CLAIMS: Claims<Queries> = &[
     ("database-performance.connection-pooling.performance-impact", latency_saved),
     ("database-performance.connection-reuse", overhead_saved),
     ("database-performance.connection-reuse.performance-impact", overhead_saved),
+    ("database-performance.connection-reuse.implementation", reused),
 ];
 
 /// What was seen; nothing where there is no PostgreSQL.
@@ -90,6 +91,8 @@ pub(super) struct Queries {
     joins: Vec<Duration>,
     aggregations: Vec<Duration>,
     searches: Vec<Duration>,
+    /// Connections that were made for all of these.
+    connected: u64,
     /// First calls of clients, which have to connect.
     fresh: Vec<Duration>,
     /// Of queries that were each sent at their time: how long each took, and all together.
@@ -148,6 +151,7 @@ async fn asked(url: &str, host: &str, port: u16) -> anyhow::Result<Queries> {
         let typed: String = city.name.chars().take(4).collect();
         timed(&mut queries.searches, catalog.search(&typed, 10)).await?;
     }
+    queries.connected = catalog.connections().map_or(0, |pool| pool.totals.created);
     for (_, city) in spread(cities, FRESH) {
         let fresh: Arc<dyn Catalog> = client();
         timed(&mut queries.fresh, fresh.item(city.id)).await?;
@@ -347,6 +351,21 @@ fn saved(queries: &Queries, least: f64) -> Finding {
 
 fn latency_saved(queries: &Queries) -> Finding {
     saved(queries, LATENCY_SAVED)
+}
+
+/// In the place of `PgBouncer`, each process keeps its connections.
+fn reused(queries: &Queries) -> Finding {
+    if !queries.server {
+        return Finding::not_yet();
+    }
+    let asked = [&queries.lookups, &queries.ranges, &queries.joins, &queries.aggregations, &queries.searches];
+    let asked = asked.map(Vec::len).into_iter().sum::<usize>();
+    let connected = queries.connected;
+    Finding::judged(
+        connected > 0 && usize::try_from(connected).is_ok_and(|connected| connected.saturating_mul(100) <= asked),
+        format!("{asked} queries over {connected} connections"),
+        "asked of PostgreSQL one after another, by the pool's own count of connections that it made",
+    )
 }
 
 fn overhead_saved(queries: &Queries) -> Finding {

@@ -33,6 +33,36 @@ pub(super) fn catalog(calm: &Calm) -> Finding {
     serves(calm, &["catalog"])
 }
 
+/// Of the document's product catalog, in milliseconds.
+const CATALOG_P99: f64 = 75.0;
+
+pub(super) fn catalog_p99(calm: &Calm) -> Finding {
+    match calm.status.service("catalog").and_then(|catalog| catalog.p99_ms) {
+        Some(p99) => Finding::judged(
+            p99 <= CATALOG_P99,
+            format!("p99 {p99:.1} ms"),
+            "the catalog in GET /control/status, over 5 s of the built-in load",
+        ),
+        None => Finding::unobserved("the control plane shows no p99 of the catalog"),
+    }
+}
+
+/// How often the document has figures collected, in seconds.
+const COLLECTED_EVERY: f64 = 15.0;
+
+/// What is collected so often is never older than that.
+pub(super) fn collected(calm: &Calm) -> Finding {
+    let oldest = calm.ages.values().copied().reduce(f64::max);
+    let Some(oldest) = oldest.filter(|oldest| oldest.is_finite()) else {
+        return Finding::unobserved("an instance without figures, or none at all");
+    };
+    Finding::judged(
+        oldest <= COLLECTED_EVERY,
+        format!("at most {oldest:.1} s old"),
+        format!("the age of the figures of {} instances in GET /control/status, looked at for 5 s", calm.ages.len()),
+    )
+}
+
 pub(super) fn state_plane(calm: &Calm) -> Finding {
     serves(calm, &["database", "cache"])
 }
@@ -103,6 +133,10 @@ pub(super) fn recommendation_to_database(calm: &Calm) -> Finding {
 
 pub(super) fn gateway_is_scraped(calm: &Calm) -> Finding {
     is_scraped(calm, "gateway")
+}
+
+pub(super) fn catalog_is_scraped(calm: &Calm) -> Finding {
+    is_scraped(calm, "catalog")
 }
 
 pub(super) fn recommendation_is_scraped(calm: &Calm) -> Finding {
