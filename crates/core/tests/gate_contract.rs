@@ -114,8 +114,8 @@ async fn readiness_reserves_nothing_that_a_drop_does_not_return() {
 
 #[tokio::test(start_paused = true)]
 async fn works_under_a_buffer() {
-    contract::works_under_a_buffer(refusing).await;
-    contract::works_under_a_buffer(queueing).await;
+    contract::works_under_a_buffer(refusing, Crowd::IsRefused).await;
+    contract::works_under_a_buffer(queueing, Crowd::Waits).await;
 }
 
 #[tokio::test(start_paused = true)]

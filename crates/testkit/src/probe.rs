@@ -34,7 +34,7 @@ pub enum Script {
 }
 
 /// The failure of [`Script::Fail`].
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProbeError;
 

@@ -7,16 +7,19 @@ use http::{Request, Response, StatusCode, Uri};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use seawall::{
     backoff_with_jitter::{Backoff, IfUnknown, Rebuild, RetryConfig, RetryLayer},
-    bulkhead::{Bulkhead, BulkheadConfig, BulkheadLayer, QueueingBulkheadConfig, QueueingBulkheadLayer},
+    bulkhead::{Bulkhead, BulkheadConfig, BulkheadLayer, IsolateLayer, QueueingBulkheadConfig, QueueingBulkheadLayer},
     circuit_breaker::{BreakerConfig, CircuitBreakerLayer, State},
-    core::{Entropy, Error, GateLayer, KeyedLayer, WrapErrorLayer},
-    fallback::{FallbackLayer, from_fn},
-    http::{DEGRADED_HEADER, MarkDegraded, RespondLayer, env},
+    core::{Clock, Criticality, Entropy, Error, GateLayer, KeyedLayer, MonotonicClock, WrapErrorLayer},
+    fallback::{Dimmer, FallbackLayer, FeatureLayer, from_fn},
+    http::{AtBodyEnd, DEGRADED_HEADER, MarkDegraded, RespondLayer, env},
     load_shedder::{
         LimitRange, LoadShedderConfig, LoadShedderLayer, QueueingLoadShedderLayer, QueueingShedderConfig, Throttle,
         ThrottleConfig,
     },
-    rate_limiter::{Quota, RateLimiterLayer},
+    rate_limiter::{
+        DistributedKeyedGcra, DistributedQuota, KeyedRateLimiterLayer, QueueingQuota, QueueingRateLimiterLayer, Quota,
+        RateLimiterLayer,
+    },
     timeout::{TimeoutConfig, TimeoutLayer},
 };
 use tokio::sync::Notify;
@@ -168,6 +171,83 @@ async fn one_quota_of_a_rate_limiter_is_for_all_connections() {
     let statuses = [site.status("/").await, site.status("/").await, site.status("/").await];
 
     assert_eq!(statuses, [StatusCode::OK, StatusCode::OK, StatusCode::TOO_MANY_REQUESTS]);
+}
+
+#[tokio::test]
+async fn each_key_has_one_quota_for_all_connections() {
+    let by_path: fn(&Request<Body>) -> &str = |request| request.uri().path();
+    let quota = Quota::per_minute(1).unwrap();
+    let site = serve!(KeyedRateLimiterLayer::<str, _, _>::with_env(quota, by_path, env()));
+
+    let statuses = [site.status("/").await, site.status("/").await, site.status("/broken").await];
+
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY]);
+}
+
+#[tokio::test]
+async fn the_share_of_one_process_is_for_all_its_connections() {
+    let by_path: fn(&Request<Body>) -> &str = |request| request.uri().path();
+    let quota = Quota::per_minute(2).unwrap().with_burst(4).unwrap();
+    let site = serve!(DistributedKeyedGcra::new(DistributedQuota::new(quota, 2).unwrap()).layer(by_path));
+
+    let statuses = [site.status("/").await, site.status("/").await, site.status("/").await];
+
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::OK, StatusCode::TOO_MANY_REQUESTS]);
+}
+
+#[tokio::test]
+async fn calls_of_different_connections_wait_for_their_times_in_one_line() {
+    let quota = QueueingQuota::new(Quota::per_minute(1).unwrap()).with_max_queued(1).unwrap();
+    let layer = QueueingRateLimiterLayer::new(quota.with_max_wait(Duration::from_secs(600)).unwrap());
+    let site = serve!(layer.clone());
+    assert_eq!(site.status("/").await, StatusCode::OK);
+    let waiting = tokio::spawn(site.get("/"));
+    while layer.gate().queued() == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    assert_eq!(site.status("/").await, StatusCode::SERVICE_UNAVAILABLE, "the line is full");
+
+    layer.gate().refund(1, MonotonicClock.now());
+    assert_eq!(waiting.await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_feature_that_is_switched_off_is_refused_on_all_connections() {
+    let dimmer = Dimmer::default();
+    let site = serve!(FeatureLayer::new(dimmer.feature(Criticality::Degraded)));
+    assert_eq!(site.status("/").await, StatusCode::OK);
+
+    dimmer.dim_below(Criticality::Default);
+
+    assert_eq!([site.status("/").await, site.status("/").await], [StatusCode::SERVICE_UNAVAILABLE; 2]);
+}
+
+#[tokio::test]
+async fn handlers_run_on_a_runtime_of_their_own() {
+    let dangerous = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let site = serve!(IsolateLayer::new(dangerous.handle().clone()));
+    assert_eq!([site.status("/").await, site.status("/broken").await], [StatusCode::OK, StatusCode::BAD_GATEWAY]);
+
+    dangerous.shutdown_background();
+
+    assert_eq!(site.status("/").await, StatusCode::SERVICE_UNAVAILABLE, "it is closed");
+}
+
+#[tokio::test]
+async fn the_place_of_a_call_is_held_until_its_body_was_read() {
+    let layer = BulkheadLayer::with_env(BulkheadConfig::new(1).unwrap(), env().with_settle(AtBodyEnd));
+    let site = serve!(layer.clone());
+    let first = tokio::spawn(site.get("/hold"));
+    site.entered.notified().await;
+    assert_eq!(site.status("/").await, StatusCode::SERVICE_UNAVAILABLE);
+    site.leave.notify_one();
+    assert_eq!(first.await.unwrap().status(), StatusCode::OK);
+
+    while layer.gate().in_flight() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(site.status("/").await, StatusCode::OK);
 }
 
 #[tokio::test]

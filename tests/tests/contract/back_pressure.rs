@@ -36,7 +36,7 @@ async fn a_handle_that_is_dropped_gives_back_what_it_reserved() {
 
 #[tokio::test(start_paused = true)]
 async fn works_under_a_buffer() {
-    contract::works_under_a_buffer(reserving).await;
+    contract::works_under_a_buffer(reserving, Crowd::Waits).await;
 }
 
 #[tokio::test(start_paused = true)]

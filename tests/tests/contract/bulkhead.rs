@@ -15,18 +15,18 @@ use seawall_testkit::{
 };
 use tower::{Layer, ServiceExt};
 
-const PLACES: usize = 4;
-const QUEUED: usize = 100;
+pub(crate) const PLACES: usize = 4;
+pub(crate) const QUEUED: usize = 100;
 
-fn refusing(env: TestEnv) -> BulkheadLayer<TestEnv> {
+pub(crate) fn refusing(env: TestEnv) -> BulkheadLayer<TestEnv> {
     BulkheadLayer::with_env(BulkheadConfig::new(PLACES).unwrap(), env)
 }
 
-fn keeping(env: TestEnv) -> PriorityBulkheadLayer<TestEnv> {
+pub(crate) fn keeping(env: TestEnv) -> PriorityBulkheadLayer<TestEnv> {
     PriorityBulkheadLayer::with_env((BulkheadConfig::new(PLACES).unwrap(), Reserve::default()), env)
 }
 
-type Queueing = GateLayer<QueueingBulkhead<TokioClock>, TestEnv>;
+pub(crate) type Queueing = GateLayer<QueueingBulkhead<TokioClock>, TestEnv>;
 
 fn ordered(order: Order, env: TestEnv) -> Queueing {
     let config = QueueingBulkheadConfig::new(BulkheadConfig::new(PLACES).unwrap()).with_order(order);
@@ -34,7 +34,7 @@ fn ordered(order: Order, env: TestEnv) -> Queueing {
 }
 
 /// One per order.
-const QUEUEING: [fn(TestEnv) -> Queueing; 5] = [
+pub(crate) const QUEUEING: [fn(TestEnv) -> Queueing; 5] = [
     |env| ordered(Order::OldestFirst, env),
     |env| ordered(Order::NewestFirst, env),
     |env| ordered(Order::EarliestDeadlineFirst, env),
@@ -80,11 +80,20 @@ async fn readiness_reserves_nothing_that_a_drop_does_not_return() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn works_under_a_buffer() {
-    contract::works_under_a_buffer(refusing).await;
-    contract::works_under_a_buffer(keeping).await;
+async fn handles_that_are_ready_and_idle_keep_nobody_out() {
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(refusing).await;
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(keeping).await;
     for queueing in QUEUEING {
-        contract::works_under_a_buffer(queueing).await;
+        contract::handles_that_are_ready_and_idle_keep_nobody_out(queueing).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn works_under_a_buffer() {
+    contract::works_under_a_buffer(refusing, Crowd::IsRefused).await;
+    contract::works_under_a_buffer(keeping, Crowd::IsRefused).await;
+    for queueing in QUEUEING {
+        contract::works_under_a_buffer(queueing, Crowd::Waits).await;
     }
 }
 

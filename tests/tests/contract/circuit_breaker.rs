@@ -9,15 +9,19 @@ use seawall::{
 use seawall_testkit::{
     Script, TestEnv,
     contract::{self, Crowd},
+    hold,
 };
 use tower::ServiceExt;
 
-fn closed(env: TestEnv) -> CircuitBreakerLayer<TestEnv> {
+/// How many are let through at once by default.
+const PROBES: usize = 3;
+
+pub(crate) fn closed(env: TestEnv) -> CircuitBreakerLayer<TestEnv> {
     CircuitBreakerLayer::with_env(BreakerConfig::default(), env)
 }
 
 /// Opened an hour ago, so that the next calls are probes: what a lost probe would wedge.
-fn half_open(env: TestEnv) -> CircuitBreakerLayer<TestEnv> {
+pub(crate) fn half_open(env: TestEnv) -> CircuitBreakerLayer<TestEnv> {
     let layer = closed(env);
     let then = TokioClock.now().saturating_sub(Duration::from_secs(3600));
     for _ in 0..20 {
@@ -29,7 +33,7 @@ fn half_open(env: TestEnv) -> CircuitBreakerLayer<TestEnv> {
 }
 
 /// Whether no probe would get through long after everything ended.
-fn wedged(layer: &CircuitBreakerLayer<TestEnv>) -> usize {
+pub(crate) fn wedged(layer: &CircuitBreakerLayer<TestEnv>) -> usize {
     let much_later = TokioClock.now().saturating_add(Duration::from_secs(3600));
     usize::from(layer.gate().try_admit(much_later).is_err())
 }
@@ -49,11 +53,20 @@ async fn dropping_at_any_point_leaves_nothing_held() {
 #[tokio::test(start_paused = true)]
 async fn readiness_reserves_nothing_that_a_drop_does_not_return() {
     contract::readiness_reserves_nothing_that_a_drop_does_not_return(closed).await;
+    contract::readiness_reserves_nothing_that_a_drop_does_not_return(half_open).await;
+}
+
+/// Of a half-open one: no handle has taken a probe's place.
+#[tokio::test(start_paused = true)]
+async fn handles_that_are_ready_and_idle_keep_nobody_out() {
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(closed).await;
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(half_open).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn works_under_a_buffer() {
-    contract::works_under_a_buffer(closed).await;
+    contract::works_under_a_buffer(closed, Crowd::Passes).await;
+    contract::works_under_a_buffer(half_open, Crowd::IsRefused).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,9 +77,15 @@ async fn state_is_shared_by_clones_and_by_layer_calls() {
         }
     })
     .await;
+    // All probes are out.
+    contract::state_is_shared_by_clones_and_by_layer_calls(half_open, async |service| {
+        hold(&service, Script::Hang, PROBES)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_holds_is_woken_once() {
     contract::every_waiter_is_woken_and_none_spins(closed, Crowd::Passes).await;
+    contract::every_waiter_is_woken_and_none_spins(half_open, Crowd::IsRefused).await;
 }

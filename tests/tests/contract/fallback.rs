@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::{Pending, pending},
+    sync::RwLock,
     time::Duration,
 };
 
@@ -16,10 +17,10 @@ use seawall_testkit::{
 };
 use tower::{Layer, ServiceExt, layer::util::Stack, util::MapErrLayer};
 
-type Failing = Error<ProbeError>;
+pub(crate) type Failing = Error<ProbeError>;
 
 /// The suite speaks of the service's own errors.
-fn plain<F>(error: FallbackError<Failing, F>) -> Failing {
+pub(crate) fn plain<F>(error: FallbackError<Failing, F>) -> Failing {
     error.into_parts().0
 }
 
@@ -62,8 +63,13 @@ async fn readiness_reserves_nothing_that_a_drop_does_not_return() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn handles_that_are_ready_and_idle_keep_nobody_out() {
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(suite!(on_errors)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn works_under_a_buffer() {
-    contract::works_under_a_buffer(suite!(on_errors)).await;
+    contract::works_under_a_buffer(suite!(on_errors), Crowd::Passes).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +99,7 @@ async fn alternatives_within_bounds_are_dropped_at_any_point_and_give_their_plac
     contract::dropping_at_any_point_leaves_nothing_held(make, |_| (places - bounded.free()) as usize).await;
 }
 
-fn lit(env: TestEnv) -> FeatureLayer<TestEnv> {
+pub(crate) fn lit(env: TestEnv) -> FeatureLayer<TestEnv> {
     FeatureLayer::with_env(Dimmer::default().feature(Criticality::Degraded), env)
 }
 
@@ -103,8 +109,24 @@ async fn a_feature_keeps_the_contract() {
     contract::every_call_through_it_ends_once(lit).await;
     contract::dropping_at_any_point_leaves_nothing_held(lit, |_| 0).await;
     contract::readiness_reserves_nothing_that_a_drop_does_not_return(lit).await;
-    contract::works_under_a_buffer(lit).await;
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(lit).await;
+    contract::works_under_a_buffer(lit, Crowd::Passes).await;
     contract::every_waiter_is_woken_and_none_spins(lit, Crowd::Passes).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feature_that_is_switched_off_is_off_for_all_services() {
+    let dimmers = RwLock::new(Vec::new());
+    let make = |env| {
+        let dimmer = Dimmer::default();
+        dimmers.write().unwrap().push(dimmer.clone());
+        FeatureLayer::with_env(dimmer.feature(Criticality::Degraded), env)
+    };
+
+    contract::state_is_shared_by_clones_and_by_layer_calls(make, async |_| {
+        dimmers.read().unwrap()[0].dim_below(Criticality::Critical);
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

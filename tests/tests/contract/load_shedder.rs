@@ -13,11 +13,11 @@ use seawall_testkit::{
 };
 use tower::ServiceExt;
 
-fn adaptive(env: TestEnv) -> LoadShedderLayer<TestEnv> {
+pub(crate) fn adaptive(env: TestEnv) -> LoadShedderLayer<TestEnv> {
     LoadShedderLayer::with_env(LoadShedderConfig::default(), env)
 }
 
-fn queueing(env: TestEnv) -> GateLayer<QueueingLoadShedder<Knee, TokioClock>, TestEnv> {
+pub(crate) fn queueing(env: TestEnv) -> GateLayer<QueueingLoadShedder<Knee, TokioClock>, TestEnv> {
     GateLayer::with_env(QueueingLoadShedder::new(QueueingShedderConfig::default(), TokioClock), env)
 }
 
@@ -26,7 +26,7 @@ const PLACES: usize = 16;
 
 /// The lowest word: every call that may be held back is.
 #[derive(Debug)]
-struct Lowest;
+pub(crate) struct Lowest;
 
 impl Entropy for Lowest {
     fn next_u64(&self) -> u64 {
@@ -34,12 +34,22 @@ impl Entropy for Lowest {
     }
 }
 
-fn always_holding_back(env: TestEnv) -> GateLayer<Throttle<Lowest>, TestEnv> {
+pub(crate) fn always_holding_back(env: TestEnv) -> GateLayer<Throttle<Lowest>, TestEnv> {
     GateLayer::with_env(Throttle::with_entropy(ThrottleConfig::default(), Lowest), env)
 }
 
-fn throttle(env: TestEnv) -> GateLayer<Throttle, TestEnv> {
-    GateLayer::with_env(ThrottleConfig::default(), env)
+/// The highest word: no call is.
+#[derive(Debug)]
+pub(crate) struct Highest;
+
+impl Entropy for Highest {
+    fn next_u64(&self) -> u64 {
+        u64::MAX
+    }
+}
+
+pub(crate) fn throttle(env: TestEnv) -> GateLayer<Throttle<Highest>, TestEnv> {
+    GateLayer::with_env(Throttle::with_entropy(ThrottleConfig::default(), Highest), env)
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,10 +80,17 @@ async fn readiness_reserves_nothing_that_a_drop_does_not_return() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn handles_that_are_ready_and_idle_keep_nobody_out() {
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(adaptive).await;
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(queueing).await;
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(always_holding_back).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn works_under_a_buffer() {
-    contract::works_under_a_buffer(adaptive).await;
-    contract::works_under_a_buffer(queueing).await;
-    contract::works_under_a_buffer(throttle).await;
+    contract::works_under_a_buffer(adaptive, Crowd::IsRefused).await;
+    contract::works_under_a_buffer(queueing, Crowd::Waits).await;
+    contract::works_under_a_buffer(always_holding_back, Crowd::IsRefused).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,74 +1,58 @@
-//! The rate limiter.
+//! The rate limiters.
 
-use std::time::Duration;
+use std::{convert::Infallible, future::pending, time::Duration};
 
-use seawall::core::{Gate, NoWait};
-use seawall::rate_limiter::{
-    AdaptiveQuota, AdaptiveRate, Enforced, FixedWindow, Gcra, LimitLayer, Plan, Plans, Quota, RateLimiterLayer,
-    SlidingWindow, WarmUp, WarmUpQuota, WindowQuota,
+use seawall::{
+    core::TokioClock,
+    rate_limiter::{
+        AdaptiveQuota, AdaptiveRate, Answer, DistributedKeyedGcra, DistributedQuota, DistributedRateLimiterLayer,
+        Enforced, Exchange, FixedWindow, Gcra, KeyedRateLimiterLayer, LimitLayer, Plan, Plans, QueueingQuota,
+        QueueingRateLimiterLayer, Quota, Quotas, RateLimiterLayer, SlidingWindow, Store, WarmUp, WarmUpQuota,
+        WindowQuota,
+    },
 };
 use seawall_testkit::{
     Script, TestEnv,
-    contract::{self, Crowd},
+    contract::{self, Crowd, Leaf, Subject},
+    hold,
 };
-use tower::ServiceExt;
+use tower::{Layer, ServiceExt};
 
-const BURST: u32 = 20;
+use crate::keyed::{ONE_KEY, OneKey};
 
-fn limited(env: TestEnv) -> RateLimiterLayer<TestEnv> {
-    RateLimiterLayer::with_env(Quota::per_second(1).unwrap().with_burst(BURST).unwrap(), env)
+pub(crate) const BURST: u32 = 20;
+
+fn quota() -> Quota {
+    Quota::per_second(1).unwrap().with_burst(BURST).unwrap()
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_call_ends_in_exactly_one_outcome() {
-    contract::every_call_ends_in_exactly_one_outcome(limited).await;
-    contract::every_call_through_it_ends_once(limited).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn dropping_at_any_point_leaves_nothing_held() {
-    contract::dropping_at_any_point_leaves_nothing_held(limited, |_| 0).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn readiness_reserves_nothing_that_a_drop_does_not_return() {
-    contract::readiness_reserves_nothing_that_a_drop_does_not_return(limited).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn works_under_a_buffer() {
-    contract::works_under_a_buffer(limited).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn state_is_shared_by_clones_and_by_layer_calls() {
-    contract::state_is_shared_by_clones_and_by_layer_calls(limited, async |service| {
-        for _ in 0..BURST {
-            assert_eq!(service.clone().oneshot(Script::Answer).await, Ok("answered"));
-        }
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn every_waiter_is_woken_and_none_spins() {
-    contract::every_waiter_is_woken_and_none_spins(limited, Crowd::IsRefused).await;
+pub(crate) fn limited(env: TestEnv) -> RateLimiterLayer<TestEnv> {
+    RateLimiterLayer::with_env(quota(), env)
 }
 
 /// The whole contract, for a limit that admits [`BURST`] calls at once and no more.
-async fn keeps_the_contract<G: Gate<Wait = NoWait>>(limited: impl Fn(TestEnv) -> LimitLayer<G, TestEnv> + Copy) {
+async fn keeps_the_contract<L>(limited: impl Fn(TestEnv) -> L + Copy)
+where
+    L: Layer<Leaf, Service: Subject> + Clone,
+{
     contract::every_call_ends_in_exactly_one_outcome(limited).await;
     contract::every_call_through_it_ends_once(limited).await;
     contract::dropping_at_any_point_leaves_nothing_held(limited, |_| 0).await;
     contract::readiness_reserves_nothing_that_a_drop_does_not_return(limited).await;
-    contract::works_under_a_buffer(limited).await;
-    contract::state_is_shared_by_clones_and_by_layer_calls(limited, async |service| {
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(limited).await;
+    contract::works_under_a_buffer(limited, Crowd::IsRefused).await;
+    contract::state_is_shared_by_clones_and_by_layer_calls(limited, async |service: L::Service| {
         for _ in 0..BURST {
             assert_eq!(service.clone().oneshot(Script::Answer).await, Ok("answered"));
         }
     })
     .await;
     contract::every_waiter_is_woken_and_none_spins(limited, Crowd::IsRefused).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rate_limiter_keeps_the_contract() {
+    keeps_the_contract(limited).await;
 }
 
 fn window() -> WindowQuota {
@@ -77,28 +61,26 @@ fn window() -> WindowQuota {
 
 #[tokio::test(start_paused = true)]
 async fn a_sliding_window_keeps_the_contract() {
-    keeps_the_contract::<SlidingWindow>(|env| LimitLayer::with_env(window(), env)).await;
+    keeps_the_contract(|env| LimitLayer::<SlidingWindow, _>::with_env(window(), env)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fixed_window_keeps_the_contract() {
-    keeps_the_contract::<FixedWindow>(|env| LimitLayer::with_env(window(), env)).await;
+    keeps_the_contract(|env| LimitLayer::<FixedWindow, _>::with_env(window(), env)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_warms_up_keeps_the_contract() {
-    keeps_the_contract::<WarmUp>(|env| {
-        let quota = Quota::per_second(1).unwrap().with_burst(BURST).unwrap();
-        LimitLayer::with_env(WarmUpQuota::new(quota, Duration::from_secs(10)).unwrap(), env)
+    keeps_the_contract(|env| {
+        LimitLayer::<WarmUp, _>::with_env(WarmUpQuota::new(quota(), Duration::from_secs(10)).unwrap(), env)
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_enforced_keeps_the_contract() {
-    keeps_the_contract::<Enforced<Gcra>>(|env| {
-        let quota = Quota::per_second(1).unwrap().with_burst(BURST).unwrap();
-        LimitLayer::with_env(Enforced::new(Gcra::new(quota), 100).unwrap(), env)
+    keeps_the_contract(|env| {
+        LimitLayer::<Enforced<Gcra>, _>::with_env(Enforced::new(Gcra::new(quota()), 100).unwrap(), env)
     })
     .await;
 }
@@ -106,9 +88,9 @@ async fn a_limit_that_is_enforced_keeps_the_contract() {
 /// As much again is kept for other tenants of the plan.
 #[tokio::test(start_paused = true)]
 async fn plans_keep_the_contract() {
-    keeps_the_contract::<Plans>(|env| {
+    keeps_the_contract(|env| {
         let quota = |burst| Quota::per_second(1).unwrap().with_burst(burst).unwrap();
-        LimitLayer::with_env(Plans::new(quota(1), Plan::new(quota(2 * BURST), quota(1))).unwrap(), env)
+        LimitLayer::<Plans, _>::with_env(Plans::new(quota(1), Plan::new(quota(2 * BURST), quota(1))).unwrap(), env)
     })
     .await;
 }
@@ -121,5 +103,85 @@ async fn an_adaptive_rate_keeps_the_contract() {
     contract::every_call_through_it_ends_once(limited).await;
     contract::dropping_at_any_point_leaves_nothing_held(limited, |layer| layer.gate().in_flight() as usize).await;
     contract::readiness_reserves_nothing_that_a_drop_does_not_return(limited).await;
-    contract::works_under_a_buffer(limited).await;
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(limited).await;
+    contract::works_under_a_buffer(limited, Crowd::Passes).await;
+}
+
+pub(crate) fn keyed(env: TestEnv) -> KeyedRateLimiterLayer<str, OneKey, TestEnv> {
+    KeyedRateLimiterLayer::with_env(quota(), ONE_KEY, env)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_per_key_keeps_the_contract() {
+    keeps_the_contract(keyed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_quotas_at_once_keep_the_contract() {
+    keeps_the_contract(|env| {
+        let more = Quota::per_second(1).unwrap().with_burst(2 * BURST).unwrap();
+        let quotas = Quotas::new().with_keyed(quota()).with_shared(more);
+        KeyedRateLimiterLayer::<str, OneKey, TestEnv, Quotas>::with_env(quotas, ONE_KEY, env)
+    })
+    .await;
+}
+
+/// A store that never answers: each process has its own share.
+struct NeverThere;
+
+impl Store for NeverThere {
+    type Error = Infallible;
+
+    async fn exchange(&mut self, _: &[Exchange<'_>]) -> Result<Vec<Option<Answer>>, Infallible> {
+        pending().await
+    }
+}
+
+/// One process of two, with nobody to ask.
+pub(crate) fn distributed(env: TestEnv) -> DistributedRateLimiterLayer<OneKey, TestEnv> {
+    let quota = Quota::per_second(2).unwrap().with_burst(2 * BURST).unwrap();
+    let limiter = DistributedKeyedGcra::new(DistributedQuota::new(quota, 2).unwrap());
+    DistributedRateLimiterLayer::with_env(limiter, ONE_KEY, env)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_of_several_processes_keeps_the_contract_without_a_store() {
+    keeps_the_contract(distributed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_of_several_processes_keeps_the_contract_over_a_store_that_is_never_there() {
+    keeps_the_contract(|env| {
+        let layer = distributed(env);
+        tokio::spawn(layer.gate().supply(NeverThere, TokioClock));
+        layer
+    })
+    .await;
+}
+
+const QUEUED: usize = 100;
+
+pub(crate) fn queueing(env: TestEnv) -> QueueingRateLimiterLayer<TestEnv> {
+    let quota = Quota::per_second(1_000).unwrap().with_burst(BURST).unwrap();
+    QueueingQuota::new(quota).with_max_queued(QUEUED).unwrap().layer(env)
+}
+
+/// The fifty callers of a crowd less those of the burst, each a millisecond after the one before.
+pub(crate) const LAST_OF_A_CROWD: Crowd = Crowd::WaitsFor(Duration::from_millis(50 - BURST as u64));
+
+/// A call that would wait in vain is refused when it comes, so none does.
+#[tokio::test(start_paused = true)]
+async fn a_quota_whose_calls_wait_keeps_the_contract() {
+    contract::every_call_ends_in_exactly_one_outcome(queueing).await;
+    contract::every_call_through_it_ends_once(queueing).await;
+    contract::every_call_that_waited_ends_in_exactly_one_outcome(queueing, BURST as usize).await;
+    contract::dropping_at_any_point_leaves_nothing_held(queueing, |layer| layer.gate().queued()).await;
+    contract::readiness_reserves_nothing_that_a_drop_does_not_return(queueing).await;
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(queueing).await;
+    contract::works_under_a_buffer(queueing, LAST_OF_A_CROWD).await;
+    contract::state_is_shared_by_clones_and_by_layer_calls(queueing, async |service| {
+        hold(&service, Script::Hang, BURST as usize + QUEUED)
+    })
+    .await;
+    contract::every_waiter_is_woken_and_none_spins(queueing, LAST_OF_A_CROWD).await;
 }

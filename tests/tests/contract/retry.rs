@@ -1,7 +1,9 @@
 //! The retry layer.
 
+use std::time::Duration;
+
 use seawall::{
-    backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer},
+    backoff_with_jitter::{Backoff, IfUnknown, RetryConfig, RetryLayer},
     bulkhead::{BulkheadConfig, BulkheadLayer},
     core::{Env, TokioClock, WrapError},
 };
@@ -14,11 +16,11 @@ use tower::{Layer, ServiceExt};
 use crate::pool;
 
 /// Tries once, so that an ending happens when the probe says so.
-fn once(env: TestEnv) -> RetryLayer<TestEnv> {
+pub(crate) fn once(env: TestEnv) -> RetryLayer<TestEnv> {
     RetryLayer::with_env(RetryConfig::new(IfUnknown::Repeat).with_attempts(1).unwrap(), env)
 }
 
-fn thrice(env: TestEnv) -> RetryLayer<TestEnv> {
+pub(crate) fn thrice(env: TestEnv) -> RetryLayer<TestEnv> {
     RetryLayer::with_env(RetryConfig::new(IfUnknown::Repeat), env)
 }
 
@@ -44,8 +46,36 @@ async fn readiness_reserves_nothing_that_a_drop_does_not_return() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn handles_that_are_ready_and_idle_keep_nobody_out() {
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(thrice).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_budget_pays_for_all_clones_and_services() {
+    let make = |env| {
+        let config = RetryConfig::new(IfUnknown::Repeat).with_backoff(Backoff::constant(Duration::ZERO));
+        RetryLayer::with_env(config, env)
+    };
+
+    contract::what_one_service_learns_all_know(
+        make,
+        async |service| {
+            for _ in 0..20 {
+                let _ = service.clone().oneshot(Script::Fail).await;
+            }
+        },
+        async |service, probe| {
+            let before = probe.calls();
+            let _ = service.oneshot(Script::Fail).await;
+            probe.calls() - before == 1
+        },
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn works_under_a_buffer() {
-    contract::works_under_a_buffer(thrice).await;
+    contract::works_under_a_buffer(thrice, Crowd::Passes).await;
 }
 
 #[tokio::test(start_paused = true)]

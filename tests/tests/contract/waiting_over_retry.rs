@@ -8,6 +8,7 @@ use seawall::{
     bulkhead::{BulkheadConfig, QueueingBulkhead, QueueingBulkheadConfig},
     core::{Env, Error, GateLayer, KeyedLayer, TokioClock, WrapError},
     load_shedder::{Knee, QueueingLoadShedder, QueueingShedderConfig},
+    rate_limiter::{QueueingQuota, Quota},
 };
 use seawall_testkit::{Probe, ProbeError, Recorder, Script, TestEnv};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
@@ -60,6 +61,12 @@ async fn the_queueing_bulkhead_does_not_deadlock() {
 async fn the_queueing_load_shedder_does_not_deadlock() {
     let shedder = QueueingLoadShedder::new(QueueingShedderConfig::default(), TokioClock);
     does_not_deadlock(GateLayer::<QueueingLoadShedder<Knee, TokioClock>, _>::with_env(shedder, env())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queueing_rate_limiter_does_not_deadlock() {
+    let quota = QueueingQuota::new(Quota::per_second(1_000).unwrap().with_burst(4).unwrap());
+    does_not_deadlock(quota.layer(env())).await;
 }
 
 #[tokio::test(start_paused = true)]
