@@ -58,7 +58,7 @@ const FAULTS: [(&str, Kind); 26] = [
     ("instance-termination", Kind::Kill(MANY)),
     ("network-latency", Kind::Fault { kind: "latency", target: "database", value: 500, seconds: 15 }),
     ("database-failure", Kind::NotYet { missing: "a replica to fail over to" }),
-    ("cache-invalidation", Kind::NotYet { missing: "a fault that empties the cache" }),
+    ("cache-invalidation", dependency("flush", "cache", 0)),
     ("region-isolation", Kind::NotYet { missing: "a second region" }),
     ("overload", Kind::Overload),
     ("gateway-termination", few("gateway")),

@@ -35,7 +35,7 @@ four-plane: a production stack on one machine, whose instances are real processe
     --seed N              default 1: the same seed sends the same requests
     --json                totals as one JSON object
   four-plane chaos      break a stack of its own and measure what it does
-    --all | --fault NAME  every fault, or one: instance-termination, network-latency, overload,
+    --all | --fault NAME  every fault, or one: instance-termination, network-latency, overload, cache-invalidation,
                           PART-termination of gateway, recommendation, edge and state, and PART-hang, PART-errors,
                           PART-refusal and PART-trickle of catalog, recommendation, database and cache
     --json                one JSON object a line

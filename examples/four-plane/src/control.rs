@@ -186,6 +186,7 @@ pub(crate) fn describe(fault: &Fault) -> String {
         FaultKind::Hang => format!("hang of {target}"),
         FaultKind::Refuse => format!("refused connections to {target}"),
         FaultKind::Trickle => format!("answers of {target} at {value} bytes per second"),
+        FaultKind::Flush => format!("emptying of {target}"),
         FaultKind::Overload => format!("overload of {target} by {value} times its capacity"),
     }
 }

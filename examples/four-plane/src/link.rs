@@ -180,14 +180,16 @@ pub enum FaultKind {
     Refuse,
     /// Every answer comes at this many bytes per second.
     Trickle,
+    /// The cache forgets everything, once.
+    Flush,
     /// This multiple of the declared capacity is sent; only the parent handles it.
     Overload,
 }
 
 impl FaultKind {
     /// All kinds, in the order in which they are listed to users.
-    pub const ALL: [Self; 7] =
-        [Self::Kill, Self::Latency, Self::Error, Self::Hang, Self::Refuse, Self::Trickle, Self::Overload];
+    pub const ALL: [Self; 8] =
+        [Self::Kill, Self::Latency, Self::Error, Self::Hang, Self::Refuse, Self::Trickle, Self::Flush, Self::Overload];
 
     /// The name used in requests and answers.
     pub const fn name(self) -> &'static str {
@@ -198,6 +200,7 @@ impl FaultKind {
             Self::Hang => "hang",
             Self::Refuse => "refuse",
             Self::Trickle => "trickle",
+            Self::Flush => "flush",
             Self::Overload => "overload",
         }
     }

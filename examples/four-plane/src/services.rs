@@ -8,6 +8,7 @@ pub mod database;
 pub mod edge;
 pub mod faults;
 pub mod figures;
+mod flush;
 pub mod gateway;
 pub mod guard;
 pub mod instances;

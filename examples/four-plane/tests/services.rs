@@ -174,6 +174,19 @@ async fn every_process_tells_its_health_and_its_figures() {
 }
 
 #[tokio::test]
+async fn a_flushed_cache_is_filled_again() {
+    let (_folder, stack, edge) = in_folder().await;
+    let page = "/catalog/items/1796236";
+    let cached = async || get(edge, page).await.header("x-cache").to_owned();
+    assert_eq!((cached().await, cached().await), ("miss".to_owned(), "hit".to_owned()));
+
+    stack.inject(&[(FaultKind::Flush, "cache", 0.0)]);
+
+    until("the cache has forgotten it", async || cached().await == "miss").await;
+    assert_eq!(cached().await, "hit", "while the fault is still there: it is emptied once");
+}
+
+#[tokio::test]
 async fn an_instance_that_dies_costs_no_request() {
     let (_folder, mut stack, edge) = in_folder().await;
     let mut served_by = HashSet::new();

@@ -13,6 +13,8 @@ use crate::supervisor::Plan;
 const USUAL_SECONDS: f64 = 30.0;
 /// The longest that a fault may last: a forgotten one ends by itself.
 const MOST_SECONDS: f64 = 600.0;
+/// How long a flush is told of, which is done once.
+const FLUSH: Duration = Duration::from_secs(1);
 /// The longest latency, in milliseconds.
 const MOST_LATENCY: f64 = 60_000.0;
 /// The most bytes per second that are a trickle.
@@ -20,11 +22,12 @@ const MOST_TRICKLE: f64 = 1_000_000.0;
 /// The most multiples of the declared capacity that a burst may be.
 const MOST_OVERLOAD: f64 = 20.0;
 
-const KINDS: &str = "kill, latency, error, hang, refuse, trickle, overload";
+const KINDS: &str = "kill, latency, error, hang, refuse, trickle, flush, overload";
 const INSTANCES: &str = "edge, gateway, catalog, recommendation, state, or one instance such as catalog/1";
 const TARGETS: &str =
     "database, cache, edge, gateway, catalog, recommendation, state, or one instance such as catalog/1";
 const OVERLOAD_TARGETS: &str = "edge";
+const FLUSH_TARGETS: &str = "cache";
 
 /// A field of a request that cannot be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +79,7 @@ impl FaultRequest {
         let target = target(kind, fields.get("target"))?;
         let value = fields.get("value").filter(|value| !value.is_null());
         let value = match kind {
-            FaultKind::Kill | FaultKind::Hang | FaultKind::Refuse => nothing(kind, value)?,
+            FaultKind::Kill | FaultKind::Hang | FaultKind::Refuse | FaultKind::Flush => nothing(kind, value)?,
             FaultKind::Latency => number("value", value, 1.0..=MOST_LATENCY, "1 to 60000 (milliseconds)")?,
             FaultKind::Error => number("value", value, 0.001..=1.0, "0.001 to 1 (share of the calls)")?,
             FaultKind::Trickle => number("value", value, 1.0..=MOST_TRICKLE, "1 to 1000000 (bytes per second)")?,
@@ -88,7 +91,8 @@ impl FaultRequest {
             None => USUAL_SECONDS,
             seconds => number("seconds", seconds, 0.1..=MOST_SECONDS, "0.1 to 600")?,
         };
-        Ok(Self { kind, target, value, duration: Duration::from_secs_f64(seconds) })
+        let duration = if kind == FaultKind::Flush { FLUSH } else { Duration::from_secs_f64(seconds) };
+        Ok(Self { kind, target, value, duration })
     }
 }
 
@@ -97,6 +101,7 @@ fn nothing(kind: FaultKind, value: Option<&Value>) -> Result<f64, FaultError> {
     let allowed = match kind {
         FaultKind::Kill => "none, or 0: a kill has no value",
         FaultKind::Hang => "none, or 0: a hang has no value",
+        FaultKind::Flush => "none, or 0: a flush has no value",
         _ => "none, or 0: a refusal has no value",
     };
     value.map_or(Ok(0.0), |given| number("value", Some(given), 0.0..=0.0, allowed))
@@ -106,11 +111,13 @@ fn target(kind: FaultKind, value: Option<&Value>) -> Result<String, FaultError> 
     let allowed = match kind {
         FaultKind::Kill => INSTANCES,
         FaultKind::Overload => OVERLOAD_TARGETS,
+        FaultKind::Flush => FLUSH_TARGETS,
         _ => TARGETS,
     };
     let text = value.and_then(Value::as_str).unwrap_or_default();
     let valid = match (kind, text) {
         (FaultKind::Overload, text) => text == Role::Edge.name(),
+        (FaultKind::Flush, text) => text == "cache",
         (kind, "database" | "cache") => kind != FaultKind::Kill,
         (_, text) => is_instance(text),
     };
@@ -241,15 +248,16 @@ mod tests {
     #[test]
     fn each_wrong_field_is_named_with_value_and_what_is_allowed() {
         for (body, expected) in [
-            ("{}", "kind is missing; allowed is kill, latency, error, hang, refuse, trickle, overload"),
+            ("{}", "kind is missing; allowed is kill, latency, error, hang, refuse, trickle, flush, overload"),
             (
                 r#"{"kind": "burn"}"#,
-                "kind is \"burn\"; allowed is kill, latency, error, hang, refuse, trickle, overload",
+                "kind is \"burn\"; allowed is kill, latency, error, hang, refuse, trickle, flush, overload",
             ),
             (r#"{"kind": "kill", "target": "database"}"#, &format!("target is \"database\"; allowed is {INSTANCES}")),
             (r#"{"kind": "kill", "target": "catalog/4"}"#, &format!("target is \"catalog/4\"; allowed is {INSTANCES}")),
             (r#"{"kind": "hang", "target": 7}"#, &format!("target is 7; allowed is {TARGETS}")),
             (r#"{"kind": "hang"}"#, &format!("target is missing; allowed is {TARGETS}")),
+            (r#"{"kind": "flush", "target": "database"}"#, "target is \"database\"; allowed is cache"),
             (r#"{"kind": "overload", "target": "gateway", "value": 5}"#, "target is \"gateway\"; allowed is edge"),
             (r#"{"kind": "latency", "target": "cache"}"#, "value is missing; allowed is 1 to 60000 (milliseconds)"),
             (
@@ -281,6 +289,13 @@ mod tests {
             assert_eq!(message(body), expected);
         }
         assert!(message("[1]").starts_with("body is not a JSON object"), "{}", message("[1]"));
+    }
+
+    #[test]
+    fn a_flush_is_told_of_for_a_second_however_long_it_is_asked_for() {
+        let flush = FaultRequest::read(br#"{"kind": "flush", "target": "cache", "seconds": 60}"#).unwrap();
+
+        assert_eq!((flush.kind, flush.duration), (FaultKind::Flush, Duration::from_secs(1)));
     }
 
     #[test]

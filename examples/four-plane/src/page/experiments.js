@@ -14,6 +14,7 @@ export function faultWords({ kind, target, value }) {
     error: `${percent(value)} of the calls fail`,
     hang: "hangs",
     refuse: "refuses connections",
+    flush: "is emptied",
     trickle: `answers at ${count(value)} bytes/s`,
     overload: `${value}× its capacity`,
   }[kind];

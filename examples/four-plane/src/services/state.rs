@@ -8,6 +8,7 @@ use axum::Router;
 use seawall_core::MonotonicClock;
 use tokio::task::JoinHandle;
 
+use super::flush;
 use super::listening::{FaultyListener, Port};
 use super::metrics::RequestMetrics;
 use super::serving::{self, Serving, answer, loopback_listener};
@@ -45,9 +46,11 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     instance.report.state(parts(&provisioned));
     let (database_at, cache_at) = (listeners.0.local_addr()?, listeners.1.local_addr()?);
     instance.report.listening(database_at, listeners.2.local_addr()?, Some(cache_at));
+    let flushing = flush::run(instance.faults.clone(), cache.clone(), provisioned.cache.url(), instance.report.clone());
     let passing = [
         tokio::spawn(accept(listeners.0, part("database", database))),
         tokio::spawn(accept(listeners.1, part("cache", cache))),
+        tokio::spawn(flushing),
     ];
     let admin = FaultyListener::new(listeners.2, Port::Own, serving.faults())?;
     let routes = serving.admin().fallback_service(serving.observed(Router::new())?);

@@ -46,6 +46,11 @@ impl<K: Clock> MemoryCache<K> {
         Self { entries: sync::Cache::with_weighter(MAX_ENTRIES, MAX_BYTES, Bytewise), clock }
     }
 
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.entries.clear();
+    }
+
     fn look_up(&self, key: &str) -> Option<Cached> {
         let entry = self.entries.get(key)?;
         let remaining = entry.until.since(self.clock.now());

@@ -70,6 +70,37 @@ pub(super) async fn greet(stream: TcpStream, url: &RedisUrl) -> Result<(), State
     }
 }
 
+/// Forgets every entry whose key begins with `prefix`: the server may hold others' too.
+///
+/// # Errors
+/// When it cannot be reached, or refuses.
+pub(crate) async fn forget(url: &str, prefix: &str) -> Result<(), StateError> {
+    let failed = |error: RedisUrlError| StateError::Failed { part: "cache", reason: error.to_string() };
+    let url = RedisUrl::parse(url).map_err(failed)?;
+    let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(StateError::cache)?;
+    let mut connection = log_in(stream, Some(&url)).await?;
+    let words = |words: &[&'static [u8]]| words.iter().map(|word| Bytes::from_static(word)).collect::<Vec<_>>();
+    let frame = |words: Vec<Bytes>| BytesFrame::Array(words.into_iter().map(BytesFrame::BulkString).collect());
+    let mut cursor = Bytes::from_static(b"0");
+    loop {
+        let pattern = Bytes::from(format!("{prefix}*"));
+        let scan = [words(&[b"SCAN"]), vec![cursor], words(&[b"MATCH"]), vec![pattern], words(&[b"COUNT", b"1000"])];
+        let answers = ask(&mut connection, &[frame(scan.concat())]).await?;
+        let [BytesFrame::Array(parts)] = answers.as_slice() else { return Err(other(&answers, "a cursor and keys")) };
+        let [BytesFrame::BulkString(next), BytesFrame::Array(keys)] = parts.as_slice() else {
+            return Err(other(&answers, "a cursor and keys"));
+        };
+        if !keys.is_empty() {
+            let delete = [vec![BytesFrame::BulkString(Bytes::from_static(b"DEL"))], keys.clone()].concat();
+            ask(&mut connection, &[BytesFrame::Array(delete)]).await?;
+        }
+        if next == "0" {
+            return Ok(());
+        }
+        cursor = next.clone();
+    }
+}
+
 fn ping() -> BytesFrame {
     command([Bytes::from_static(b"PING")])
 }

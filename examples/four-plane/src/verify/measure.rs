@@ -11,6 +11,7 @@ mod cached;
 mod calm;
 mod drilled;
 mod fallback;
+mod flush;
 mod full;
 mod gateway_call;
 mod hang;
@@ -55,6 +56,7 @@ const MODERATE: Duration = Duration::from_mins(1);
 const KILLS: Duration = Duration::from_secs(45);
 const ROLLING: Duration = Duration::from_secs(30);
 const CACHED: Duration = Duration::from_secs(40);
+const FLUSH: Duration = Duration::from_secs(30);
 const SLOW_DATABASE: Duration = Duration::from_secs(30);
 const FALLBACK: Duration = Duration::from_secs(50);
 const HANG: Duration = Duration::from_secs(25);
@@ -109,6 +111,7 @@ async fn over_stack(stack: &Stack, findings: &mut Findings) -> anyhow::Result<()
     let rolled = within("replacing the service plane's instances", ROLLING, rolling::observe(stack)).await;
     judge(findings, rolling::CLAIMS, &rolled);
     judge(findings, cached::CLAIMS, &within("watching the warm cache", CACHED, cached::observe(stack)).await);
+    judge(findings, flush::CLAIMS, &within("emptying the cache", FLUSH, flush::observe(stack)).await);
     let slowed = within("slowing the database by 500 ms", SLOW_DATABASE, slow_database::observe(stack)).await;
     judge(findings, slow_database::CLAIMS, &slowed);
     stack.heal_all().await?;
@@ -180,6 +183,7 @@ mod tests {
             ids(kills::CLAIMS),
             ids(rolling::CLAIMS),
             ids(cached::CLAIMS),
+            ids(flush::CLAIMS),
             ids(slow_database::CLAIMS),
             ids(fallback::CLAIMS),
             ids(hang::CLAIMS),

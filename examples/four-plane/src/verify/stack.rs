@@ -58,6 +58,7 @@ pub(super) struct Service {
     #[serde(rename = "service")]
     pub(super) name: String,
     pub(super) rps: Option<f64>,
+    pub(super) p50_ms: Option<f64>,
     pub(super) p99_ms: Option<f64>,
     pub(super) error_ratio: Option<f64>,
     pub(super) in_flight: Option<f64>,

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use four_plane::link::FaultKind;
 use four_plane::state::{Backend, Provisioned};
 
 use super::*;
@@ -55,6 +56,26 @@ async fn a_view_whose_answer_is_lost_is_counted_once_by_postgresql() {
     let folder = folder();
 
     counts_views_once_when_the_answer_is_lost(auto(folder.path())).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_flushed_forgets_what_the_stack_put_there_and_nothing_else() {
+    let folder = folder();
+    let (stack, _, cache) = over_the_wire(auto(folder.path())).await;
+    let minute = Duration::from_mins(1);
+    // More than one step of the search for them finds.
+    for number in 0..2_500 {
+        cache.set(&format!("four-plane:1:item:{number}"), Bytes::from_static(b"a city"), minute).await.unwrap();
+    }
+    cache.set("somebody-else", Bytes::from_static(b"a thing"), minute).await.unwrap();
+
+    stack.inject(&[(FaultKind::Flush, "cache", 0.0)]);
+
+    for number in [0, 1_249, 2_499] {
+        let key = format!("four-plane:1:item:{number}");
+        until(&key, async || cache.get(&key).await.unwrap().is_none()).await;
+    }
+    assert!(cache.get("somebody-else").await.unwrap().is_some());
 }
 
 #[tokio::test]
