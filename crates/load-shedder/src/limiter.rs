@@ -173,7 +173,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
             let full = u64::from(place) >= self.marks.unfull.load(Relaxed);
             // Asked here: a window that has its samples and not yet its time is the usual case.
             if full || now.as_nanos() >= self.marks.over_at.load(Relaxed) {
-                self.close_window(seen.ended().plus(1), full, now);
+                self.close_window(seen.ended(), now);
             }
         }
     }
@@ -216,10 +216,14 @@ impl<A: LimitAlgorithm> Limiter<A> {
 
     /// Begins a window that leaves out the next `skip` calls to end.
     fn begin_window(&self, skip: u32, size: &WindowSize, now: Timestamp) {
-        let from = self.word.seen().ended().plus(skip);
-        self.marks.unfull.store(quiet(size.full).into(), Relaxed);
         self.marks.over_at.store(now.saturating_add(size.at_most).as_nanos(), Relaxed);
-        self.marks.from_and_quiet.store(pack(from, quiet(size.enough)), Relaxed);
+        self.look_after(self.word.seen().ended().plus(skip), size.enough, size.full);
+    }
+
+    /// Of the calls from `from` on the `enough`th looks whether the time is over, the `full`th whether it must close.
+    fn look_after(&self, from: Ended, enough: u32, full: u32) {
+        self.marks.unfull.store(quiet(full).into(), Relaxed);
+        self.marks.from_and_quiet.store(pack(from, quiet(enough.min(full))), Relaxed);
     }
 
     /// A call was admitted while a probe gathers.
@@ -277,25 +281,29 @@ impl<A: LimitAlgorithm> Limiter<A> {
         }
     }
 
-    /// Closes the window, whose time is over or which is `full`, if it has its samples.
+    /// Closes the window in which a call was the `ended`th to end, if its time is over or it is full, and it has its
+    /// samples.
     #[cold]
-    fn close_window(&self, ended: Ended, full: bool, now: Timestamp) {
+    fn close_window(&self, ended: Ended, now: Timestamp) {
         let mut control = match self.control.try_lock() {
             Ok(control) => control,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             // Somebody else is at it: nothing is left to do.
             Err(TryLockError::WouldBlock) => return,
         };
+        // Looked at again, since another may have closed it, and begun one in which this call does not count.
+        let (from, _) = unpack(self.marks.from_and_quiet.load(Relaxed));
+        if ended.since(from) >= Ended::HORIZON {
+            return;
+        }
         let size = control.algorithm.window_size();
         let samples = self.tally.samples();
-        let wanted = if full { size.full } else { size.enough };
-        if samples < wanted {
-            // Some of those that ended were no samples.
-            let more = wanted.saturating_sub(samples);
-            let (from, _) = unpack(self.marks.from_and_quiet.load(Relaxed));
-            let unfull = quiet(ended.plus(size.full.saturating_sub(samples).max(1)).since(from));
-            self.marks.unfull.store(unfull.into(), Relaxed);
-            self.marks.from_and_quiet.store(pack(from, quiet(ended.plus(more).since(from))), Relaxed);
+        let is_over = now.as_nanos() >= self.marks.over_at.load(Relaxed);
+        if samples < if is_over { size.enough.min(size.full) } else { size.full } {
+            // Some of those that ended were no samples. Counted from here, so that no beginning is ever so far back that
+            // it would be taken for one to come.
+            let [enough, full] = [size.enough, size.full].map(|wanted| wanted.saturating_sub(samples));
+            self.look_after(ended.plus(1), enough, full);
             return;
         }
         let Some(window) = self.tally.take() else { return };
@@ -338,4 +346,183 @@ const fn unpack(marks: u64) -> (Ended, u32) {
 #[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
 const fn narrow(word: u64) -> u32 {
     word as u32
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Probe, Window};
+
+    const SUCCESS: Outcome = Outcome::Finished(Class::Success);
+    const IGNORED: Outcome = Outcome::Finished(Class::Ignored);
+
+    /// Counts its windows; after the first it asks for a probe of one call.
+    struct Counting(u32);
+
+    impl LimitAlgorithm for Counting {
+        fn limit(&self) -> f64 {
+            10.0
+        }
+
+        fn window_size(&self) -> WindowSize {
+            WindowSize { full: 2, enough: 2, at_most: Duration::ZERO }
+        }
+
+        fn update(&mut self, _: &Window) {
+            self.0 = self.0.saturating_add(1);
+        }
+
+        fn probe(&self) -> Option<Probe> {
+            (self.0 == 1).then_some(Probe { limit: 2, calls: 1 })
+        }
+    }
+
+    fn end(limiter: &Limiter<Counting>, outcome: Outcome) {
+        let passage = limiter.begin_anyway(1, Timestamp::ZERO);
+        limiter.end(passage, outcome, Timestamp::ZERO);
+    }
+
+    #[test]
+    fn of_two_calls_that_see_a_probe_of_one_the_second_is_a_call_as_any_other() {
+        let limiter = Limiter::new(Counting(0));
+        (0..2).for_each(|_| end(&limiter, SUCCESS));
+        let seen = [(); 2].map(|()| limiter.word().enter_anyway(1));
+        assert_eq!(seen.map(Seen::is_probing), [true; 2]);
+
+        let [of_probe, usual] = seen.map(|seen| limiter.begin(seen, 1, Timestamp::ZERO));
+
+        assert_eq!((of_probe.epoch(), usual.epoch()), (1, 0));
+    }
+
+    #[test]
+    fn an_outage_of_any_length_leaves_a_window_that_still_counts() {
+        let limiter = Limiter::new(Counting(0));
+        (0..Ended::HORIZON).for_each(|_| end(&limiter, IGNORED));
+
+        (0..2).for_each(|_| end(&limiter, SUCCESS));
+
+        assert_eq!(limiter.inspect(|counting| counting.0), 1);
+    }
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use std::time::Duration;
+
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+    use crate::{Probe, Window};
+
+    const SUCCESS: Outcome = Outcome::Finished(Class::Success);
+
+    /// A limit that is 4 from its first window on.
+    struct Leaping {
+        first: f64,
+        windows: u32,
+        at_most: Duration,
+        probe: Option<Probe>,
+    }
+
+    impl LimitAlgorithm for Leaping {
+        fn limit(&self) -> f64 {
+            if self.windows == 0 { self.first } else { 4.0 }
+        }
+
+        fn window_size(&self) -> WindowSize {
+            WindowSize { full: 9, enough: 1, at_most: self.at_most }
+        }
+
+        fn update(&mut self, _: &Window) {
+            self.windows = self.windows.saturating_add(1);
+        }
+
+        fn probe(&self) -> Option<Probe> {
+            self.probe
+        }
+
+        fn probed(&mut self, _: Option<&Window>) {
+            self.probe = None;
+        }
+    }
+
+    fn leaping(first: f64, at_most: u64) -> Arc<Limiter<Leaping>> {
+        let at_most = Duration::from_nanos(at_most);
+        Arc::new(Limiter::new(Leaping { first, windows: 0, at_most, probe: None }))
+    }
+
+    fn at(nanos: u64) -> Timestamp {
+        Timestamp::from_nanos(nanos)
+    }
+
+    fn enter(limiter: &Limiter<Leaping>) -> Passage {
+        limiter.begin_anyway(1, Timestamp::ZERO)
+    }
+
+    fn check(model: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(model);
+    }
+
+    #[test]
+    fn two_calls_that_find_a_window_due_close_it_once_and_the_next_one_leaves_out_what_it_should() {
+        check(|| {
+            let limiter = leaping(2.0, 0);
+            let (first, second) = (enter(&limiter), enter(&limiter));
+            let other = Arc::clone(&limiter);
+            let there = thread::spawn(move || other.end(first, SUCCESS, at(0)));
+
+            limiter.end(second, SUCCESS, at(0));
+            there.join().unwrap();
+
+            assert_eq!(limiter.inspect(|leaping| leaping.windows), 1);
+            // Four are left out; the one after them closes the next window, if none of the two has counted in it.
+            for _ in 0..5 {
+                limiter.end(enter(&limiter), SUCCESS, at(0));
+            }
+            assert!(limiter.inspect(|leaping| leaping.windows) >= 2);
+        });
+    }
+
+    #[test]
+    fn a_window_does_not_close_by_the_time_of_the_one_before() {
+        check(|| {
+            let limiter = leaping(4.0, 10);
+            let (first, second) = (enter(&limiter), enter(&limiter));
+            let other = Arc::clone(&limiter);
+            let there = thread::spawn(move || other.end(first, SUCCESS, at(10)));
+
+            limiter.end(second, SUCCESS, at(10));
+            there.join().unwrap();
+
+            assert_eq!(limiter.inspect(|leaping| leaping.windows), 1);
+        });
+    }
+
+    #[test]
+    fn a_call_that_completes_a_probe_and_one_that_gives_it_up_agree_on_what_has_become_of_it() {
+        check(|| {
+            let limiter = leaping(2.0, 0);
+            limiter.adjust(|leaping| leaping.probe = Some(Probe { limit: 1, calls: 1 }));
+            limiter.end(enter(&limiter), SUCCESS, at(0));
+            let seen = limiter.word().enter_anyway(1);
+            assert!(seen.is_probing());
+            let later = Timestamp::from_nanos(2_000_000_000);
+            let other = Arc::clone(&limiter);
+            let joins = thread::spawn(move || other.begin(seen, 1, later));
+
+            limiter.found_no_room(limiter.word().seen(), || later);
+            let passage = joins.join().unwrap();
+
+            let is_of_probe = passage.epoch() != 0;
+            assert_eq!(limiter.inspect(|leaping| leaping.probe.is_some()), is_of_probe);
+            let seen = limiter.word().seen();
+            assert_eq!((seen.limit(), seen.is_probing(), seen.in_flight()), (4, false, 1));
+            limiter.end(passage, SUCCESS, later);
+            assert!(limiter.inspect(|leaping| leaping.probe.is_none()));
+        });
+    }
 }
