@@ -23,6 +23,7 @@ pub(crate) struct Refusals<R> {
     /// The same in nanoseconds.
     nanos: u64,
     entropy: R,
+    /// Relaxed, as the count below: each stands for itself and guards no other memory.
     shadow: AtomicBool,
     would_have_refused: AtomicU64,
 }

@@ -132,3 +132,47 @@ mod tests {
         assert_eq!((window.samples, window.mean), (1_000, 64e9));
     }
 }
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    /// All threads of a model share one stripe.
+    #[test]
+    fn windows_that_are_taken_while_calls_end_hold_each_call_once_and_no_torn_mean() {
+        loom::model(|| {
+            let tally = Arc::new(Tally::default());
+            let other = Arc::clone(&tally);
+            let records = thread::spawn(move || {
+                other.record(Sample { nanos: 16, dropped: true }, 1);
+            });
+            tally.record(Sample { nanos: 48, dropped: false }, 2);
+
+            let windows = [tally.take(), {
+                records.join().unwrap();
+                tally.take()
+            }];
+
+            let windows: Vec<_> = windows.into_iter().flatten().collect();
+            let of_one = |mean: f64| windows.iter().filter(|window| (window.mean - mean).abs() < 0.1).count();
+            assert!(matches!((of_one(16.0), of_one(48.0), of_one(32.0)), (1, 1, 0) | (0, 0, 1)), "{windows:?}");
+            assert_eq!(windows.iter().map(|window| window.samples).sum::<u32>(), 2);
+            assert_eq!(windows.iter().map(|window| window.max_in_flight).max(), Some(2));
+        });
+    }
+
+    #[test]
+    fn calls_that_end_together_are_all_in_the_spread_and_in_the_most_under_way() {
+        loom::model(|| {
+            let tally = Arc::new(Tally::default());
+            let other = Arc::clone(&tally);
+            let records = thread::spawn(move || other.record(Sample { nanos: 16, dropped: true }, 3));
+            tally.record(Sample { nanos: 48, dropped: true }, 2);
+            records.join().unwrap();
+
+            assert_eq!(tally.take(), Some(Window::new(2, 32.0, 0.25, 3).with_dropped(2)));
+        });
+    }
+}

@@ -5,7 +5,10 @@ use seawall_core::{
     Timestamp,
     sync::{
         CachePadded,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
     },
     unit_interval,
 };
@@ -158,10 +161,12 @@ impl<R: Entropy> Throttle<R> {
     }
 
     fn count(&self, what: u64, step: u64) {
-        // The total first: forgetting a slot takes from the total no more than was added to it.
-        self.total.fetch_add(what, Relaxed);
+        // AcqRel: partner is `pushback`. The total first: forgetting a slot takes from the total no more than was added to
+        // it.
+        self.total.fetch_add(what, AcqRel);
         if let Some(slot) = self.slots.get(index(step)) {
-            slot.fetch_add(what, Relaxed);
+            // Release: partner is `forget`.
+            slot.fetch_add(what, Release);
         }
     }
 
@@ -184,7 +189,8 @@ impl<R: Entropy> Throttle<R> {
         let passed = step.saturating_sub(seen).min(SLOTS);
         for back in 0..passed {
             if let Some(slot) = self.slots.get(index(step.saturating_sub(back))) {
-                self.total.fetch_sub(slot.swap(0, Relaxed), Relaxed);
+                // Acquire: what the slot has, the total has.
+                self.total.fetch_sub(slot.swap(0, Acquire), Relaxed);
             }
         }
     }
@@ -232,6 +238,12 @@ impl<R: Entropy> Gate for Throttle<R> {
         if accepts == 0 {
             let until = now().saturating_add(wait.min(self.config.span));
             self.pace.silent_until.fetch_max(until.as_nanos(), Relaxed);
+            // AcqRel: partner is `count`. Of a call that is accepted meanwhile, this sees that it was, or its end sees the
+            // silence.
+            let (_, accepts) = halves(self.total.fetch_add(0, AcqRel));
+            if accepts != 0 {
+                self.pace.silent_until.store(0, Relaxed);
+            }
         }
     }
 
@@ -261,4 +273,68 @@ fn index(step: u64) -> usize {
 #[expect(clippy::cast_possible_truncation, reason = "the two halves of a word")]
 const fn halves(word: u64) -> (u32, u32) {
     ((word >> 32) as u32, word as u32)
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    const SPAN: Duration = Duration::from_secs(1);
+    const TENTH: u64 = 100_000_000;
+
+    fn throttle() -> Arc<Throttle> {
+        let config = ThrottleConfig::default().with_span(SPAN).unwrap();
+        Arc::new(Throttle::from(config))
+    }
+
+    fn asks(throttle: &Throttle, tenth: u64) -> bool {
+        let now = || Timestamp::from_nanos(tenth.saturating_mul(TENTH));
+        matches!(throttle.admit(CallContext::new, now), Admission::Admitted(()))
+    }
+
+    fn accepted(throttle: &Throttle) {
+        throttle.finish((), Outcome::Finished(Class::Success), || Timestamp::ZERO);
+    }
+
+    fn check(model: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(model);
+    }
+
+    #[test]
+    fn what_is_forgotten_while_calls_are_counted_leaves_the_total_at_the_sum_of_the_slots() {
+        check(|| {
+            let throttle = throttle();
+            assert!(asks(&throttle, 1));
+            let other = Arc::clone(&throttle);
+            let there = thread::spawn(move || asks(&other, 11));
+
+            accepted(&throttle);
+            let here = asks(&throttle, 12);
+
+            assert!(here && there.join().unwrap());
+            let sum = throttle.slots.iter().map(|slot| slot.load(Relaxed)).fold(0, u64::saturating_add);
+            assert_eq!(throttle.total.load(Relaxed), sum);
+            // What is forgotten by mistake is what was counted in the very moment in which its tenth began.
+            assert!(halves(sum).0 <= 2 && halves(sum).1 <= 1);
+        });
+    }
+
+    #[test]
+    fn a_wait_that_is_asked_for_while_a_call_is_accepted_silences_nobody() {
+        check(|| {
+            let throttle = throttle();
+            assert!(asks(&throttle, 1) && asks(&throttle, 1));
+            let other = Arc::clone(&throttle);
+            let there = thread::spawn(move || accepted(&other));
+
+            throttle.pushback(&(), SPAN, || Timestamp::from_nanos(TENTH));
+            there.join().unwrap();
+
+            assert!(asks(&throttle, 1));
+        });
+    }
 }
