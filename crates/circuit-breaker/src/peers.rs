@@ -121,7 +121,8 @@ impl Peers {
         (measured < threshold).then_some(Cause::WorseThanPeers { measured, threshold })
     }
 
-    /// Takes the mean anew, if it is time. Who comes while another takes it goes by the last one.
+    /// Takes the mean anew, if it is time. Who comes while another takes it goes by the last one. Relaxed: the exchange
+    /// picks who does the work, the threshold guards no other memory.
     fn look(&self, at: Timestamp) {
         let due = self.group.next_look.load(Relaxed);
         let next = at.as_nanos().saturating_add(LOOK_EVERY);
@@ -166,7 +167,7 @@ impl fmt::Debug for Peers {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(seawall_loom)))]
 mod tests {
     use super::*;
     use crate::builder::BreakerConfigBuilder;
@@ -224,5 +225,46 @@ mod tests {
     fn too_few_have_no_outlier() {
         assert_eq!(threshold(&[1.0, 1.0, 1.0, 0.0], 5, 1.9), None);
         assert_eq!(threshold(&[], 0, 1.9), None);
+    }
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::thread;
+
+    use super::*;
+    use crate::{builder::BreakerConfigBuilder, config::Window, mark::Mark, word::Word};
+
+    fn member(peers: &Peers, marks: [Mark; 2]) -> Arc<Member> {
+        let window = Results::new(&BreakerConfigBuilder::default().window(Window::Calls(2)));
+        let member = Arc::new(Member::new(window, Word::NEW.tag()));
+        peers.join(&member);
+        marks.into_iter().for_each(|mark| record(&member, mark));
+        member
+    }
+
+    fn record(member: &Member, mark: Mark) {
+        let _ = member.window.record(Word::NEW.tag(), mark, Timestamp::ZERO, 1, || true);
+    }
+
+    #[test]
+    fn a_peer_whose_state_changes_while_the_mean_is_taken_is_in_it_with_its_whole_window_or_not_at_all() {
+        loom::model(|| {
+            let peers = Peers::by_deviations(0.0).unwrap().with_min_peers(1).with_min_calls(2);
+            let _stays = member(&peers, [Mark::Good, Mark::Failed]);
+            let changes = member(&peers, [Mark::Good, Mark::Good]);
+            // As a change of state does it; then a first result.
+            let changes = thread::spawn(move || {
+                changes.window.restart();
+                changes.moves_to(Word::NEW.next(State::Closed).tag());
+                record(&changes, Mark::Failed);
+            });
+
+            peers.look(Timestamp::ZERO);
+            changes.join().unwrap();
+
+            let threshold = f64::from_bits(peers.group.threshold.load(Relaxed));
+            assert!([0.5, 0.75].contains(&threshold), "{threshold}");
+        });
     }
 }

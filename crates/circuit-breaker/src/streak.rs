@@ -91,3 +91,38 @@ mod tests {
         assert_eq!(streak.extend(GENERATIONS - 1), 0);
     }
 }
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    #[test]
+    fn two_failures_that_meet_are_two_in_a_row_and_one_of_them_sees_both() {
+        loom::model(|| {
+            let streak = Arc::new(Streak::default());
+            let other = Arc::clone(&streak);
+            let there = thread::spawn(move || other.extend(0));
+
+            let here = streak.extend(0);
+
+            assert_eq!(here.max(there.join().unwrap()), 2);
+        });
+    }
+
+    #[test]
+    fn a_late_success_never_ends_a_streak_of_the_next_generation() {
+        loom::model(|| {
+            let streak = Arc::new(Streak::default());
+            streak.extend(0);
+            let other = Arc::clone(&streak);
+            let late = thread::spawn(move || other.end(0));
+
+            let lengths = [streak.extend(1), streak.extend(1)];
+            late.join().unwrap();
+
+            assert_eq!((lengths, streak.extend(1)), ([1, 2], 3));
+        });
+    }
+}

@@ -8,7 +8,7 @@ use std::{
 };
 
 use seawall_circuit_breaker::{Breaker, BreakerConfig, Cause, Change, Class, Outcome, State, Timestamp, Window};
-use seawall_core::Gate;
+use seawall_core::{Admission, CallContext, Gate};
 
 fn seconds(seconds: u64) -> Timestamp {
     Timestamp::ZERO.saturating_add(Duration::from_secs(seconds))
@@ -275,6 +275,34 @@ fn only_a_closed_breaker_with_nothing_bad_in_its_window_may_be_forgotten() {
 
     breaker.force_open(seconds(12));
     assert!(!breaker.is_idle(|| seconds(12)));
+}
+
+#[test]
+fn a_closed_breaker_that_has_seen_a_slow_call_may_not_be_forgotten() {
+    let config = BreakerConfig::builder().slow_after(Duration::from_millis(10));
+    let breaker: Breaker = config.build().expect("valid settings").into();
+    let ticket = breaker.try_admit(seconds(1)).unwrap();
+
+    breaker.record(ticket, Outcome::Finished(Class::Success), Duration::from_millis(11), seconds(1));
+
+    assert!(!breaker.is_idle(|| seconds(1)));
+    assert!(breaker.is_idle(|| seconds(11)));
+}
+
+#[test]
+fn a_success_of_an_earlier_generation_is_late_also_where_nothing_else_is_asked_of_it() {
+    for window in [Window::Calls(4), Window::Time(Duration::from_secs(10))] {
+        let breaker: Breaker = BreakerConfig::builder().window(window).build().expect("valid settings").into();
+        let Admission::Admitted(ticket) = breaker.admit(CallContext::new, || seconds(1)) else {
+            panic!("it is closed")
+        };
+        breaker.reset(seconds(1));
+
+        breaker.finish(ticket, Outcome::Finished(Class::Success), || seconds(1));
+
+        let snapshot = breaker.snapshot(seconds(1));
+        assert_eq!((snapshot.late, snapshot.figures.calls), (1, 0), "{window:?}");
+    }
 }
 
 #[test]
