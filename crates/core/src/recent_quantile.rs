@@ -111,7 +111,9 @@ impl RecentQuantile {
 
     /// What was known is so no longer, frozen or not: until enough is known again there is no answer.
     pub fn forget(&self) {
-        self.known.store(UNKNOWN, Relaxed);
+        // A swap, so that this and the freezing of what is known come one after the other also in the eyes of the model
+        // checker.
+        self.known.swap(UNKNOWN, Relaxed);
     }
 
     #[inline]
@@ -158,7 +160,7 @@ impl RecentQuantile {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(seawall_loom)))]
 #[expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 mod tests {
     use super::*;
@@ -235,5 +237,61 @@ mod tests {
                 assert_eq!(usual.get(now), None);
             }
         }
+    }
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    const NANOSECOND: Duration = Duration::from_nanos(1);
+
+    /// The middle of the lowest bucket.
+    const LEARNT: u64 = 1_280;
+
+    fn at(nanos: u64) -> Timestamp {
+        Timestamp::from_nanos(nanos)
+    }
+
+    /// Windows of 10 ns, of which the first has seen enough.
+    fn seen_enough() -> Arc<RecentQuantile> {
+        let usual = RecentQuantile::new(0.5, 10 * NANOSECOND);
+        for _ in 0..MIN_SAMPLES {
+            usual.record(at(5), NANOSECOND);
+        }
+        Arc::new(usual)
+    }
+
+    #[test]
+    fn who_sees_a_window_sees_what_was_learnt_when_it_began() {
+        loom::model(|| {
+            let usual = seen_enough();
+            let look = |usual: &RecentQuantile| usual.turn_to(at(15)).map(|_| usual.known.load(Relaxed));
+            let other = Arc::clone(&usual);
+            let there = thread::spawn(move || look(&other));
+
+            let seen = [look(&usual), there.join().unwrap()];
+
+            assert!(seen.iter().flatten().all(|known| *known == LEARNT), "{seen:?}");
+            assert_eq!(usual.get(at(15)), Some(Duration::from_nanos(LEARNT)));
+        });
+    }
+
+    #[test]
+    fn what_is_forgotten_while_a_window_of_failures_ends_does_not_come_back() {
+        loom::model(|| {
+            let usual = seen_enough();
+            usual.record_failure(at(15));
+            assert_eq!(usual.get(at(15)), Some(Duration::from_nanos(LEARNT)));
+            let other = Arc::clone(&usual);
+            let turns = thread::spawn(move || other.get(at(25)));
+
+            usual.forget();
+            turns.join().unwrap();
+
+            assert_eq!(usual.get(at(25)), None);
+        });
     }
 }

@@ -357,3 +357,40 @@ mod tests {
         );
     }
 }
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    const NANOSECOND: Duration = Duration::from_nanos(1);
+    const CEILING: Duration = Duration::from_millis(1);
+
+    fn at(nanos: u64) -> Timestamp {
+        Timestamp::from_nanos(nanos)
+    }
+
+    #[test]
+    fn of_two_calls_that_come_in_a_new_window_of_an_outage_one_may_take_as_long_as_the_ceiling() {
+        loom::model(|| {
+            let config =
+                AdaptiveConfig::new(NANOSECOND, CEILING).and_then(|config| config.with_window(10 * NANOSECOND));
+            let timeout = Arc::new(AdaptiveTimeout::new(config.unwrap()));
+            for _ in 0..100 {
+                timeout.record(at(5), NANOSECOND);
+            }
+            timeout.record_failure(at(15));
+            let usual = timeout.usual_limit(at(15));
+            assert!(usual < CEILING);
+            let other = Arc::clone(&timeout);
+            let there = thread::spawn(move || other.limit(at(25)));
+
+            let mut limits = [timeout.limit(at(25)), there.join().unwrap()];
+
+            limits.sort_unstable();
+            assert_eq!(limits, [usual, CEILING]);
+            assert_eq!(timeout.limit(at(26)), usual);
+        });
+    }
+}

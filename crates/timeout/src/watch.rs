@@ -230,3 +230,96 @@ impl<E: Environment> Drop for Watch<E> {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
+mod tests {
+    use proptest::prelude::*;
+    use seawall_core::{Env, Reason};
+
+    use super::*;
+    use crate::AdaptiveConfig;
+
+    /// The layer's own limit, and of an adaptive one the floor.
+    #[derive(Clone, Debug)]
+    enum Own {
+        Attempt(u64),
+        Total(u64),
+        Immediate,
+        Adaptive(u64, u64),
+    }
+
+    impl Own {
+        fn config(&self) -> TimeoutConfig {
+            let nanos = Duration::from_nanos;
+            match *self {
+                Self::Attempt(limit) => TimeoutConfig::attempt(nanos(limit)).unwrap(),
+                Self::Total(limit) => TimeoutConfig::total(nanos(limit)).unwrap(),
+                Self::Immediate => TimeoutConfig::immediate(),
+                Self::Adaptive(floor, more) => {
+                    TimeoutConfig::adaptive(AdaptiveConfig::new(nanos(floor), nanos(floor + more)).unwrap())
+                }
+            }
+        }
+
+        /// How long a call may take while nothing is known of others, and what it is told after that.
+        const fn says(&self) -> (u64, Reason) {
+            match *self {
+                Self::Attempt(limit) => (limit, Reason::AttemptTimeout),
+                Self::Total(limit) => (limit, Reason::TotalTimeout),
+                Self::Immediate => (0, Reason::AttemptTimeout),
+                Self::Adaptive(floor, more) => (floor + more, Reason::AttemptTimeout),
+            }
+        }
+    }
+
+    const SECOND: u64 = 1_000_000_000;
+
+    proptest! {
+        #[test]
+        fn a_call_ends_at_the_earliest_of_all_that_limits_it_or_never_begins(
+            own in prop_oneof![
+                (1..SECOND).prop_map(Own::Attempt),
+                (1..SECOND).prop_map(Own::Total),
+                Just(Own::Immediate),
+                (1..SECOND, 0..SECOND).prop_map(|(floor, more)| Own::Adaptive(floor, more)),
+            ],
+            asked in prop::option::of(0..SECOND),
+            deadline in prop::option::of(0..2 * SECOND),
+            (least, usual) in (prop_oneof![Just(0), 0..SECOND], prop::option::of(1_000_000..SECOND)),
+            is_observed in any::<bool>(),
+        ) {
+            const NOW: u64 = 20 * SECOND + SECOND / 2;
+            let config = own.config().with_min_remaining(Duration::from_nanos(least));
+            let config = if usual.is_some() { config.with_usual_remaining(0.5).unwrap() } else { config };
+            let config = if is_observed { config.with_deadline_observed_only() } else { config };
+            let core = Core::new(config, Env::new());
+            for _ in 0..100 {
+                core.usual.iter().zip(usual).for_each(|(learnt, latency)| {
+                    learnt.record(Timestamp::from_nanos(NOW - 10 * SECOND), Duration::from_nanos(latency));
+                });
+            }
+            let deadline = deadline.map(|deadline| NOW - SECOND / 2 + deadline);
+            let left = deadline.map(|deadline| deadline.saturating_sub(NOW));
+            // What is usual is known to one part in 64.
+            prop_assume!(left.zip(usual).is_none_or(|(left, usual)| left.abs_diff(usual) > usual / 32));
+
+            let (said, _) = core.allow(
+                Timestamp::from_nanos(NOW),
+                asked.map(Duration::from_nanos),
+                deadline.map(Timestamp::from_nanos),
+            );
+
+            let (limit, reason) = own.says();
+            let mut ends = vec![(NOW + asked.unwrap_or(limit), reason)];
+            let is_vain = left.is_some_and(|left| left == 0 || left < least || usual.is_some_and(|usual| left < usual));
+            if !is_vain {
+                ends.extend(deadline.map(|deadline| (deadline, Reason::DeadlineExceeded)));
+            }
+            let first = ends.into_iter().min_by_key(|(end, _)| *end);
+            let said = said.map(|allowance| (allowance.until.as_nanos(), allowance.expired));
+            prop_assert_eq!(said, first.filter(|_| !is_vain || is_observed));
+            prop_assert_eq!(core.spared.load(Relaxed), u64::from(is_vain && is_observed));
+        }
+    }
+}
