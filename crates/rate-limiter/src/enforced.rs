@@ -203,3 +203,24 @@ mod tests {
         assert!(Enforced::new(Quotas::new(), u32::MAX).is_err());
     }
 }
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    #[test]
+    fn of_two_refusals_that_meet_half_is_enforced() {
+        loom::model(|| {
+            let limiter = Arc::new(Enforced::new((), 50).unwrap());
+            let other = Arc::clone(&limiter);
+            let there = thread::spawn(move || other.enforces_this());
+
+            let here = limiter.enforces_this();
+
+            assert!(here ^ there.join().unwrap());
+            assert_eq!(limiter.spared(), 1);
+        });
+    }
+}

@@ -375,3 +375,31 @@ mod tests {
         }
     }
 }
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+
+    #[test]
+    fn two_tenants_that_meet_at_the_last_call_of_their_plan_burn_nothing_of_their_own() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let quota = |calls| Quota::per_second(calls).unwrap();
+            let tenants = KeyedQuota::new(quota(1)).with_max_keys(1).unwrap();
+            let limiter = Arc::new(Plans::new(quota(4), Plan::new(quota(1), tenants)).unwrap());
+            let other = Arc::clone(&limiter);
+            let take = |limiter: &Plans, tenant: u8| limiter.take(&("", tenant), 1, Timestamp::ZERO).is_ok();
+            let there = thread::spawn(move || take(&other, 1));
+
+            let (here, there) = (take(&limiter, 2), there.join().unwrap());
+
+            assert!(here ^ there);
+            let left = |tenant: u8| limiter.standing(&("", tenant), Timestamp::ZERO).remaining();
+            assert_eq!((left(1), left(2)), (u32::from(here), u32::from(there)));
+            assert_eq!(limiter.standing_of_all(Timestamp::ZERO).remaining(), 0);
+        });
+    }
+}
