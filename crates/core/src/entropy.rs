@@ -67,6 +67,7 @@ impl Entropy for ThreadEntropy {
 /// The same words for the same seed, for tests and simulation. Clones share the sequence.
 #[derive(Clone, Debug)]
 pub struct SeededEntropy {
+    /// Moved on by one addition a word: relaxed, and each word is told once.
     state: Arc<AtomicU64>,
 }
 

@@ -97,7 +97,7 @@ struct Shard<Q: ?Sized + ToOwned, G: Gate, E: Environment> {
 struct Entry<Q: ?Sized + ToOwned, G: Gate, E: Environment> {
     key: Q::Owned,
     gated: Arc<Gated<G, E>>,
-    /// Looked up since the hand passed: gets a second chance.
+    /// Looked up since the hand passed: gets a second chance. Relaxed: a hint, which is asked under the write lock.
     used: AtomicBool,
 }
 

@@ -10,7 +10,7 @@ const MAX_STRIPES: usize = 64;
 
 const UNASSIGNED: usize = usize::MAX;
 
-/// The stripes of the threads that live. Relaxed: a thread that takes over the stripe of one that has ended may write to
+/// The stripes of the threads that live, taken and given back in one step each. Relaxed: a thread that takes over the stripe of one that has ended may write to
 /// the same words, which are atomics of their own.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 

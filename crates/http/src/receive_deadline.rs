@@ -28,6 +28,7 @@ pub struct ReceiveDeadlineLayer<K = MonotonicClock> {
     clock: K,
 }
 
+/// Relaxed: each counts for itself.
 #[derive(Debug, Default)]
 struct Counts {
     malformed: AtomicU64,

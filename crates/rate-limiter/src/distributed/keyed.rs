@@ -83,11 +83,12 @@ type Shard = HashMap<Arc<str>, Arc<Entry>, RandomState>;
 pub(crate) struct Entry {
     pub(crate) key: Arc<str>,
     pub(crate) gcra: DistributedGcra,
-    /// Whether the driver looks after it already.
+    /// Whether the driver looks after it already. Set by one swap, which one caller alone finds unset; relaxed, as the lock
+    /// by which it is handed on orders the rest.
     pub(crate) is_driven: AtomicBool,
 }
 
-/// What the driver has done.
+/// What the driver has done. Written by it alone, and relaxed: each figure stands for itself.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) exchanges: AtomicU64,
