@@ -56,8 +56,9 @@ impl Report {
     /// The call is dropped.
     #[inline(always)]
     pub(crate) fn abandon<T: Watched>(&mut self, watched: &T) {
-        let outcome = if *self == Self::Running { Outcome::Panicked } else { Outcome::Cancelled };
-        self.make(watched, outcome);
+        if T::Observer::PER_CALL && *self != Self::Made {
+            self.make(watched, Outcome::of_drop(*self == Self::Running));
+        }
     }
 }
 

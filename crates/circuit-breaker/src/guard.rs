@@ -66,7 +66,7 @@ impl<C: Clock> BreakerGuard<'_, C> {
 
 impl<C: Clock> Drop for BreakerGuard<'_, C> {
     fn drop(&mut self) {
-        self.end(Outcome::Cancelled);
+        self.end(Outcome::of_drop(false));
     }
 }
 

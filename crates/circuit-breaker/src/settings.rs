@@ -179,7 +179,7 @@ impl Settings {
             Outcome::Finished(Class::Success) => Some(Mark::new(false, slow)),
             Outcome::Finished(Class::Overload) => mark_of(self.overload.load(Relaxed), slow),
             Outcome::Finished(Class::Failure) | Outcome::TimedOut | Outcome::Panicked => Some(Mark::new(true, slow)),
-            Outcome::Cancelled if latency >= self.cancelled_after.load(Relaxed) => {
+            Outcome::Cancelled | Outcome::DeadlineExceeded if latency >= self.cancelled_after.load(Relaxed) => {
                 mark_of(self.cancelled.load(Relaxed), slow)
             }
             _ => None,

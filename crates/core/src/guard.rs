@@ -44,7 +44,7 @@ impl<G: Gate, E: Environment> Gated<G, E> {
 type Armed<G, E> = (Shared<Gated<G, E>>, <G as Gate>::Ticket);
 
 /// The ticket of one call. However the call ends, the gate gets its ticket back exactly once: when the guard is settled,
-/// or else when it is dropped, as [`Outcome::Panicked`] if the service did and as [`Outcome::Cancelled`] otherwise.
+/// or else when it is dropped, as [`Outcome::of_drop`] says: as [`Outcome::Panicked`] if the service did.
 ///
 /// It is made before the service is called, so a panic inside `call` is recorded too. It does not ask
 /// `std::thread::panicking()`, which is false where the panic is caught further out, and true for innocent calls that
@@ -198,8 +198,7 @@ impl<G: Gate, E: Environment> Drop for Guard<G, E> {
 #[inline(never)]
 #[expect(clippy::needless_pass_by_value, reason = "a reference would point into the future")]
 fn abandon<G: Gate, E: Environment>(gated: Shared<Gated<G, E>>, ticket: G::Ticket, panicked: bool) {
-    let outcome = if panicked { Outcome::Panicked } else { Outcome::Cancelled };
-    gated.finish(ticket, outcome, || gated.env.clock().now());
+    gated.finish(ticket, Outcome::of_drop(panicked), || gated.env.clock().now());
 }
 
 impl<G: Gate, E: Environment> fmt::Debug for Guard<G, E> {

@@ -37,6 +37,7 @@ mod check;
 mod classify;
 mod clock;
 mod context;
+mod cut;
 mod entropy;
 mod env;
 mod error;
@@ -76,6 +77,7 @@ pub use clock::{Clock, MonotonicClock, MonotonicSleep, Timer, Timestamp, Virtual
 #[cfg(feature = "tokio")]
 pub use clock::{TokioClock, TokioSleep};
 pub use context::{Attributes, CallContext, Criticality, NoAttributes};
+pub use cut::cut;
 pub use entropy::{Entropy, SeededEntropy, ThreadEntropy, unit_interval};
 pub use env::{Env, Environment, Serves};
 pub use error::{BoxError, CarryRejection, Error};

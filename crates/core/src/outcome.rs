@@ -1,4 +1,4 @@
-use crate::Rejection;
+use crate::{Reason, Rejection};
 
 /// What an answer says about the other side.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,9 +21,12 @@ pub enum Class {
 pub enum Outcome {
     /// It was answered.
     Finished(Class),
-    /// A timeout cut it.
+    /// A timeout cut it, further in or further out.
     TimedOut,
-    /// Its future was dropped before it had an answer.
+    /// The deadline that it brought along passed: it had as much time as its caller had left, which says little about the
+    /// other side.
+    DeadlineExceeded,
+    /// Its future was dropped before it had an answer: its caller has gone.
     Cancelled,
     /// The service panicked.
     Panicked,
@@ -38,15 +41,20 @@ impl Outcome {
             Self::Finished(Class::Overload) => "overload",
             Self::Finished(Class::Ignored) => "ignored",
             Self::TimedOut => "timed_out",
+            Self::DeadlineExceeded => "deadline_exceeded",
             Self::Cancelled => "cancelled",
             Self::Panicked => "panicked",
         }
     }
 
     /// How a call ended that a layer further in refused or cut: it never counts against the other side, except that a
-    /// call cut by a timeout counts as timed out.
+    /// call cut by a timeout, or at its deadline, counts as that.
     #[inline]
     pub const fn of_rejection(rejection: &Rejection) -> Self {
-        if rejection.reason().is_timeout() { Self::TimedOut } else { Self::Finished(Class::Ignored) }
+        match rejection.reason() {
+            Reason::DeadlineExceeded => Self::DeadlineExceeded,
+            reason if reason.is_timeout() => Self::TimedOut,
+            _ => Self::Finished(Class::Ignored),
+        }
     }
 }

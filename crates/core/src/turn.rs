@@ -98,7 +98,7 @@ impl<G: Gate, E: Environment> Drop for Place<G, E> {
     fn drop(&mut self) {
         if let Some(gated) = &self.gated {
             if E::Observer::PER_CALL {
-                gated.env.observer().on_call(Outcome::Cancelled);
+                gated.env.observer().on_call(Outcome::of_drop(false));
             }
         }
     }

@@ -65,6 +65,6 @@ impl<A, E: Environment, W, M> Drop for Call<A, E, W, M> {
     #[inline]
     fn drop(&mut self) {
         let running = self.running;
-        self.end(|| if running { Outcome::Panicked } else { Outcome::Cancelled });
+        self.end(|| Outcome::of_drop(running));
     }
 }

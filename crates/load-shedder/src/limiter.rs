@@ -264,7 +264,10 @@ impl<A: LimitAlgorithm> Limiter<A> {
             Outcome::Finished(Class::Failure) | Outcome::Panicked => {
                 (age >= typical).then_some(Sample { nanos: age, dropped: false })
             }
-            Outcome::Cancelled => Some(Sample { nanos: age.max(typical), dropped: age >= typical }),
+            // Of a call that had less time than is usual nobody knows what would have become.
+            Outcome::Cancelled | Outcome::DeadlineExceeded => {
+                Some(Sample { nanos: age.max(typical), dropped: age >= typical })
+            }
             Outcome::TimedOut => Some(Sample { nanos: age.max(typical), dropped: true }),
             _ => None,
         }

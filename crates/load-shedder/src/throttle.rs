@@ -224,7 +224,8 @@ impl<R: Entropy> Gate for Throttle<R> {
     }
 
     fn finish(&self, (): (), outcome: Outcome, _: impl FnOnce() -> Timestamp) {
-        let refused = matches!(outcome, Outcome::Finished(Class::Overload) | Outcome::TimedOut);
+        let refused =
+            matches!(outcome, Outcome::Finished(Class::Overload) | Outcome::TimedOut | Outcome::DeadlineExceeded);
         if !refused {
             self.count(1, self.pace.current.load(Relaxed));
             if self.pace.silent_until.load(Relaxed) != 0 {

@@ -15,7 +15,7 @@ pub struct Booked {
     pub failed: usize,
     /// Cut by a timeout.
     pub timed_out: usize,
-    /// Dropped by the caller.
+    /// Dropped by the caller, or at the caller's deadline.
     pub dropped: usize,
     /// Panicked.
     pub panicked: usize,
@@ -78,7 +78,7 @@ impl Observer for Recorder {
         match outcome {
             Outcome::Finished(Class::Failure) => &counts.failed,
             Outcome::TimedOut => &counts.timed_out,
-            Outcome::Cancelled => &counts.dropped,
+            Outcome::Cancelled | Outcome::DeadlineExceeded => &counts.dropped,
             Outcome::Panicked => &counts.panicked,
             _ => &counts.returned,
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use seawall_core::{CarryRejection, Classify, Environment, Pattern, Reason, Rejection, Timer, Timestamp};
+use seawall_core::{CarryRejection, Classify, Environment, Pattern, Reason, Rejection, Timer, Timestamp, cut};
 
 use crate::{config::Allowance, watch::Watch};
 
@@ -63,7 +63,8 @@ impl<F, E: Environment<Clock: Timer>> TimeoutFuture<F, E> {
             if let Some(timer) = this.timer.as_mut().as_pin_mut() {
                 ready!(timer.poll(cx));
             }
-            this.watch.around(|| this.inner.set(None));
+            let rejection = Rejection::new(Pattern::Timeout, *this.expired);
+            this.watch.around(|| cut(&rejection, || this.inner.set(None)));
             this.timer.set(None);
         } else if *this.done {
             // Polled again after it was ready: pending for ever, as nothing will wake it.

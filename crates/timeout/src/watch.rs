@@ -111,7 +111,7 @@ impl<E: Environment> Core<E> {
                     usual.record(now, latency);
                 }
             }
-            Outcome::Finished(Class::Failure) | Outcome::TimedOut => {
+            Outcome::Finished(Class::Failure) | Outcome::TimedOut | Outcome::DeadlineExceeded => {
                 if let Some(adaptive) = &self.adaptive {
                     adaptive.record_failure(now);
                 }
@@ -210,11 +210,15 @@ impl<E: Environment> Watch<E> {
     pub(crate) fn rejected(&mut self, rejection: &Rejection) {
         let Some((core, start)) = self.watched.take() else { return };
         core.env.observer().on_reject(rejection);
-        if core.learns && rejection.may_have_been_sent() {
-            core.learn(start, Outcome::TimedOut);
+        if !rejection.may_have_been_sent() {
+            return;
         }
-        if E::Observer::PER_CALL && rejection.may_have_been_sent() {
-            core.env.observer().on_call(Outcome::TimedOut);
+        let outcome = Outcome::of_rejection(rejection);
+        if core.learns {
+            core.learn(start, outcome);
+        }
+        if E::Observer::PER_CALL {
+            core.env.observer().on_call(outcome);
         }
     }
 }
@@ -224,8 +228,7 @@ impl<E: Environment> Drop for Watch<E> {
     fn drop(&mut self) {
         if E::Observer::PER_CALL {
             if let Some((core, _)) = self.watched.take() {
-                let outcome = if self.running { Outcome::Panicked } else { Outcome::Cancelled };
-                core.env.observer().on_call(outcome);
+                core.env.observer().on_call(Outcome::of_drop(self.running));
             }
         }
     }

@@ -72,7 +72,7 @@ async fn it_hears_of_each_retry_of_why_there_is_none_and_of_each_call_once() {
                 Event::Call(Outcome::TimedOut),
             ],
         ),
-        (vec![Step::Refuse(late)], vec![Event::Call(Outcome::TimedOut)]),
+        (vec![Step::Refuse(late)], vec![Event::Call(Outcome::DeadlineExceeded)]),
     ] {
         let (service, _) = Scripted::new(steps);
         let _ = layer.layer(service).oneshot(()).await;

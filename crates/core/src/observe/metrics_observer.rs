@@ -18,7 +18,8 @@ use crate::{Class, Outcome, Pattern, Rejection};
 /// and these leave is how many calls took how many attempts), and `seawall_retry_given_up_total{name, reason}`; a fallback
 /// `seawall_fallback_degraded_total{name, source}` and `seawall_fallback_given_up_total{name, reason}`.
 ///
-/// The outcome is one of `success`, `failure`, `overload`, `ignored`, `timed_out`, `cancelled`, `panicked`. The counters of
+/// The outcome is one of `success`, `failure`, `overload`, `ignored`, `timed_out`, `deadline_exceeded`,
+/// `cancelled`, `panicked`. The counters of
 /// outcomes are there from the start, the others once there is something to count; each is registered once.
 #[derive(Clone)]
 pub struct MetricsObserver {
@@ -29,6 +30,7 @@ pub struct MetricsObserver {
     overload: Counter,
     ignored: Counter,
     timed_out: Counter,
+    deadline_exceeded: Counter,
     cancelled: Counter,
     panicked: Counter,
     waits: Arc<OnceLock<Histogram>>,
@@ -53,6 +55,7 @@ impl MetricsObserver {
             overload: calls(Outcome::Finished(Class::Overload)),
             ignored: calls(Outcome::Finished(Class::Ignored)),
             timed_out: calls(Outcome::TimedOut),
+            deadline_exceeded: calls(Outcome::DeadlineExceeded),
             cancelled: calls(Outcome::Cancelled),
             panicked: calls(Outcome::Panicked),
             waits: Arc::default(),
@@ -125,6 +128,7 @@ impl Observer for MetricsObserver {
             Outcome::Finished(Class::Overload) => &self.overload,
             Outcome::Finished(Class::Ignored) => &self.ignored,
             Outcome::TimedOut => &self.timed_out,
+            Outcome::DeadlineExceeded => &self.deadline_exceeded,
             Outcome::Cancelled => &self.cancelled,
             Outcome::Panicked => &self.panicked,
         }
