@@ -85,14 +85,18 @@ impl Breaker {
 
     /// Whether this call is among those that are admitted so long after closing. The first after the ramp ends it.
     fn is_up_the_ramp(&self, word: Word, at: Timestamp) -> bool {
-        let closed_at = Timestamp::from_nanos(self.hot.closed_at.load(Relaxed));
-        let share = ramp::share(at.nanos_since(closed_at), self.settings.ramp());
+        let share = self.share_up_the_ramp(at);
         if share >= 1.0 {
             // Whoever else changes the word has ended the ramp too.
             let _ = self.exchange(word, word.without_ramp());
             return true;
         }
         ramp::is_among(self.draw(), share)
+    }
+
+    pub(crate) fn share_up_the_ramp(&self, at: Timestamp) -> f64 {
+        let closed_at = Timestamp::from_nanos(self.hot.closed_at.load(Relaxed));
+        ramp::share(at.nanos_since(closed_at), self.settings.ramp())
     }
 
     fn draw(&self) -> u64 {

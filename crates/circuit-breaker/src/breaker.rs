@@ -6,7 +6,7 @@ use seawall_core::{
         CachePadded,
         atomic::{
             AtomicU64,
-            Ordering::{AcqRel, Acquire},
+            Ordering::{AcqRel, Acquire, Relaxed},
         },
     },
 };
@@ -71,6 +71,7 @@ impl From<BreakerConfig> for Breaker {
             hot: CachePadded::new(Hot {
                 word: AtomicU64::new(Word::NEW.bits()),
                 until: AtomicU64::new(0),
+                given_up: AtomicU64::new(0),
                 probed_at: AtomicU64::new(0),
                 closed_at: AtomicU64::new(0),
                 wary_until: AtomicU64::new(0),
@@ -131,7 +132,8 @@ impl Gate for Breaker {
 
     fn pushback(&self, ticket: &BreakerTicket, wait: Duration, now: impl FnOnce() -> Timestamp) {
         let longest = self.settings.pushback();
-        if longest != 0 {
+        // "At once" and a date that has passed ask for nothing.
+        if longest != 0 && !wait.is_zero() {
             let wait = Timestamp::ZERO.saturating_add(wait).as_nanos().min(longest);
             self.push_back(ticket.tag, wait, now());
         }
@@ -141,18 +143,30 @@ impl Gate for Breaker {
         self.open_for_answer(ticket.tag, wait, now());
     }
 
-    /// A closed circuit with nothing bad in its window may be forgotten.
+    /// A closed circuit with nothing bad in its window may be forgotten, once it is no longer wary of the last outage nor
+    /// on its ramp; so may one that nobody has called for `stable_for` after its open time, or since its last probe. What
+    /// somebody forced may not.
     fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
-        let word = self.word();
-        if !word.is_closed() {
-            return false;
+        let (word, at) = (self.word(), now());
+        match word.state() {
+            State::Closed => self.has_recovered(word, at) && self.member.window.figures(word.tag(), at).is_all_good(),
+            State::Open => self.is_long_after(&self.hot.until, at),
+            State::HalfOpen => self.is_long_after(&self.hot.probed_at, at),
+            State::ForcedOpen | State::ForcedClosed | State::Disabled => false,
         }
-        let figures = self.member.window.figures(word.tag(), now());
-        figures.failures == 0 && figures.slow == 0
     }
 }
 
 impl Breaker {
+    /// Whether a closed circuit has left the last outage behind.
+    fn has_recovered(&self, word: Word, at: Timestamp) -> bool {
+        at.as_nanos() >= self.hot.wary_until.load(Relaxed) && (!word.is_ramping() || self.share_up_the_ramp(at) >= 1.0)
+    }
+
+    fn is_long_after(&self, stamp: &AtomicU64, at: Timestamp) -> bool {
+        at.as_nanos() > stamp.load(Relaxed).saturating_add(self.settings.stable_for())
+    }
+
     /// Asks for one call.
     ///
     /// # Errors

@@ -6,11 +6,9 @@ use crate::{
     error::BreakerConfigError,
     peers::Peers,
     recovery::Recovery,
+    settings::SHORTEST_PROBE_AGE,
 };
 
-const MAX_WINDOW_CALLS: u32 = 65_535;
-const MAX_WINDOW_SECONDS: u64 = 3_600;
-const MAX_PROBES: u32 = 255;
 const DEFAULT_PROBES_AT_ONCE: u32 = 3;
 const DEFAULT_MAX_OPEN_FOR: Duration = Duration::from_secs(60);
 const DEFAULT_CANCELLED_AFTER: Duration = Duration::from_secs(1);
@@ -48,7 +46,7 @@ pub struct BreakerConfigBuilder {
     pub(crate) probes_at_once: Option<u32>,
     pub(crate) recovery: Recovery,
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    pub(crate) max_probe_age: Duration,
+    pub(crate) max_probe_age: Option<Duration>,
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub(crate) pushback: Option<Duration>,
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
@@ -81,7 +79,7 @@ impl Default for BreakerConfigBuilder {
             probes: 14,
             probes_at_once: None,
             recovery: Recovery::Tested,
-            max_probe_age: Duration::from_secs(30),
+            max_probe_age: None,
             pushback: None,
             ramp: Duration::ZERO,
             enforce: 1.0,
@@ -140,24 +138,25 @@ impl BreakerConfigBuilder {
         self
     }
 
-    /// What an answer "too busy" counts as. Default [`CountAs::Nothing`]: a breaker that opens on it turns a recovery of
-    /// under half a second into one of 6 to 29; a throttle answers it.
+    /// What an answer "too busy" counts as. Default [`CountAs::Nothing`]: in simulation a breaker that opens on it
+    /// turns a recovery of under half a second into one of 6 to 16; a throttle answers it.
     pub const fn overload(mut self, count_as: CountAs) -> Self {
         self.overload = count_as;
         self
     }
 
-    /// What a call counts as whose caller gave up on it after [`cancelled_after`](Self::cancelled_after). Default
-    /// [`CountAs::Failure`]: a dependency that hangs behind a timeout shows no other sign. Calls given up on earlier,
-    /// such as the slower one of two that were hedged, never count.
+    /// What a call counts as whose caller gave up on it, or whose deadline passed, after
+    /// [`cancelled_after`](Self::cancelled_after). Default [`CountAs::Failure`]: a dependency that hangs may show no other
+    /// sign. Calls given up on earlier, such as the slower one of two that were hedged, never count.
     pub const fn cancelled(mut self, count_as: CountAs) -> Self {
         self.cancelled = count_as;
         self
     }
 
-    /// From which age on a call that is given up on counts. The age is the time since it was first polled and had no
-    /// answer, or since it was admitted where `slow_after` is set. Default: `slow_after`, and 1 s without one. Choose less than
-    /// the timeout outside. 0: at any age.
+    /// From which age on a call counts that is given up on, or cut at the deadline that its caller brought along. The age is
+    /// the time since it was first polled and had no answer, or since it was admitted where `slow_after` is set. Default:
+    /// `slow_after`, and 1 s without one. What a timeout of this project cuts counts at any age, be it inside or outside;
+    /// choose less than timeouts of others, such as `tokio::time::timeout`. 0: at any age.
     pub const fn cancelled_after(mut self, age: Duration) -> Self {
         self.cancelled_after = Some(age);
         self
@@ -216,10 +215,11 @@ impl BreakerConfigBuilder {
     }
 
     /// When a call finds all places taken and the last probe was sent this long ago, those that have not ended count as
-    /// failed, so probes that hang hold nobody up.
-    /// Default 30 s: longer than any sound answer. [`Duration::MAX`]: probes are waited for.
+    /// failed, so probes that hang hold nobody up. Default: [`slow_after`](Self::slow_after), as it is at the time, since
+    /// what takes longer is bad anyway, and [`open_for`](Self::open_for) without one; at least 1 s. Choose more than a
+    /// sound answer takes. [`Duration::MAX`]: probes are waited for.
     pub const fn max_probe_age(mut self, age: Duration) -> Self {
-        self.max_probe_age = age;
+        self.max_probe_age = Some(age);
         self
     }
 
@@ -294,73 +294,17 @@ impl BreakerConfigBuilder {
         Ok(BreakerConfig { valid: self })
     }
 
-    fn check_window(&self) -> Result<(), BreakerConfigError> {
-        match self.window {
-            Window::Calls(calls) if !(1..=MAX_WINDOW_CALLS).contains(&calls) => {
-                Err(BreakerConfigError::WindowCalls { calls })
-            }
-            Window::Time(length)
-                if length.subsec_nanos() != 0 || !(1..=MAX_WINDOW_SECONDS).contains(&length.as_secs()) =>
-            {
-                Err(BreakerConfigError::WindowLength { length })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn check_rules(&self) -> Result<(), BreakerConfigError> {
-        let ratios = [("failure_ratio", self.failure_ratio.unwrap_or(1.0)), ("slow_ratio", self.slow_ratio)];
-        for (field, value) in ratios {
-            // Also false for NaN.
-            if !(value > 0.0 && value <= 1.0) {
-                return Err(BreakerConfigError::Ratio { field, value });
-            }
-        }
-        if self.min_calls == 0 {
-            return Err(BreakerConfigError::Zero { field: "min_calls" });
-        }
-        if self.consecutive_failures == Some(0) {
-            return Err(BreakerConfigError::Zero { field: "consecutive_failures" });
-        }
-        for (field, value) in [("slow_after", self.slow_after), ("pushback", self.pushback)] {
-            if value == Some(Duration::ZERO) {
-                return Err(BreakerConfigError::NoTime { field });
-            }
-        }
-        let no_ratio = self.failure_ratio.is_none() && self.slow_after.is_none();
-        if no_ratio && self.consecutive_failures.is_none() && self.peers.is_none() {
-            return Err(BreakerConfigError::NoRule);
-        }
-        Ok(())
-    }
-
-    fn check_half_open(&self) -> Result<(), BreakerConfigError> {
-        let probes = self.probes;
-        if !(1..=MAX_PROBES).contains(&probes) {
-            return Err(BreakerConfigError::Probes { probes });
-        }
-        if let Recovery::BySuccesses(required) = self.recovery {
-            if !(1..=probes).contains(&required) {
-                return Err(BreakerConfigError::RequiredSuccesses { required, probes });
-            }
-        }
-        if let Some(at_once) = self.probes_at_once {
-            if !(1..=probes).contains(&at_once) {
-                return Err(BreakerConfigError::ProbesAtOnce { at_once, probes });
-            }
-        }
-        if self.max_probe_age.is_zero() {
-            return Err(BreakerConfigError::NoTime { field: "max_probe_age" });
-        }
-        Ok(())
-    }
-
     pub(crate) fn longest_open(&self) -> Duration {
         self.max_open_for.unwrap_or_else(|| self.open_for.max(DEFAULT_MAX_OPEN_FOR))
     }
 
     pub(crate) fn most_at_once(&self) -> u32 {
         self.probes_at_once.unwrap_or(DEFAULT_PROBES_AT_ONCE).min(self.probes)
+    }
+
+    fn longest_probe(&self) -> Duration {
+        let default = || self.slow_after.unwrap_or(self.open_for).max(Duration::from_nanos(SHORTEST_PROBE_AGE));
+        self.max_probe_age.unwrap_or_else(default)
     }
 
     pub(crate) fn counted_cancel_age(&self) -> Duration {
@@ -387,7 +331,7 @@ impl fmt::Debug for BreakerConfigBuilder {
             .field("probes", &self.probes)
             .field("probes_at_once", &self.most_at_once())
             .field("recovery", &self.recovery)
-            .field("max_probe_age", &self.max_probe_age)
+            .field("max_probe_age", &self.longest_probe())
             .field("pushback", &self.pushback)
             .field("ramp", &self.ramp)
             .field("enforce", &self.enforce)

@@ -37,7 +37,7 @@ pub enum Cause {
     },
     /// Too few probes succeeded.
     ProbesFailed,
-    /// Probes did not end in time.
+    /// Probes did not end in time, or too many were given up on.
     ProbesHung,
     /// The probes succeeded.
     ProbesSucceeded,

@@ -67,9 +67,9 @@ impl Breaker {
         self.tell();
     }
 
-    /// Changes all settings but the window's kind and size, while calls go on. The state, the window and what has grown
-    /// stay; an open time that has begun stays as long as it was. The seed, the stripes, the peers and the hook of
-    /// `config` are not looked at.
+    /// Changes all thresholds and times while calls go on: every setting but the window's kind and size, which has to be the
+    /// present one, and `seed`, `stripes`, `peers` and `on_change`, which are not looked at. The state, the window and what
+    /// has grown stay; an open time that has begun stays as long as it was.
     ///
     /// # Errors
     /// [`BreakerConfigError::WindowChanged`] when the window differs.
@@ -93,5 +93,77 @@ impl Breaker {
     /// The latency above which a call is slow.
     pub fn slow_after(&self) -> Option<Duration> {
         self.settings.slow_after()
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{builder::BreakerConfigBuilder, config::CountAs, recovery::Recovery};
+
+    /// One other value for each setting that may change while running.
+    const CHANGES: [fn(BreakerConfigBuilder) -> BreakerConfigBuilder; 18] = [
+        |config| config.min_calls(7),
+        |config| config.failure_ratio(0.25),
+        |config| config.slow_ratio(0.75),
+        |config| config.slow_after(Duration::from_millis(700)),
+        |config| config.consecutive_failures(9),
+        |config| config.overload(CountAs::Slow),
+        |config| config.cancelled(CountAs::Success),
+        |config| config.cancelled_after(Duration::from_millis(70)),
+        |config| config.open_for(Duration::from_secs(3)),
+        |config| config.max_open_for(Duration::from_secs(33)),
+        |config| config.jitter(0.125),
+        |config| config.stable_for(Duration::from_secs(44)),
+        |config| config.probes(20).probes_at_once(2).recovery(Recovery::BySuccesses(4)),
+        |config| config.recovery(Recovery::ByRatio),
+        |config| config.max_probe_age(Duration::from_secs(8)),
+        |config| config.pushback(Duration::from_secs(99)),
+        |config| config.ramp(Duration::from_secs(6)),
+        |config| config.enforce(0.5),
+    ];
+
+    /// The settings that `config` shows another value of than the default has, as they are named in `Debug`.
+    fn differing(config: &BreakerConfigBuilder) -> BTreeSet<String> {
+        let lines = |config: &BreakerConfigBuilder| -> BTreeSet<String> {
+            // One setting a line.
+            format!("{config:?}").split(", ").map(str::to_owned).collect()
+        };
+        lines(config)
+            .difference(&lines(&BreakerConfigBuilder::default()))
+            .filter_map(|line| line.split(':').next().map(str::to_owned))
+            .collect()
+    }
+
+    #[test]
+    fn every_setting_but_five_changes_while_it_runs() {
+        let fresh = |config: &BreakerConfig| {
+            let breaker = Breaker::from(config.clone());
+            format!("{:?} {:?}", breaker.settings, breaker.ledger.get().schedule)
+        };
+        let mut changed = BTreeSet::new();
+        for change in CHANGES {
+            let running = Breaker::from(BreakerConfig::builder().seed(1).build().unwrap());
+            let config = change(BreakerConfig::builder().seed(1)).build().unwrap();
+
+            assert_eq!(running.reconfigure(&config), Ok(()));
+
+            let now = format!("{:?} {:?}", running.settings, running.ledger.get().schedule);
+            assert_eq!(now, fresh(&config), "{config:?}");
+            changed.extend(differing(&change(BreakerConfig::builder())));
+        }
+
+        // What is left out above would be missing here.
+        let all = format!("{:#?}", BreakerConfigBuilder::default());
+        let named = all.lines().filter_map(|line| line.strip_prefix("    ").filter(|line| !line.starts_with(' ')));
+        let left: Vec<_> = named
+            .filter_map(|line| line.split(':').next())
+            .filter(|name| {
+                name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_') && !changed.contains(*name)
+            })
+            .collect();
+        assert_eq!(left, ["window", "peers", "stripes", "seed", "on_change"]);
     }
 }

@@ -12,6 +12,10 @@ pub struct Figures {
 }
 
 impl Figures {
+    pub(crate) const fn is_all_good(&self) -> bool {
+        self.failures == 0 && self.slow == 0
+    }
+
     /// The share that failed, 0 to 1; `None` without results.
     pub fn failure_ratio(&self) -> Option<f64> {
         ratio(self.failures, self.calls)

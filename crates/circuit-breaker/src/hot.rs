@@ -8,6 +8,8 @@ pub(crate) struct Hot {
     pub(crate) word: AtomicU64,
     /// The last nanosecond of the open time.
     pub(crate) until: AtomicU64,
+    /// How many probes of this round were given up on.
+    pub(crate) given_up: AtomicU64,
     /// When the youngest probe was sent.
     pub(crate) probed_at: AtomicU64,
     /// When it last closed by itself, which is where the ramp begins.

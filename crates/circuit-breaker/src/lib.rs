@@ -49,6 +49,7 @@ mod admission;
 mod breaker;
 mod builder;
 mod change;
+mod check;
 mod config;
 mod control;
 mod count_window;

@@ -18,6 +18,14 @@ impl Mark {
         }
     }
 
+    /// The same, but bad in one way only, so that bad results can be added up.
+    pub(crate) const fn without_doubling(self) -> Self {
+        match self {
+            Self::FailedSlow => Self::Failed,
+            other => other,
+        }
+    }
+
     #[inline]
     pub(crate) const fn is_failed(self) -> bool {
         matches!(self, Self::Failed | Self::FailedSlow)

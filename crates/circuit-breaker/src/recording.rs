@@ -2,6 +2,7 @@ use seawall_core::{Outcome, Timestamp, assigned_stripe, sync::atomic::Ordering::
 
 use crate::{
     breaker::{Breaker, SUCCESS},
+    change::Cause,
     figures::Figures,
     mark::Mark,
     results::Results,
@@ -89,7 +90,7 @@ impl Breaker {
     pub(crate) fn count(&self, word: Word, outcome: Outcome, latency: u64, at: Timestamp) {
         let mark = self.settings.mark(outcome, latency);
         if !word.is_closed() {
-            self.count_unclosed(word, mark, at);
+            self.count_unclosed(word, outcome, mark, at);
         } else if let Some(mark) = mark {
             self.count_closed(word.tag(), mark, at);
         }
@@ -146,10 +147,18 @@ impl Breaker {
     }
 
     #[cold]
-    fn count_unclosed(&self, word: Word, mark: Option<Mark>, at: Timestamp) {
+    fn count_unclosed(&self, word: Word, outcome: Outcome, mark: Option<Mark>, at: Timestamp) {
         match (word.state(), mark) {
             (State::HalfOpen, Some(mark)) => self.count_probe(word, mark, at),
-            (State::HalfOpen, None) => self.change_round(word, Word::without_place),
+            (State::HalfOpen, None) => {
+                let given_up = matches!(outcome, Outcome::Cancelled | Outcome::DeadlineExceeded);
+                // As many as there may be probes are sent anew; otherwise impatient callers would go on for ever.
+                if given_up && self.hot.given_up.fetch_add(1, Relaxed) >= self.settings.probes() {
+                    self.open(word.tag(), Cause::ProbesHung, word.figures(), at);
+                } else {
+                    self.change_round(word, Word::without_place);
+                }
+            }
             (State::Disabled, Some(mark)) => {
                 let tag = word.tag();
                 self.member.window.record(tag, mark, at, u64::MAX, || self.word().tag() == tag);
@@ -159,6 +168,7 @@ impl Breaker {
     }
 
     fn count_probe(&self, word: Word, mark: Mark, at: Timestamp) {
+        let mark = if self.settings.counts_successes() { mark.without_doubling() } else { mark };
         self.change_round(word, |word| word.with_result(mark));
         self.settle_round(word.tag(), Missing::AreAwaited, at);
     }

@@ -35,13 +35,20 @@ pub(crate) struct Settings {
     stable_for: AtomicU64,
     ramp: AtomicU64,
     enforce: AtomicU64,
+    /// In nanoseconds, or [`FOLLOWS`].
     max_probe_age: AtomicU64,
+    open_for: AtomicU64,
     pushback: AtomicU64,
     overload: AtomicU8,
     cancelled: AtomicU8,
 }
 
 const NEVER: u64 = u64::MAX;
+
+/// Mark of a probe age that nobody has set: it is what a slow call is, or the open time.
+const FOLLOWS: u64 = 0;
+/// No probe is given up on sooner because of that: one second.
+pub(crate) const SHORTEST_PROBE_AGE: u64 = 1_000_000_000;
 
 /// What probes are tested against where no share of failures opens.
 const EVEN: f64 = 0.5;
@@ -96,7 +103,8 @@ impl Settings {
             stable_for: AtomicU64::new(0),
             ramp: AtomicU64::new(0),
             enforce: AtomicU64::new(0),
-            max_probe_age: AtomicU64::new(NEVER),
+            max_probe_age: AtomicU64::new(FOLLOWS),
+            open_for: AtomicU64::new(0),
             pushback: AtomicU64::new(0),
             overload: AtomicU8::new(0),
             cancelled: AtomicU8::new(0),
@@ -125,7 +133,8 @@ impl Settings {
         self.stable_for.store(nanos(config.stable_for), Relaxed);
         self.ramp.store(nanos(config.ramp), Relaxed);
         self.enforce.store(config.enforce.to_bits(), Relaxed);
-        self.max_probe_age.store(nanos(config.max_probe_age), Relaxed);
+        self.max_probe_age.store(config.max_probe_age.map_or(FOLLOWS, nanos), Relaxed);
+        self.open_for.store(nanos(config.open_for), Relaxed);
         self.pushback.store(config.pushback.map_or(0, nanos), Relaxed);
         self.overload.store(code(config.overload), Relaxed);
         self.set_slow_after(config.slow_after);
@@ -222,7 +231,11 @@ impl Settings {
     }
 
     pub(crate) fn max_probe_age(&self) -> u64 {
-        self.max_probe_age.load(Relaxed)
+        match (self.max_probe_age.load(Relaxed), self.slow_after.load(Relaxed)) {
+            (FOLLOWS, NEVER) => self.open_for.load(Relaxed).max(SHORTEST_PROBE_AGE),
+            (FOLLOWS, slow_after) => slow_after.max(SHORTEST_PROBE_AGE),
+            (age, _) => age,
+        }
     }
 
     /// The longest wait that the other side may ask for; 0 when it may not.
@@ -278,9 +291,11 @@ impl Settings {
     }
 
     fn judge_successes(&self, figures: &Figures, required: u64) -> Option<Verdict> {
-        if figures.calls.saturating_sub(figures.failures) >= required {
+        // None is counted in both.
+        let bad = figures.failures.saturating_add(figures.slow);
+        if figures.calls.saturating_sub(bad) >= required {
             Some(Verdict::Close)
-        } else if figures.failures > self.probes().saturating_sub(required) {
+        } else if bad > self.probes().saturating_sub(required) {
             Some(Verdict::Open(Cause::ProbesFailed))
         } else {
             None
@@ -295,6 +310,17 @@ impl Settings {
         } else {
             Verdict::Close
         }
+    }
+
+    /// The verdict on a round whose last probes hang, which are among the failures of `figures`.
+    pub(crate) fn judge_given_up(&self, figures: &Figures) -> Verdict {
+        // So many successes would have closed it before.
+        if self.counts_successes() { Verdict::Open(Cause::ProbesHung) } else { self.judge_ended(figures) }
+    }
+
+    /// Whether a round is judged by its successes.
+    pub(crate) fn counts_successes(&self) -> bool {
+        !matches!(self.recovery.load(Relaxed), TESTED | BY_RATIO)
     }
 
     fn has_no_failure_ratio(&self) -> bool {

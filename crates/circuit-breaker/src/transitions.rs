@@ -73,6 +73,7 @@ impl Breaker {
         if word.tag() != tag || at.as_nanos() <= self.hot.until.load(Relaxed) {
             return word;
         }
+        self.hot.given_up.store(0, Relaxed);
         let step = Step { to: State::HalfOpen, cause: Cause::WaitOver, figures: Figures::default(), at, wait: None };
         let word = self.change(&mut ledger, word, &step);
         drop(ledger);
@@ -131,7 +132,7 @@ impl Breaker {
             slow: figures.slow,
         };
         // The open time begins when the probes were given up, not when somebody came and saw it.
-        match self.settings.judge_ended(&figures) {
+        match self.settings.judge_given_up(&figures) {
             Verdict::Close => Some((Verdict::Close, figures, at)),
             Verdict::Open(_) => Some((Verdict::Open(Cause::ProbesHung), figures, given_up)),
         }
@@ -146,7 +147,7 @@ impl Breaker {
     /// A single answer, to a call of `tag`, was enough.
     #[cold]
     pub(crate) fn open_for_answer(&self, tag: Tag, wait: Option<Duration>, at: Timestamp) {
-        self.open_for(Cause::Tripped, wait.map(nanos), at, |word| word.tag() == tag);
+        self.open_for(Cause::Tripped, wait.map(nanos).filter(|wait| *wait != 0), at, |word| word.tag() == tag);
     }
 
     /// Somebody says that a single result was enough.

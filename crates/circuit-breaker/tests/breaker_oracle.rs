@@ -71,6 +71,7 @@ struct Oracle {
     closed_at: Option<u64>,
     places: u32,
     probed_at: u64,
+    given_up: u32,
 }
 
 impl Oracle {
@@ -86,6 +87,7 @@ impl Oracle {
             closed_at: None,
             places: 0,
             probed_at: 0,
+            given_up: 0,
         }
     }
 
@@ -95,6 +97,7 @@ impl Oracle {
         self.results.clear();
         self.in_a_row = 0;
         self.places = 0;
+        self.given_up = 0;
     }
 
     fn open(&mut self, now: u64) {
@@ -163,6 +166,12 @@ impl Oracle {
             Ended::Failed => true,
             Ended::Cancelled if latency >= CANCELLED_MS => true,
             Ended::Cancelled => {
+                let half_open = self.state == State::HalfOpen;
+                if half_open && self.given_up >= self.settings.probes {
+                    self.open(now);
+                    return;
+                }
+                self.given_up += u32::from(half_open);
                 self.places = self.places.saturating_sub(1);
                 return;
             }

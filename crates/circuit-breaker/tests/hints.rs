@@ -167,3 +167,22 @@ async fn an_answer_that_is_slow_ends_a_row_of_failures_too() {
 
     assert_eq!(layer.gate().state(), State::Closed);
 }
+
+#[tokio::test]
+async fn a_wait_of_nothing_opens_nothing() {
+    let (layer, clock) = layer(|config| config.pushback(MINUTE));
+
+    assert!(answered(&layer, (503, Some(Duration::ZERO))).await);
+
+    assert_eq!(stands(&layer, clock.now()), (State::Closed, None, None));
+}
+
+#[tokio::test]
+async fn an_answer_without_a_doubt_that_names_no_wait_opens_it_for_the_next_open_time() {
+    let (layer, clock) = layer(|config| config);
+
+    assert!(answered(&layer, (403, Some(Duration::ZERO))).await);
+
+    let open_for = Duration::from_nanos(5_000_000_001);
+    assert_eq!(stands(&layer, clock.now()), (State::Open, Some(Cause::Tripped), Some(open_for)));
+}

@@ -127,9 +127,7 @@ async fn probes_that_are_dropped_give_their_places_back() {
     }
     clock.advance(Duration::from_secs(6));
     let mut service = layer.protect(service_fn(dependency));
-    for _ in 0..10 {
-        drop(service.ready().await.unwrap().call(true));
-    }
+    drop(service.ready().await.unwrap().call(true));
 
     assert_eq!(service.ready().await.unwrap().call(true).await, Ok("answer"));
     assert_eq!(layer.gate().state(), State::Closed);

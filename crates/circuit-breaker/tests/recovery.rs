@@ -2,9 +2,11 @@
 
 #![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use seawall_circuit_breaker::{Breaker, BreakerConfig, BreakerTicket, Class, Outcome, State, Timestamp};
+use seawall_circuit_breaker::{
+    Breaker, BreakerConfig, BreakerConfigBuilder, BreakerTicket, Class, Outcome, State, Timestamp,
+};
 use seawall_core::{Entropy, SeededEntropy, unit_interval};
 
 const MS: u64 = 1_000_000;
@@ -13,8 +15,19 @@ const SEEDS: u64 = 1_000;
 const LATENCY: u64 = 40 * MS;
 /// Calls after the recovery that are looked at, so that high rates do not take all the time.
 const CALLS: u64 = 3_000;
+/// So many seeds are watched for all of the time at any rate.
+const SEEDS_WATCHED: u64 = 4;
 /// For so long after closing it is watched.
 const WATCHED: u64 = 180_000 * MS;
+
+/// What ails the server before it is well.
+#[derive(Copy, Clone)]
+enum Fault {
+    /// It fails as fast as it answers.
+    Fails,
+    /// It keeps calls, also those from before it was well, until a timeout cuts them after so long.
+    Hangs(u64),
+}
 
 /// What one run showed.
 struct Run {
@@ -30,16 +43,20 @@ struct Run {
 struct Simulation {
     breaker: Breaker,
     chance: SeededEntropy,
-    in_flight: VecDeque<(u64, BreakerTicket, bool)>,
+    fault: Fault,
+    /// By when they end, and their number.
+    in_flight: BTreeMap<(u64, u64), (BreakerTicket, Outcome)>,
+    calls: u64,
 }
 
 impl Simulation {
-    fn new(threshold: f64, seed: u64) -> Self {
-        let config = BreakerConfig::builder().failure_ratio(threshold).seed(seed).build();
+    fn new(config: BreakerConfigBuilder, fault: Fault, seed: u64) -> Self {
         Self {
-            breaker: config.expect("valid settings").into(),
+            breaker: config.seed(seed).build().expect("valid settings").into(),
             chance: SeededEntropy::new(seed),
-            in_flight: VecDeque::new(),
+            fault,
+            in_flight: BTreeMap::new(),
+            calls: 0,
         }
     }
 
@@ -47,20 +64,26 @@ impl Simulation {
         unit_interval(self.chance.next_u64())
     }
 
-    /// The answers that are due by now come in.
+    /// The answers that are due by now come in, and timeouts fire.
     fn answer(&mut self, now: u64) {
-        while self.in_flight.front().is_some_and(|(end, ..)| *end <= now) {
-            let Some((end, ticket, failed)) = self.in_flight.pop_front() else { break };
-            let outcome = Outcome::Finished(if failed { Class::Failure } else { Class::Success });
+        while let Some(call) = self.in_flight.first_entry().filter(|call| call.key().0 <= now) {
+            let ((end, _), (ticket, outcome)) = call.remove_entry();
             self.breaker.record(ticket, outcome, Duration::from_nanos(LATENCY), Timestamp::from_nanos(end));
         }
     }
 
-    fn call(&mut self, now: u64, failing: f64) {
+    /// Calls a server that is down, or well but for a share of failures.
+    fn call(&mut self, now: u64, failing: Option<f64>) {
         self.answer(now);
-        let failed = self.draw() < failing;
+        let failed = self.draw() < failing.unwrap_or(1.0);
+        let (took, outcome) = match (failing, self.fault) {
+            (None, Fault::Hangs(cut)) => (cut, Outcome::TimedOut),
+            _ if failed => (LATENCY, Outcome::Finished(Class::Failure)),
+            _ => (LATENCY, Outcome::Finished(Class::Success)),
+        };
         if let Ok(ticket) = self.breaker.try_admit(Timestamp::from_nanos(now)) {
-            self.in_flight.push_back((now + LATENCY, ticket, failed));
+            self.calls += 1;
+            self.in_flight.insert((now + took, self.calls), (ticket, outcome));
         }
     }
 
@@ -75,16 +98,18 @@ impl Simulation {
 }
 
 /// Down for 1 to 60 s, then well but for `background` errors.
-fn run(per_second: u64, threshold: f64, background: f64, seed: u64) -> Run {
-    let mut simulation = Simulation::new(threshold, seed);
+fn run(per_second: u64, config: &BreakerConfigBuilder, fault: Fault, background: f64, seed: u64) -> Run {
+    let mut simulation = Simulation::new(config.clone(), fault, seed);
     let gap = 1_000 * MS / per_second;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time below a minute")]
     let outage = (1_000.0 + simulation.draw() * 59_000.0) as u64 * MS;
+    // So long that the timeouts of a server that hangs open it.
+    let outage = outage + if let Fault::Hangs(cut) = fault { 2 * cut } else { 0 };
     let mut now = 1_000 * MS;
     let well = now + outage;
-    // Until all that was called while it was down has ended.
+    // Until what failed while it was down has ended; what hangs may go on.
     while now < well + LATENCY || simulation.breaker.state() == State::Closed {
-        simulation.call(now, if now < well { 1.0 } else { background });
+        simulation.call(now, (now >= well).then_some(background));
         now += simulation.wait(now, gap).min(gap.max((well + LATENCY).saturating_sub(now) / gap * gap));
     }
     simulation.answer(now);
@@ -93,8 +118,10 @@ fn run(per_second: u64, threshold: f64, background: f64, seed: u64) -> Run {
     let well = now;
 
     let (mut closed, mut flaps) = (None, 0);
-    for _ in 0..CALLS {
-        simulation.call(now, background);
+    // After an open time, which takes one call, there are as many as the time to watch has.
+    let calls = if seed < SEEDS_WATCHED { CALLS + WATCHED / gap } else { CALLS };
+    for _ in 0..calls {
+        simulation.call(now, Some(background));
         let state = simulation.breaker.state();
         if mid_round && state == State::Open {
             open_time = simulation.breaker.snapshot(Timestamp::from_nanos(now)).retry_after.unwrap_or_default();
@@ -118,11 +145,11 @@ fn run(per_second: u64, threshold: f64, background: f64, seed: u64) -> Run {
 
 /// The longest time beyond the open time, in how many of the runs that was more than two seconds, and in how many it
 /// opened again after it had closed.
-fn worst(threshold: f64, background: f64) -> (Duration, u32, u32) {
+fn worst(name: &str, config: &BreakerConfigBuilder, fault: Fault, background: f64) -> (Duration, u32, u32) {
     let (mut longest, mut late, mut flapped, mut mid_round) = (Duration::ZERO, 0, 0, 0);
     for per_second in [10, 100, 1_000] {
         for seed in 0..SEEDS {
-            let run = run(per_second, threshold, background, seed);
+            let run = run(per_second, config, fault, background, seed);
             longest = longest.max(run.beyond);
             let is_late = run.beyond > Duration::from_secs(2);
             late += u32::from(is_late);
@@ -131,15 +158,19 @@ fn worst(threshold: f64, background: f64) -> (Duration, u32, u32) {
         }
     }
     println!(
-        "threshold {threshold}, background {background}: {longest:?}, {late} late, {flapped} flapped, {mid_round} \
-         opened again by a round that had begun before the server was well"
+        "{name}, background {background}: {longest:?}, {late} late, {flapped} flapped, {mid_round} opened again by a round \
+         that had begun before the server was well"
     );
     (longest, late, flapped)
 }
 
+fn threshold(ratio: f64) -> BreakerConfigBuilder {
+    BreakerConfig::builder().failure_ratio(ratio)
+}
+
 #[test]
 fn a_healthy_server_is_back_in_full_within_two_seconds_of_the_open_time() {
-    let (longest, late, flapped) = worst(0.5, 0.0);
+    let (longest, late, flapped) = worst("fails", &threshold(0.5), Fault::Fails, 0.0);
 
     assert!(longest < Duration::from_secs(2), "{longest:?}");
     assert_eq!((late, flapped), (0, 0));
@@ -147,15 +178,43 @@ fn a_healthy_server_is_back_in_full_within_two_seconds_of_the_open_time() {
 
 #[test]
 fn background_errors_just_under_a_threshold_of_a_tenth_do_not_hold_it_open() {
-    let (_, late, flapped) = worst(0.1, 0.08);
+    let (_, late, flapped) = worst("fails, threshold .1", &threshold(0.1), Fault::Fails, 0.08);
 
     assert_eq!((late, flapped), (0, 0));
 }
 
 #[test]
 fn background_errors_just_under_a_threshold_of_a_half_do_not_hold_it_open() {
-    let (longest, late, flapped) = worst(0.5, 0.45);
+    let (longest, late, flapped) = worst("fails", &threshold(0.5), Fault::Fails, 0.45);
 
     assert!(longest < Duration::from_secs(2), "{longest:?}");
     assert_eq!((late, flapped), (0, 0));
+}
+
+#[test]
+fn a_server_that_hung_under_a_timeout_of_a_second_is_back_as_soon() {
+    let (longest, late, flapped) = worst("hangs, cut after 1 s", &threshold(0.5), Fault::Hangs(1_000 * MS), 0.0);
+
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    assert_eq!((late, flapped), (0, 0));
+}
+
+#[test]
+fn a_server_that_hung_is_back_as_soon_where_it_is_known_what_is_slow() {
+    let config = threshold(0.5).slow_after(Duration::from_secs(1));
+    let (longest, late, flapped) = worst("hangs, slow after 1 s", &config, Fault::Hangs(10_000 * MS), 0.0);
+
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    assert_eq!((late, flapped), (0, 0));
+}
+
+#[test]
+fn without_either_the_probes_that_hang_cost_an_open_time_at_most() {
+    let runs = (0..SEEDS).map(|seed| run(100, &threshold(0.5), Fault::Hangs(10_000 * MS), 0.0, seed));
+    let (longest, flaps) =
+        runs.fold((Duration::ZERO, 0), |(longest, flaps), run| (run.beyond.max(longest), flaps + run.flaps));
+
+    println!("hangs, cut after 10 s, 100 calls a second: {longest:?}, {flaps} flaps");
+    assert!(longest < Duration::from_secs(5 + 2), "{longest:?}");
+    assert_eq!(flaps, 0);
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use seawall_circuit_breaker::{BreakerConfigBuilder, Cause, Outcome, Recovery, State};
+use seawall_circuit_breaker::{BreakerConfigBuilder, Cause, Class, Outcome, Recovery, State};
 
 use crate::kit::{FAILED, SUCCEEDED, admit, breaker, calls, end, ms, trip};
 
@@ -91,9 +91,7 @@ fn a_cancelled_probe_gives_its_place_back() {
     let breaker = breaker(|config| config.probes(1));
     trip(&breaker, ms(0));
 
-    for _ in 0..300 {
-        end(&breaker, admit(&breaker, ms(5_001)), Outcome::Cancelled, ms(5_001));
-    }
+    end(&breaker, admit(&breaker, ms(5_001)), Outcome::Cancelled, ms(5_001));
 
     calls(&breaker, 1, SUCCEEDED, ms(5_001));
     assert_eq!(breaker.state(), State::Closed);
@@ -287,4 +285,101 @@ fn without_a_failure_ratio_a_round_that_is_judged_by_ratio_closes_when_none_has_
 
         assert_eq!(breaker.state(), state);
     }
+}
+
+#[test]
+fn impatient_callers_are_sent_anew_only_as_often_as_there_are_probes() {
+    for outcome in [Outcome::Cancelled, Outcome::DeadlineExceeded] {
+        let breaker = breaker(|config| config);
+        trip(&breaker, ms(0));
+
+        let mut passed = 0;
+        for call in 0..360 {
+            let now = ms(5_001 + call);
+            if let Ok(ticket) = breaker.try_admit(now) {
+                end(&breaker, ticket, outcome, now);
+                passed += 1;
+            }
+        }
+
+        let change = breaker.snapshot(ms(6_000)).last_change.expect("it has changed");
+        assert_eq!((passed, change.to, change.cause), (15, State::Open, Cause::ProbesHung));
+    }
+}
+
+#[test]
+fn each_round_sends_as_many_anew_and_answers_that_say_nothing_are_no_part_of_them() {
+    let breaker = breaker(|config| config.probes(2).max_open_for(Duration::from_secs(5)));
+    trip(&breaker, ms(0));
+
+    for round in 1..=3 {
+        let now = ms(round * 5_002);
+        for outcome in [Outcome::Cancelled, Outcome::Cancelled, Outcome::Finished(Class::Ignored)] {
+            end(&breaker, admit(&breaker, now), outcome, now);
+        }
+        assert_eq!(breaker.state(), State::HalfOpen);
+        end(&breaker, admit(&breaker, now), Outcome::Cancelled, now);
+        assert_eq!(breaker.state(), State::Open);
+    }
+}
+
+#[test]
+fn a_hung_probe_is_no_success() {
+    let settings = |config: BreakerConfigBuilder| config.probes(3).required_successes(3);
+    let breaker = breaker(|config| settings(config).max_probe_age(Duration::from_secs(1)));
+    trip(&breaker, ms(0));
+    let _hung = admit(&breaker, ms(5_001));
+    calls(&breaker, 2, SUCCEEDED, ms(5_001));
+
+    assert!(breaker.try_admit(ms(6_001)).is_err());
+
+    let change = breaker.snapshot(ms(6_001)).last_change.expect("it has changed");
+    assert_eq!((change.to, change.cause), (State::Open, Cause::ProbesHung));
+}
+
+#[test]
+fn a_slow_probe_is_no_success_and_one_that_is_slow_and_fails_is_one_bad_probe() {
+    let (fast, slow) = (Duration::from_millis(1), Duration::from_millis(101));
+    let ends_as = |results: &[(Outcome, Duration)]| {
+        let breaker = breaker(|config| config.slow_after(Duration::from_millis(100)).probes(4).required_successes(2));
+        trip(&breaker, ms(0));
+        for (outcome, latency) in results {
+            breaker.record(admit(&breaker, ms(5_001)), *outcome, *latency, ms(5_001));
+        }
+        breaker.state()
+    };
+
+    assert_eq!(ends_as(&[(SUCCEEDED, slow), (SUCCEEDED, slow)]), State::HalfOpen);
+    assert_eq!(ends_as(&[(SUCCEEDED, slow), (SUCCEEDED, slow), (SUCCEEDED, slow)]), State::Open);
+    assert_eq!(ends_as(&[(FAILED, slow), (FAILED, slow)]), State::HalfOpen);
+    assert_eq!(ends_as(&[(FAILED, slow), (SUCCEEDED, fast), (SUCCEEDED, fast)]), State::Closed);
+}
+
+/// How long a probe is waited for, in ms.
+fn waits_for(change: impl FnOnce(BreakerConfigBuilder) -> BreakerConfigBuilder, slow_after: Option<u64>) -> u64 {
+    let breaker = breaker(|config| change(config.probes(1)));
+    if slow_after.is_some() {
+        breaker.set_slow_after(slow_after.map(Duration::from_millis));
+    }
+    breaker.trip(None, ms(0));
+    let sent = 1_000_000;
+    let _hung = admit(&breaker, ms(sent));
+    (1..100_000)
+        .find(|age| {
+            let _ = breaker.try_admit(ms(sent + age));
+            breaker.state() == State::Open
+        })
+        .expect("given up")
+}
+
+#[test]
+fn a_probe_is_waited_for_as_long_as_it_is_not_slow_or_else_for_the_open_time_and_at_least_a_second() {
+    let ms = Duration::from_millis;
+
+    assert_eq!(waits_for(|config| config, None), 5_000);
+    assert_eq!(waits_for(|config| config.open_for(ms(300)), None), 1_000);
+    assert_eq!(waits_for(|config| config.slow_after(ms(2_500)), None), 2_500);
+    assert_eq!(waits_for(|config| config.slow_after(ms(2_500)), Some(1_700)), 1_700);
+    assert_eq!(waits_for(|config| config.slow_after(ms(2_500)), Some(20)), 1_000);
+    assert_eq!(waits_for(|config| config.max_probe_age(ms(40)), Some(20)), 40);
 }
