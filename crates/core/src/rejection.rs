@@ -5,14 +5,14 @@ use crate::{Span, clock::Timestamp};
 /// "No wait is known", kept in the same word as the wait.
 const NO_HINT: u64 = u64::MAX;
 
-/// "Nobody knows how many wait", kept in the same word as how many do.
-const NO_QUEUE: u32 = u32::MAX;
+/// How many wait stands above the pattern, so that both are copied as one number.
+const QUEUE_SHIFT: u32 = 8;
+/// "Nobody knows how many wait", kept in the same place as how many do.
+const NO_QUEUE: u32 = u32::MAX >> QUEUE_SHIFT;
 
 /// The pattern that refused or cut a call.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-// So wide that a rejection has no padding, which every layer would copy beside it.
-#[repr(u16)]
 pub enum Pattern {
     /// A circuit breaker.
     CircuitBreaker,
@@ -39,6 +39,21 @@ pub enum Pattern {
 }
 
 impl Pattern {
+    /// All of them, each at its own number.
+    const ALL: [Self; 11] = [
+        Self::CircuitBreaker,
+        Self::Bulkhead,
+        Self::LoadShedder,
+        Self::RateLimiter,
+        Self::Throttle,
+        Self::Timeout,
+        Self::Pool,
+        Self::LoadBalance,
+        Self::Keyed,
+        Self::Retry,
+        Self::Fallback,
+    ];
+
     /// The name as it stands in metrics: `circuit_breaker`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -76,8 +91,8 @@ impl Pattern {
 /// Why a call was refused or cut.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-// As wide as the pattern.
-#[repr(u16)]
+// So wide that a rejection has no padding and two halves of a word: narrower ones cost every layer shifts and masks.
+#[repr(u32)]
 pub enum Reason {
     /// The circuit is open, or half-open with all its probes under way.
     CircuitOpen,
@@ -184,28 +199,29 @@ impl Reason {
 #[derive(Copy, Clone, PartialEq, Eq, Hash)]
 pub struct Rejection {
     retry_after: u64,
-    queued: u32,
     reason: Reason,
-    pattern: Pattern,
+    pattern_and_queue: u32,
 }
 
 impl Rejection {
     /// A rejection that says nothing about when to try again.
     pub const fn new(pattern: Pattern, reason: Reason) -> Self {
-        Self { retry_after: NO_HINT, queued: NO_QUEUE, reason, pattern }
+        Self { retry_after: NO_HINT, reason, pattern_and_queue: NO_QUEUE << QUEUE_SHIFT | pattern as u32 }
     }
 
     /// Says how many calls waited for their turn.
     #[must_use]
     pub fn with_queued(mut self, queued: usize) -> Self {
-        self.queued = u32::try_from(queued).unwrap_or(NO_QUEUE).min(NO_QUEUE.saturating_sub(1));
+        let queued = u32::try_from(queued).unwrap_or(NO_QUEUE).min(NO_QUEUE.saturating_sub(1));
+        self.pattern_and_queue = queued << QUEUE_SHIFT | self.pattern() as u32;
         self
     }
 
-    /// How many calls waited for their turn, where they wait and that was counted. Not part of what is displayed, which
-    /// may go to the caller.
+    /// How many calls waited for their turn, where they wait and that was counted; 16,777,214 where there were more. Not
+    /// part of what is displayed, which may go to the caller.
     pub const fn queued(&self) -> Option<u32> {
-        if self.queued == NO_QUEUE { None } else { Some(self.queued) }
+        let queued = self.pattern_and_queue >> QUEUE_SHIFT;
+        if queued == NO_QUEUE { None } else { Some(queued) }
     }
 
     /// Says when another try may succeed.
@@ -228,7 +244,7 @@ impl Rejection {
 
     /// Who.
     pub const fn pattern(&self) -> Pattern {
-        self.pattern
+        Pattern::ALL[(self.pattern_and_queue & !(NO_QUEUE << QUEUE_SHIFT)) as usize]
     }
 
     /// Whether the other side may have seen the call. What it has not seen is safe to send again.
@@ -237,10 +253,11 @@ impl Rejection {
     }
 }
 
+#[expect(clippy::missing_fields_in_debug, reason = "what is in the last word is told apart")]
 impl fmt::Debug for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rejection")
-            .field("pattern", &self.pattern)
+            .field("pattern", &self.pattern())
             .field("reason", &self.reason)
             .field("retry_after", &self.retry_after())
             .field("queued", &self.queued())
@@ -251,7 +268,7 @@ impl fmt::Debug for Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if self.may_have_been_sent() { "cut" } else { "refused" };
-        write!(f, "{verb} by the {}: {}", self.pattern.words(), self.reason.words())?;
+        write!(f, "{verb} by the {}: {}", self.pattern().words(), self.reason.words())?;
         self.retry_after().map_or(Ok(()), |wait| write!(f, "; retry after {}", Span::rounded_up(wait)))
     }
 }
@@ -289,6 +306,18 @@ mod tests {
         let full = Rejection::new(Pattern::Bulkhead, Reason::QueueFull);
 
         assert_eq!((full.queued(), full.with_queued(0).queued()), (None, Some(0)));
-        assert_eq!(full.with_queued(usize::MAX).queued(), Some(u32::MAX - 1));
+        assert_eq!(full.with_queued(usize::MAX).queued(), Some((1 << 24) - 2));
+    }
+
+    #[test]
+    fn every_pattern_is_told_again_whatever_else_a_rejection_says() {
+        for pattern in Pattern::ALL {
+            let rejection = Rejection::new(pattern, Reason::QueueFull);
+
+            let said = [rejection, rejection.with_queued(7), rejection.with_retry_after(Duration::MAX)];
+
+            assert_eq!(said.map(|rejection| rejection.pattern()), [pattern; 3]);
+        }
+        assert_eq!(Pattern::ALL.map(|pattern| pattern as usize), std::array::from_fn(|number| number));
     }
 }
