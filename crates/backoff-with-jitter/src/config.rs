@@ -101,8 +101,8 @@ impl RetryConfig {
     }
 
     /// Begins no attempt whose deadline leaves less time than the share `quantile` of recent successes took. Between 0 and
-    /// 1, default 0.95. What they took is learnt from retries, and from one first attempt in 16 where a [`WindowBudget`]
-    /// reads the clock anyway; until 100 are known in 20 s, any time that remains will do.
+    /// 1, default 0.95. What they took is learnt from retries, and from the first attempts, one in 16 or fewer, for
+    /// which a [`WindowBudget`] reads the clock anyway; until 100 are known in 20 s, any time that remains will do.
     ///
     /// [`WindowBudget`]: seawall_core::WindowBudget
     ///

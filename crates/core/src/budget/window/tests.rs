@@ -114,6 +114,26 @@ fn most_deposits_read_no_clock() {
 }
 
 #[test]
+fn after_a_thousand_deposits_in_a_slot_one_in_128_reads_the_clock_until_the_next_slot() {
+    let new = || WindowBudget::new(0.1, 0, Duration::from_secs(10)).unwrap();
+    for (budget, expected) in [(new(), [1_024 / 16 + 8, 16]), (new().with_stamping(Stamping::Each), [2_048, 256])] {
+        let deposit = |count: u32, ms| {
+            let mut readings = 0;
+            for _ in 0..count {
+                budget.deposit(|| {
+                    readings += 1;
+                    at_ms(ms)
+                });
+            }
+            readings
+        };
+
+        assert_eq!([deposit(2_048, 5_000), deposit(256, 6_000)], expected);
+        assert_eq!(budget.balance(at_ms(6_000)), 230);
+    }
+}
+
+#[test]
 fn a_slot_that_is_full_counts_no_further_into_the_number_of_the_slot() {
     let budget = exact(1.0, 0, 10);
     slot_word(&budget.deposits.mine().ring, 5).store(pack(5, FULL - 1), Relaxed);
