@@ -16,16 +16,19 @@ pub(crate) const REJECTION: Rejection = Rejection::new(Pattern::CircuitBreaker, 
 /// What becomes of calls that ask while not all are let through.
 impl Breaker {
     #[inline(never)]
-    pub(crate) fn admit_unclosed(
-        &self,
-        word: Word,
-        now: impl FnOnce() -> Timestamp,
-    ) -> Result<BreakerTicket, Rejection> {
-        if word.state() == State::ForcedOpen { self.refuse(REJECTION) } else { self.admit_at(word, now()) }
+    pub(crate) fn admit_unclosed(&self, word: Word, at: Timestamp) -> Result<BreakerTicket, Rejection> {
+        // What nearly every call comes to that finds the circuit open, ahead of all else.
+        if word.is_open() {
+            let until = self.hot.until.load(Relaxed);
+            if at.as_nanos() <= until && self.refuses_plainly() {
+                return Err(wait_until(REJECTION, at, until));
+            }
+        }
+        self.admit_by_state(word, at)
     }
 
     #[inline(never)]
-    fn admit_at(&self, mut word: Word, at: Timestamp) -> Result<BreakerTicket, Rejection> {
+    fn admit_by_state(&self, mut word: Word, at: Timestamp) -> Result<BreakerTicket, Rejection> {
         loop {
             match word.state() {
                 State::Closed if word.is_ramping() && !self.is_up_the_ramp(word, at) => return self.refuse(REJECTION),
@@ -127,6 +130,7 @@ impl Breaker {
 }
 
 /// The wait until the first nanosecond after `until`, when a call will be let through.
+#[inline]
 fn wait_until(rejection: Rejection, at: Timestamp, until: u64) -> Rejection {
     if until == u64::MAX {
         return rejection;

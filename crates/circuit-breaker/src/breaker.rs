@@ -106,7 +106,9 @@ impl Gate for Breaker {
         if word.is_forced_open() && self.refuses_plainly() {
             return Admission::Refused(REJECTION);
         }
-        match self.admit_unclosed(word, now) {
+        // Read here, so that what follows needs no register across a call. Nobody asks when what is forced ends.
+        let at = if word.is_forced_open() { Timestamp::ZERO } else { now() };
+        match self.admit_unclosed(word, at) {
             Ok(ticket) => Admission::Admitted(ticket),
             Err(rejection) => Admission::Refused(rejection),
         }
@@ -177,7 +179,7 @@ impl Breaker {
         if word.admits_all() {
             return Ok(BreakerTicket { tag: word.tag(), start: now });
         }
-        self.admit_unclosed(word, || now)
+        self.admit_unclosed(word, now)
     }
 
     /// Takes back the ticket of a call that ended with `outcome` after `latency`, which need not be the time since it

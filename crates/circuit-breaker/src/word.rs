@@ -78,6 +78,12 @@ impl Word {
         self.0 & (RAMPING | STATE_MASK as u64) == 0
     }
 
+    /// Open until its time is over.
+    #[inline]
+    pub(crate) const fn is_open(self) -> bool {
+        self.tag().0 & STATE_MASK == OPEN
+    }
+
     /// Open until somebody says otherwise.
     #[inline]
     pub(crate) const fn is_forced_open(self) -> bool {
