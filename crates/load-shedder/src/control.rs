@@ -77,11 +77,10 @@ impl<A: LimitAlgorithm> Control<A> {
     }
 
     /// The limit in force, and whether a probe gathers its calls.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped; what is no number is 0")]
     pub(crate) fn limit(&self) -> (u32, bool) {
         match self.phase {
             Phase::Gathering { limit } => (limit.clamp(1, MAX_LIMIT), true),
-            Phase::Normal | Phase::Returning => ((self.algorithm.limit().ceil() as u32).clamp(1, MAX_LIMIT), false),
+            Phase::Normal | Phase::Returning => (rounded_up(self.algorithm.limit()).clamp(1, MAX_LIMIT), false),
         }
     }
 
@@ -207,6 +206,13 @@ impl Cohort {
         let relative_variance = (self.squares / samples / (mean * mean) - 1.0).max(0.0);
         Some(Window::new(self.samples, mean, relative_variance, self.joined).with_dropped(self.dropped))
     }
+}
+
+/// In place of `f64::ceil`, which is a call on processors that may not know how to round. What is no number is 0.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+fn rounded_up(limit: f64) -> u32 {
+    let whole = limit as u32;
+    whole.saturating_add((f64::from(whole) < limit).into())
 }
 
 #[cfg(all(test, not(seawall_loom)))]

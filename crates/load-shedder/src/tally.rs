@@ -12,6 +12,8 @@ const SUM: u64 = (1 << COUNT_SHIFT) - 1;
 const UNIT_SHIFT: u32 = 4;
 /// Longer latencies count as this, 64 s.
 const LONGEST: u64 = 64_000_000_000 >> UNIT_SHIFT;
+/// The squares of latencies below this, 134 ms, are summed as they are: 65,535 of them fit into a word.
+const SHORT: u64 = 1 << 23;
 
 /// The samples of one window, one stripe per core.
 #[derive(Debug, Default)]
@@ -30,8 +32,10 @@ pub(crate) struct Sample {
 #[derive(Debug, Default)]
 struct Stripe {
     count_and_sum: AtomicU64,
-    /// The sum of the squares, as the bits of a float.
+    /// The sum of the squares of short latencies.
     squares: AtomicU64,
+    /// That of the others, as the bits of a float.
+    long_squares: AtomicU64,
     max_in_flight: AtomicU32,
     dropped: AtomicU32,
 }
@@ -40,14 +44,12 @@ impl Tally {
     #[inline]
     pub(crate) fn record(&self, sample: Sample, in_flight: u32) {
         let stripe = self.stripes.mine();
-        let units = (sample.nanos >> UNIT_SHIFT).min(LONGEST) as u32;
-        stripe.count_and_sum.fetch_add((1 << COUNT_SHIFT) | u64::from(units), Relaxed);
-        let square = f64::from(units) * f64::from(units);
-        let mut seen = stripe.squares.load(Relaxed);
-        while let Err(newer) =
-            stripe.squares.compare_exchange_weak(seen, (f64::from_bits(seen) + square).to_bits(), Relaxed, Relaxed)
-        {
-            seen = newer;
+        let units = sample.nanos >> UNIT_SHIFT;
+        if units < SHORT {
+            stripe.count_and_sum.fetch_add((1 << COUNT_SHIFT) | units, Relaxed);
+            stripe.squares.fetch_add(units.wrapping_mul(units), Relaxed);
+        } else {
+            stripe.record_long(units.min(LONGEST) as u32);
         }
         stripe.raise(in_flight);
         if sample.dropped {
@@ -74,7 +76,7 @@ impl Tally {
             let word = stripe.count_and_sum.swap(0, Relaxed);
             samples = samples.saturating_add(count(word));
             sum += (word & SUM) as f64;
-            squares += f64::from_bits(stripe.squares.swap(0, Relaxed));
+            squares += stripe.squares.swap(0, Relaxed) as f64 + f64::from_bits(stripe.long_squares.swap(0, Relaxed));
             max_in_flight = max_in_flight.max(stripe.max_in_flight.swap(0, Relaxed));
             dropped = dropped.saturating_add(stripe.dropped.swap(0, Relaxed));
         }
@@ -89,6 +91,18 @@ impl Tally {
 }
 
 impl Stripe {
+    #[inline(never)]
+    fn record_long(&self, units: u32) {
+        self.count_and_sum.fetch_add((1 << COUNT_SHIFT) | u64::from(units), Relaxed);
+        let square = f64::from(units) * f64::from(units);
+        let mut seen = self.long_squares.load(Relaxed);
+        while let Err(newer) =
+            self.long_squares.compare_exchange_weak(seen, (f64::from_bits(seen) + square).to_bits(), Relaxed, Relaxed)
+        {
+            seen = newer;
+        }
+    }
+
     #[inline]
     fn raise(&self, in_flight: u32) {
         if self.max_in_flight.load(Relaxed) < in_flight {
@@ -118,6 +132,35 @@ mod tests {
         assert_eq!(tally.samples(), 2);
         assert_eq!(tally.take(), Some(Window::new(2, 3_200.0, 0.25, 3).with_dropped(1)));
         assert_eq!(tally.take(), None);
+    }
+
+    #[test]
+    fn short_and_long_latencies_have_one_spread() {
+        let tally = Tally::default();
+        for nanos in [134_000_000, 135_000_000, (SHORT - 1) << UNIT_SHIFT, SHORT << UNIT_SHIFT] {
+            tally.record(answered(nanos), 1);
+        }
+
+        let window = tally.take().unwrap();
+
+        let nanos = [134e6, 135e6, 134_217_712.0, 134_217_728.0];
+        let mean = nanos.iter().sum::<f64>() / 4.0;
+        let variance = nanos.iter().map(|nanos| (nanos - mean).powi(2)).sum::<f64>() / 4.0;
+        assert!((window.mean / mean - 1.0).abs() < 1e-12);
+        assert!((window.relative_variance / (variance / (mean * mean)) - 1.0).abs() < 1e-6, "{window:?}");
+    }
+
+    #[test]
+    fn as_many_short_latencies_as_a_window_counts_do_not_overflow_their_squares() {
+        let tally = Tally::default();
+        for _ in 0..65_535 {
+            tally.record(answered((SHORT - 1) << UNIT_SHIFT), 1);
+        }
+
+        let window = tally.take().unwrap();
+
+        assert_eq!(window.samples, 65_535);
+        assert!(window.relative_variance < 1e-9, "{window:?}");
     }
 
     #[test]
