@@ -10,16 +10,18 @@ const CEILINGS: &[(&str, f64)] = &[
     ("circuit-breaker/closed", 125.0),
     ("circuit-breaker/closed-count-window", 55.0),
     ("bulkhead/admit", 45.0),
-    ("load-shedder/admit", 185.0),
-    ("load-shedder/reject", 110.0),
-    ("circuit-breaker/forced-open", 35.0),
+    ("load-shedder/admit", 160.0),
+    ("load-shedder/reject", 105.0),
+    ("circuit-breaker/open", 122.0),
+    ("circuit-breaker/forced-open", 30.0),
     ("backoff/delay", 125.0),
     ("timeout/ready", 72.0),
     ("timeout/pending", 210.0),
     ("timeout/stack-pending", 445.0),
     ("retry/no-retry", 18.0),
-    ("retry/budget", 82.0),
+    ("retry/budget", 70.0),
     ("stack/client", 650.0),
+    ("stack/timeout-retry-breaker", 405.0),
 ];
 
 /// The bars of one row.

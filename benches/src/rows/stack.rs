@@ -65,12 +65,25 @@ fn pending() -> Box<dyn Operation> {
 }
 
 /// The document's three: timeout, retry, breaker, as seatbelt's users stack them.
-fn three() -> Box<dyn Operation> {
-    let timeout = TimeoutLayer::new(built(TimeoutConfig::attempt(LONG)));
-    let retry = RetryLayer::new(RetryConfig::new(IfUnknown::Repeat));
-    let breaker = CircuitBreakerLayer::new(BreakerConfig::default());
+fn three(timeout: &TimeoutLayer, retry: &RetryLayer, breaker: &CircuitBreakerLayer) -> Box<dyn Operation> {
     let innermost = ScopeBoundaryLayer::new().layer(WrapError::new(Leaf::default()));
     Box::new(Calls(ClockScopeLayer::new().layer(timeout.layer(retry.layer(breaker.layer(innermost))))))
+}
+
+fn three_layers() -> (TimeoutLayer, RetryLayer, CircuitBreakerLayer) {
+    let timeout = TimeoutLayer::new(built(TimeoutConfig::attempt(LONG)));
+    let retry = RetryLayer::new(RetryConfig::new(IfUnknown::Repeat));
+    (timeout, retry, CircuitBreakerLayer::new(BreakerConfig::default()))
+}
+
+fn three_counted() -> Box<dyn Operation> {
+    let (timeout, retry, breaker) = three_layers();
+    three(&timeout, &retry, &breaker)
+}
+
+fn three_leaked() -> Box<dyn Operation> {
+    let (timeout, retry, breaker) = three_layers();
+    three(&timeout.leak(), &retry.leak(), &breaker.leak())
 }
 
 /// The server preset around a handler that answers at once.
@@ -106,7 +119,8 @@ pub(super) fn rows() -> Vec<Row> {
         layer_row("stack/client", "shared", ready, towers()),
         layer_row("stack/client-leaked", "shared", ready_leaked, towers()),
         layer_row("stack/client-pending", "shared", pending, vec![peers::TOWER_THREE_PENDING]).allocating(),
-        layer_row("stack/timeout-retry-breaker", "shared", three, vec![peers::SEATBELT_STACK]),
+        layer_row("stack/timeout-retry-breaker", "shared", three_counted, vec![peers::SEATBELT_STACK]),
+        layer_row("stack/timeout-retry-breaker-leaked", "shared", three_leaked, vec![peers::SEATBELT_STACK]),
         // A request's extensions, where the deadline goes, are one allocation of the http crate's.
         layer_row("stack/server", "shared", server, Vec::new()).allocating(),
     ]
