@@ -174,17 +174,21 @@ pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Calm> {
 async fn watch_ages(stack: &Stack, ages: &mut BTreeMap<String, f64>) -> anyhow::Result<()> {
     let watch = Stopwatch::start();
     while watch.elapsed() < SETTLE {
-        let status = stack.status().await?;
-        let services = status.planes.iter().flat_map(|plane| &plane.services);
-        for instance in services.flat_map(|service| &service.instances) {
-            // One that was never read has figures of no age at all.
-            let age = instance.age_s.unwrap_or(f64::INFINITY);
-            let oldest = ages.entry(instance.instance.clone()).or_default();
-            *oldest = oldest.max(age);
-        }
+        look_at_ages(&stack.status().await?, ages);
         tokio::time::sleep(LOOK).await;
     }
     Ok(())
+}
+
+/// An instance has figures of no age until it is read for the first time; one that never is keeps that.
+fn look_at_ages(status: &Status, ages: &mut BTreeMap<String, f64>) {
+    let services = status.planes.iter().flat_map(|plane| &plane.services);
+    for instance in services.flat_map(|service| &service.instances) {
+        let oldest = ages.entry(instance.instance.clone()).or_insert(f64::INFINITY);
+        if let Some(age) = instance.age_s {
+            *oldest = if oldest.is_finite() { oldest.max(age) } else { age };
+        }
+    }
 }
 
 /// Of each catalog process, the processor time that it has had, in seconds, and what it has in memory, in MiB.
@@ -281,6 +285,21 @@ mod tests {
         assert_eq!(figure::collected(&calm(15.0)).verdict, Verdict::Met);
         assert_eq!(figure::collected(&calm(15.1)).verdict, Verdict::NotMet);
         assert_eq!(figure::collected(&calm(f64::INFINITY)).verdict, Verdict::NotMet);
+    }
+
+    #[test]
+    fn an_age_counts_from_the_first_reading_on_and_the_oldest_is_kept() {
+        let mut ages = BTreeMap::new();
+        let mut look = |age_s| {
+            let mut catalog = service("catalog", 1);
+            catalog.instances.iter_mut().for_each(|instance| instance.age_s = age_s);
+            look_at_ages(&with_services(vec![catalog]).status, &mut ages);
+            ages["catalog/1"]
+        };
+
+        let seen = [None, Some(2.0), Some(0.5), None].map(&mut look);
+
+        assert_eq!(seen.map(f64::to_bits), [f64::INFINITY, 2.0, 2.0, 2.0].map(f64::to_bits));
     }
 
     #[test]
