@@ -50,6 +50,21 @@ fn handlers(entered: &Arc<Notify>, leave: &Arc<Notify>) -> Router {
         .route("/busy", get(|| async { (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")]) }))
 }
 
+/// Over real connections and so in real time: what does not come within ten seconds never does.
+async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    let came = tokio::time::timeout(Duration::from_secs(10), future).await;
+    came.unwrap_or_else(|_| unreachable!("{what} never came"))
+}
+
+async fn comes_true(condition: impl Fn() -> bool) {
+    let comes_true = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("what was waited for", comes_true).await;
+}
+
 async fn serve(app: Router, entered: Arc<Notify>, leave: Arc<Notify>) -> Site {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -72,7 +87,7 @@ impl Site {
     fn get(&self, path: &str) -> impl Future<Output = Response<()>> + Send + use<> {
         let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
         let request = Request::get(format!("{}{path}", self.address)).body(Body::empty()).unwrap();
-        async move { client.request(request).await.unwrap().map(drop) }
+        async move { soon("an answer", client.request(request)).await.unwrap().map(drop) }
     }
 
     async fn status(&self, path: &str) -> StatusCode {
@@ -82,7 +97,7 @@ impl Site {
     /// What a second connection hears while the first one's call is inside; afterwards the first one is answered.
     async fn while_one_is_inside(&self) -> Response<()> {
         let first = tokio::spawn(self.get("/hold"));
-        self.entered.notified().await;
+        soon("a first call", self.entered.notified()).await;
         let second = self.get("/").await;
         self.leave.notify_one();
         assert_eq!(first.await.unwrap().status(), StatusCode::OK);
@@ -108,11 +123,9 @@ async fn calls_of_different_connections_wait_in_one_line() {
     let layer = QueueingBulkheadLayer::new(config.with_max_wait(Duration::from_secs(60)).unwrap());
     let site = serve!(layer.clone());
     let first = tokio::spawn(site.get("/hold"));
-    site.entered.notified().await;
+    soon("a first call", site.entered.notified()).await;
     let second = tokio::spawn(site.get("/"));
-    while layer.gate().queued() == 0 {
-        tokio::task::yield_now().await;
-    }
+    comes_true(|| layer.gate().queued() > 0).await;
 
     assert_eq!(site.status("/").await, StatusCode::SERVICE_UNAVAILABLE, "the line is full");
     site.leave.notify_one();
@@ -202,9 +215,7 @@ async fn calls_of_different_connections_wait_for_their_times_in_one_line() {
     let site = serve!(layer.clone());
     assert_eq!(site.status("/").await, StatusCode::OK);
     let waiting = tokio::spawn(site.get("/"));
-    while layer.gate().queued() == 0 {
-        tokio::task::yield_now().await;
-    }
+    comes_true(|| layer.gate().queued() > 0).await;
 
     assert_eq!(site.status("/").await, StatusCode::SERVICE_UNAVAILABLE, "the line is full");
 
@@ -239,14 +250,12 @@ async fn the_place_of_a_call_is_held_until_its_body_was_read() {
     let layer = BulkheadLayer::with_env(BulkheadConfig::new(1).unwrap(), env().with_settle(AtBodyEnd));
     let site = serve!(layer.clone());
     let first = tokio::spawn(site.get("/hold"));
-    site.entered.notified().await;
+    soon("a first call", site.entered.notified()).await;
     assert_eq!(site.status("/").await, StatusCode::SERVICE_UNAVAILABLE);
     site.leave.notify_one();
     assert_eq!(first.await.unwrap().status(), StatusCode::OK);
 
-    while layer.gate().in_flight() > 0 {
-        tokio::task::yield_now().await;
-    }
+    comes_true(|| layer.gate().in_flight() == 0).await;
     assert_eq!(site.status("/").await, StatusCode::OK);
 }
 
@@ -305,11 +314,9 @@ async fn one_connection_of_a_pool_is_one_for_all_connections_of_the_server() {
     let pool = pool::pool(1);
     let site = serve!(pool::over::<Infallible>(&pool));
     let first = tokio::spawn(site.get("/hold"));
-    site.entered.notified().await;
+    soon("a first call", site.entered.notified()).await;
     let second = tokio::spawn(site.get("/"));
-    while pool.status().waiters == 0 {
-        tokio::task::yield_now().await;
-    }
+    comes_true(|| pool.status().waiters > 0).await;
 
     site.leave.notify_one();
 
@@ -324,7 +331,7 @@ async fn each_key_has_one_gate_for_all_connections() {
     let one_place = BulkheadConfig::new(1).unwrap();
     let site = serve!(KeyedLayer::<str, _, Bulkhead>::new(10, one_place, by_path).unwrap());
     let first = tokio::spawn(site.get("/hold"));
-    site.entered.notified().await;
+    soon("a first call", site.entered.notified()).await;
 
     let (same, other) = (site.status("/hold").await, site.status("/").await);
     site.leave.notify_one();
