@@ -140,7 +140,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     )
         .prop_map(|((attempts, one, other, jitter), (repeats_unknown, idempotent), (deadline, usual))| Settings {
             attempts,
-            waits: (one.min(other), one.max(other)),
+            waits: (one.min(other).max(1), one.max(other).max(1)),
             jitter,
             repeats_unknown,
             idempotent,
