@@ -298,3 +298,29 @@ async fn the_clock_is_read_only_where_the_time_matters() {
 
     assert_eq!((calls, time, slow, forced), (0, 1, 2, 0));
 }
+
+#[tokio::test]
+async fn the_breakers_of_all_keys_are_listed_and_given_new_settings() {
+    let layer = KeyedCircuitBreakerLayer::<str, _>::new(100, config(|config| config), String::as_str).unwrap();
+    for host in ["sick", "well"] {
+        layer.gate(host);
+    }
+    layer.gate("sick").gate().trip(None, Timestamp::from_nanos(1));
+    let stricter = config(|config| config.min_calls(1));
+
+    layer.set_config(stricter.clone());
+    let mut states = Vec::new();
+    layer.for_each(|host, breaker| {
+        assert_eq!(breaker.reconfigure(&stricter), Ok(()));
+        states.push((host.map(str::to_owned), breaker.state()));
+    });
+
+    states.sort_by_key(|(host, _)| host.clone());
+    let expected = [(None, State::Closed), (Some("sick"), State::Open), (Some("well"), State::Closed)];
+    assert_eq!(states, expected.map(|(host, state)| (host.map(str::to_owned), state)));
+    for host in ["well", "late"] {
+        let failing = layer.protect(service_fn(async |_: String| Err::<(), _>("down")));
+        let _ = failing.oneshot(host.to_owned()).await;
+        assert_eq!(layer.gate(host).gate().state(), State::Open, "{host}");
+    }
+}

@@ -7,16 +7,19 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::{Context, Poll},
 };
 
 use tower_layer::Layer;
-use tower_service::Service;
 
 use crate::{
-    AskGate, CallContext, CarryRejection, Classify, Clock, Env, Environment, Gate, GateFuture, Gated, OwnedKey,
-    PickKey, Readiness, Run, Serves, Settle, Shared, WrapError, WrapErrorFuture,
+    AskGate, CallContext, CarryRejection, Classify, Clock, Env, Environment, Gate, Gated, OwnedKey, Run, Shared,
+    WrapError, WrapErrorFuture,
 };
+
+mod control;
+mod service;
+
+pub use service::KeyedService;
 
 /// Tables up to this size per shard stay in one, so that a small bound is exact.
 const KEYS_PER_SHARD: usize = 64;
@@ -83,10 +86,13 @@ struct Table<Q: ?Sized + ToOwned, G: Gate, E: Environment> {
     shards: Box<[RwLock<Shard<Q, G, E>>]>,
     hasher: RandomState,
     keys_per_shard: usize,
-    make: Box<dyn Fn() -> G + Send + Sync>,
+    /// Makes gates for new keys. Its lock is never held together with another.
+    make: RwLock<Make<G>>,
     env: E,
     overflow: Shared<Gated<G, E>>,
 }
+
+type Make<G> = Arc<dyn Fn() -> G + Send + Sync>;
 
 struct Shard<Q: ?Sized + ToOwned, G: Gate, E: Environment> {
     slots: HashMap<Q::Owned, usize>,
@@ -176,13 +182,13 @@ where
         }
         let shards = (max_keys / KEYS_PER_SHARD).clamp(1, MAX_SHARDS);
         let shards = if shards.is_power_of_two() { shards } else { shards.next_power_of_two() / 2 };
-        let make = Box::new(move || config.clone().into());
+        let make = maker(config);
         let overflow = Shared::new(Gated { gate: make(), env: env.clone() });
         let table = Table {
             shards: (0..shards).map(|_| RwLock::new(Shard::empty())).collect(),
             hasher: RandomState::new(),
             keys_per_shard: max_keys.checked_div(shards).unwrap_or(max_keys),
-            make,
+            make: RwLock::new(make),
             env,
             overflow,
         };
@@ -281,6 +287,10 @@ where
     }
 }
 
+fn maker<C: Into<G> + Clone + Send + Sync + 'static, G: Gate>(config: C) -> Make<G> {
+    Arc::new(move || config.clone().into())
+}
+
 impl<Q: ?Sized + ToOwned, G: Gate, E: Environment> Shard<Q, G, E>
 where
     Q::Owned: Hash + Eq,
@@ -330,10 +340,12 @@ where
             entry.used.store(true, Relaxed);
             return Shared::Counted(Arc::clone(&entry.gated));
         }
-        self.insert(&mut shard.write().unwrap_or_else(PoisonError::into_inner), key)
+        // Before the shard is locked, so that no maker is dropped under its lock.
+        let make = Arc::clone(&self.make.read().unwrap_or_else(PoisonError::into_inner));
+        self.insert(&mut shard.write().unwrap_or_else(PoisonError::into_inner), key, &make)
     }
 
-    fn insert(&self, shard: &mut Shard<Q, G, E>, key: &Q) -> Shared<Gated<G, E>> {
+    fn insert(&self, shard: &mut Shard<Q, G, E>, key: &Q, make: &Make<G>) -> Shared<Gated<G, E>> {
         if let Some(entry) = shard.find(key) {
             return Shared::Counted(Arc::clone(&entry.gated));
         }
@@ -343,7 +355,7 @@ where
             let Some(slot) = shard.idle_slot(|| self.env.clock().now()) else { return self.overflow.clone() };
             Some(slot)
         };
-        let gated = Arc::new(Gated { gate: (self.make)(), env: self.env.clone() });
+        let gated = Arc::new(Gated { gate: make(), env: self.env.clone() });
         let entry = Entry { key: key.to_owned(), gated: Arc::clone(&gated), used: AtomicBool::new(false) };
         if let Some(old) = slot.and_then(|slot| shard.entries.get_mut(slot)) {
             shard.slots.remove(old.key.borrow());
@@ -373,46 +385,6 @@ impl<S, Q: ?Sized + ToOwned, F: Clone, G: Gate, E: Environment> Layer<S> for Key
     type Service = KeyedService<S, Q, F, G, E>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        KeyedService { inner, layer: self.clone() }
-    }
-}
-
-/// A service behind a [`KeyedLayer`].
-pub struct KeyedService<S, Q: ?Sized + ToOwned, F, G: Gate, E: Environment = Env> {
-    inner: S,
-    layer: KeyedLayer<Q, F, G, E>,
-}
-
-impl<S: Clone, Q: ?Sized + ToOwned, F: Clone, G: Gate, E: Environment> Clone for KeyedService<S, Q, F, G, E> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), layer: self.layer.clone() }
-    }
-}
-
-impl<S: fmt::Debug, Q: ?Sized + ToOwned, F, G: Gate, E: Environment> fmt::Debug for KeyedService<S, Q, F, G, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedService").field("inner", &self.inner).field("layer", &self.layer).finish()
-    }
-}
-
-impl<S, Req, Q, F, G, E> Service<Req> for KeyedService<S, Q, F, G, E>
-where
-    S: Service<Req, Error: CarryRejection>,
-    Q: ?Sized + ToOwned<Owned: Hash + Eq> + Hash + Eq,
-    F: PickKey<Req, Q>,
-    G: Gate<Wait: Readiness<S, Req>>,
-    E: Serves<Req, S::Response, S::Error>,
-{
-    type Response = <E::Settle as Settle<S::Response>>::Response<G, E>;
-    type Error = S::Error;
-    type Future = GateFuture<S, Req, G, E>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        <G::Wait as Readiness<S, Req>>::poll_ready(&mut self.inner, cx)
-    }
-
-    fn call(&mut self, request: Req) -> Self::Future {
-        let shared = self.layer.key.pick(&request, |key| self.layer.table.entry(key));
-        GateFuture::begin(&shared, &mut self.inner, request)
+        KeyedService::new(inner, self.clone())
     }
 }

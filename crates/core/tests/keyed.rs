@@ -276,3 +276,90 @@ fn a_table_of_no_keys_is_refused_with_the_range() {
     assert_eq!(refused, Some(KeyedError::MaxKeys { max_keys: 0 }));
     assert_eq!(refused.unwrap().to_string(), "max_keys is 0; allowed are 1 to 16777216");
 }
+
+/// Remembers what it was made with.
+struct Made(u32);
+
+impl From<u32> for Made {
+    fn from(config: u32) -> Self {
+        Self(config)
+    }
+}
+
+impl Gate for Made {
+    type Ticket = ();
+    type Wait = NoWait;
+
+    fn admit(&self, _: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Admission<()> {
+        Admission::Admitted(())
+    }
+
+    fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
+}
+
+#[test]
+fn keys_that_come_later_are_made_by_the_new_settings_and_all_are_shown_once() {
+    let layer = KeyedLayer::<str, _, Made>::new(1_000, 1, String::as_str).unwrap();
+    let mut expected = vec![(None, 1)];
+    for key in 0..300_u32 {
+        if key == 100 {
+            layer.clone().set_config(2);
+        }
+        let (name, made) = (key.to_string(), if key < 100 { 1 } else { 2 });
+        assert_eq!(layer.gate(&name).gate().0, made);
+        expected.push((Some(name), made));
+    }
+
+    let mut shown = Vec::new();
+    layer.for_each(|key, gate| shown.push((key.map(str::to_owned), gate.0)));
+
+    assert_eq!(shown.last(), Some(&(None, 1)), "the shared one comes last");
+    shown.sort();
+    expected.sort();
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn what_is_shown_may_use_the_table_itself() {
+    let layer = KeyedLayer::<str, _, Made>::new(1, 1, String::as_str).unwrap();
+    layer.gate("first");
+
+    let mut seen = 0;
+    layer.for_each(|_, _| {
+        layer.set_config(2);
+        seen += usize::from(layer.gate("second").gate().0 <= 2);
+    });
+
+    assert_eq!(seen, 2);
+}
+
+type MadeByKey = KeyedLayer<str, fn(&String) -> &str, Made>;
+
+/// Settings whose drop looks into the table.
+#[derive(Clone)]
+struct Looks(Arc<std::sync::OnceLock<MadeByKey>>);
+
+impl From<Looks> for Made {
+    fn from(_: Looks) -> Self {
+        Self(3)
+    }
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        if let Some(layer) = self.0.get() {
+            layer.gate("from a drop");
+        }
+    }
+}
+
+#[test]
+fn old_settings_are_dropped_under_no_lock() {
+    let table = Arc::new(std::sync::OnceLock::new());
+    let layer = KeyedLayer::new(1, Looks(Arc::clone(&table)), String::as_str as fn(&_) -> &_).unwrap();
+    assert!(table.set(layer.clone()).is_ok());
+
+    layer.set_config(4);
+
+    assert_eq!(layer.gate("from a drop").gate().0, 4);
+}
