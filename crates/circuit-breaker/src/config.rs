@@ -25,7 +25,7 @@ pub enum CountAs {
     Slow,
     /// A failure.
     Failure,
-    /// No result at all; a probe gives its place back.
+    /// No result at all; a probe gives its place back, however often that happens.
     Nothing,
 }
 

@@ -151,7 +151,8 @@ impl Breaker {
         match (word.state(), mark) {
             (State::HalfOpen, Some(mark)) => self.count_probe(word, mark, at),
             (State::HalfOpen, None) => {
-                let given_up = matches!(outcome, Outcome::Cancelled | Outcome::DeadlineExceeded);
+                let given_up = matches!(outcome, Outcome::Cancelled | Outcome::DeadlineExceeded)
+                    && self.settings.counts_cancelled();
                 // As many as there may be probes are sent anew; otherwise impatient callers would go on for ever.
                 if given_up && self.hot.given_up.fetch_add(1, Relaxed) >= self.settings.probes() {
                     self.open(word.tag(), Cause::ProbesHung, word.figures(), at);

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use seawall_circuit_breaker::{BreakerConfigBuilder, Cause, Class, Outcome, Recovery, State};
+use seawall_circuit_breaker::{BreakerConfigBuilder, Cause, Class, CountAs, Outcome, Recovery, State};
 
 use crate::kit::{FAILED, SUCCEEDED, admit, breaker, calls, end, ms, trip};
 
@@ -382,4 +382,16 @@ fn a_probe_is_waited_for_as_long_as_it_is_not_slow_or_else_for_the_open_time_and
     assert_eq!(waits_for(|config| config.slow_after(ms(2_500)), Some(1_700)), 1_700);
     assert_eq!(waits_for(|config| config.slow_after(ms(2_500)), Some(20)), 1_000);
     assert_eq!(waits_for(|config| config.max_probe_age(ms(40)), Some(20)), 40);
+}
+
+#[test]
+fn where_being_given_up_on_is_nothing_a_probe_gives_its_place_back_for_ever() {
+    let breaker = breaker(|config| config.probes(1).cancelled(CountAs::Nothing));
+    trip(&breaker, ms(0));
+
+    for _ in 0..300 {
+        end(&breaker, admit(&breaker, ms(5_001)), Outcome::Cancelled, ms(5_001));
+    }
+
+    assert_eq!(breaker.state(), State::HalfOpen);
 }
