@@ -115,15 +115,15 @@ impl<A: LimitAlgorithm> Limiter<A> {
     /// The passage of a call that is let in whatever the load.
     #[cold]
     pub(crate) fn begin_exempt(&self, cost: u32, start: Timestamp) -> Passage {
-        self.word.enter_anyway(cost);
-        Passage::new(start, EXEMPT, cost)
+        let (_, counted) = self.word.enter_anyway(cost);
+        Passage::new(start, EXEMPT, counted)
     }
 
     /// The passage of a call that would be refused, were refusals in force.
     #[cold]
     pub(crate) fn begin_anyway(&self, cost: u32, start: Timestamp) -> Passage {
-        let seen = self.word.enter_anyway(cost);
-        self.begin(seen, cost, start)
+        let (seen, counted) = self.word.enter_anyway(cost);
+        self.begin(seen, counted, start)
     }
 
     /// The mean latency of the last window, in nanoseconds.
@@ -394,7 +394,7 @@ mod tests {
     fn of_two_calls_that_see_a_probe_of_one_the_second_is_a_call_as_any_other() {
         let limiter = Limiter::new(Counting(0));
         (0..2).for_each(|_| end(&limiter, SUCCESS));
-        let seen = [(); 2].map(|()| limiter.word().enter_anyway(1));
+        let seen = [(); 2].map(|()| limiter.word().enter_anyway(1).0);
         assert_eq!(seen.map(Seen::is_probing), [true; 2]);
 
         let [of_probe, usual] = seen.map(|seen| limiter.begin(seen, 1, Timestamp::ZERO));
@@ -514,7 +514,7 @@ mod loom_tests {
             let limiter = leaping(2.0, 0);
             limiter.adjust(|leaping| leaping.probe = Some(Probe { limit: 1, calls: 1 }));
             limiter.end(enter(&limiter), SUCCESS, at(0));
-            let seen = limiter.word().enter_anyway(1);
+            let seen = limiter.word().enter_anyway(1).0;
             assert!(seen.is_probing());
             let later = Timestamp::from_nanos(2_000_000_000);
             let other = Arc::clone(&limiter);

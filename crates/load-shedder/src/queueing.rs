@@ -9,6 +9,7 @@ use crate::{
     Enforcement, Knee, LimitAlgorithm, Passage, QueueingShedderConfig, ShedderWait,
     line::{InLine, Joined, Line},
     refusals::Refusals,
+    word::MAX_COST,
 };
 
 /// A [`LoadShedder`](crate::LoadShedder) before which calls may queue for a moment: a burst is served, an overload is
@@ -152,7 +153,8 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> Gate for QueueingLoadShedder<A, T,
         context: impl FnOnce() -> CallContext,
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<Passage, ShedderWait<A, T>> {
-        let (context, now) = (context(), now());
+        let (mut context, now) = (context(), now());
+        context.cost = context.cost.min(MAX_COST);
         if context.deadline.is_some_and(|deadline| deadline <= now) {
             return Admission::Refused(self.refusals.rejection(Reason::DeadlineTooClose));
         }

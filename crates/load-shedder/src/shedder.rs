@@ -7,7 +7,7 @@ use crate::{
     config::DEFAULT_RETRY_AFTER,
     limiter::Limiter,
     refusals::Refusals,
-    word::{Plain, Seen},
+    word::{MAX_COST, Plain, Seen},
 };
 
 /// Admits calls while those under way are below a limit that follows the server, and refuses the rest at once.
@@ -22,7 +22,7 @@ use crate::{
 /// | default | the limit |
 /// | critical | 1⅒ of the limit, at least one more than the limit |
 ///
-/// A call takes as much of the limit as it costs; one that costs more than the limit goes when it is alone. One whose
+/// A call takes as much of the limit as it costs, 65,535 at most; one that costs more than the limit goes when it is alone. One whose
 /// deadline has passed is refused. An exempt one goes in whatever the load, is counted and teaches nothing.
 ///
 /// A call that succeeded is a latency sample; one that failed is, if it took longer than the mean, since errors are often
@@ -159,6 +159,7 @@ impl<A: LimitAlgorithm, R: Entropy> Gate for LoadShedder<A, R> {
     fn admit(&self, context: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<Passage> {
         let context = context();
         let CallContext { deadline, criticality, cost, exempt, .. } = context;
+        let cost = cost.min(MAX_COST);
         let plain = if criticality == Criticality::Default && deadline.is_none() {
             self.limiter.word().enter_plainly(cost)
         } else {

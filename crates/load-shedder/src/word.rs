@@ -9,8 +9,11 @@ const WAITING: u64 = 1 << 37;
 const FLOOR_SHIFT: u32 = 38;
 const FLOOR: u64 = 3 << FLOOR_SHIFT;
 const ENDED_SHIFT: u32 = 40;
-const IN_FLIGHT: u64 = (1 << LIMIT_SHIFT) - 1;
+const IN_FLIGHT: u64 = MOST_IN_FLIGHT as u64;
+const MOST_IN_FLIGHT: u32 = (1 << LIMIT_SHIFT) - 1;
 const LIMIT: u64 = 0xFFFF << LIMIT_SHIFT;
+/// As much as the largest limit, and so little that what fits below a limit leaves room for it in the word.
+pub(crate) const MAX_COST: u32 = 0xFFFF;
 /// The count of ended calls has what is left of the word.
 const ENDED_BITS: u32 = u64::BITS - ENDED_SHIFT;
 
@@ -171,9 +174,13 @@ impl Word {
         }
     }
 
-    /// A call of this cost is under way whatever the limit; what the word said before.
-    pub(crate) fn enter_anyway(&self, cost: u32) -> Seen {
-        Seen(self.word.fetch_add(cost.into(), Relaxed))
+    /// A call of this cost is under way whatever the limit; what the word said before, and how much of the cost it had room
+    /// to count: what the call is to leave with.
+    pub(crate) fn enter_anyway(&self, cost: u32) -> (Seen, u32) {
+        let counted = |seen| cost.min(MOST_IN_FLIGHT.saturating_sub(Seen(seen).in_flight()));
+        let step = |seen: u64| Some(seen.wrapping_add(counted(seen).into()));
+        let (Ok(seen) | Err(seen)) = self.word.fetch_update(Relaxed, Relaxed, step);
+        (Seen(seen), counted(seen))
     }
 
     /// Nobody waits any more.

@@ -10,7 +10,7 @@ use std::{
 use proptest::prelude::*;
 use seawall_core::{Admission, CallContext, Class, Clock, Criticality, Gate, Outcome, Timestamp, VirtualClock};
 use seawall_load_shedder::{
-    Aimd, AimdConfig, Fixed, Gradient2, Gradient2Config, Knee, LimitAlgorithm, LimitRange, LoadShedder,
+    Aimd, AimdConfig, Enforcement, Fixed, Gradient2, Gradient2Config, Knee, LimitAlgorithm, LimitRange, LoadShedder,
     LoadShedderConfig, Passage, QueueingLoadShedder, QueueingShedderConfig, ShedderWait, Vegas, VegasConfig, Window,
     WindowSize,
 };
@@ -313,5 +313,54 @@ proptest! {
             let counts = (usize::try_from(gate.in_flight()).unwrap(), gate.queued());
             prop_assert_eq!(counts, (truth.inside, truth.queue.len()));
         }
+    }
+}
+
+fn admit<G: Gate>(gate: &G, context: CallContext, now: Timestamp) -> Option<G::Ticket> {
+    match gate.admit(|| context, || now) {
+        Admission::Admitted(ticket) => Some(ticket),
+        Admission::Queued(_) | Admission::Refused(_) => None,
+    }
+}
+
+#[test]
+fn no_cost_reaches_what_else_the_shedder_counts() {
+    let start = Timestamp::from_nanos(1_000_000_000);
+    let clock = VirtualClock::starting_at(start);
+    let fixed = || Fixed::new(10).unwrap();
+    for cost in [65_536, 1 << 20, (1 << 20) + 5, u32::MAX] {
+        let shedder = LoadShedder::with_algorithm(fixed());
+        let queueing = QueueingLoadShedder::with_algorithm(fixed(), QueueingShedderConfig::default(), clock.clone());
+        let dear = CallContext::new().with_cost(cost);
+
+        let (one, other) = (admit(&shedder, dear, start).unwrap(), admit(&queueing, dear, start).unwrap());
+        assert_eq!((shedder.in_flight(), queueing.in_flight()), (65_535, 65_535));
+        assert!(admit(&shedder, CallContext::new(), start).is_none());
+        assert!(admit(&queueing, CallContext::new(), start).is_none());
+        shedder.finish(one, Outcome::Cancelled, || start);
+        queueing.finish(other, Outcome::Cancelled, || start);
+
+        assert_eq!((shedder.in_flight(), shedder.limit()), (0, 10));
+        assert_eq!((queueing.in_flight(), queueing.limit()), (0, 10));
+    }
+}
+
+#[test]
+fn however_many_are_let_in_anyway_the_count_stops_at_its_end_and_comes_back_to_zero() {
+    let start = Timestamp::from_nanos(1_000_000_000);
+    for exempt in [false, true] {
+        let shedder = LoadShedder::with_algorithm(Fixed::new(10).unwrap());
+        if !exempt {
+            shedder.enforce(Enforcement::Shadow);
+        }
+        let dear = CallContext::new().with_cost(1_000).with_exempt(exempt);
+
+        let inside: Vec<_> = (0..1_100).map(|_| admit(&shedder, dear, start).unwrap()).collect();
+        assert_eq!((shedder.in_flight(), shedder.limit()), ((1 << 20) - 1, 10));
+        for passage in inside {
+            shedder.finish(passage, Outcome::Cancelled, || start);
+        }
+
+        assert_eq!((shedder.in_flight(), shedder.limit()), (0, 10));
     }
 }
