@@ -4,19 +4,19 @@ use seawall_core::{
     Clock, ClockScope, ClockScopeLayer, Entropy, Environment, MonotonicClock, NoObserver, Observer, ScopeBoundaryLayer,
     ThreadEntropy, Timer, WrapError,
 };
-use seawall_http::{AtBodyEnd, ReceiveDeadlineLayer, Respond, RespondLayer};
+use seawall_http::{ReceiveDeadlineLayer, Respond, RespondLayer};
 use seawall_load_shedder::{LoadShedderConfig, LoadShedderLayer};
 use seawall_timeout::{TimeoutConfig, TimeoutLayer};
 use tower_layer::{Identity, Layer};
 
-use crate::{BodyEnv, Innermost, Leak, PresetEnv, StackError, http_client::valid};
+use crate::{Innermost, Leak, PresetEnv, StackError, http_client::valid};
 
 /// How long a caller that names no deadline is assumed to wait, and the most that one may ask for.
 const MAX_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The server preset over HTTP.
 pub type HttpServer<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> =
-    Server<ReceiveDeadlineLayer<K>, TimeoutLayer<PresetEnv<K, O, R>>, LoadShedderLayer<BodyEnv<K, O, R>>, Identity>;
+    Server<ReceiveDeadlineLayer<K>, TimeoutLayer<PresetEnv<K, O, R>>, LoadShedderLayer<PresetEnv<K, O, R>>, Identity>;
 
 /// The layers before a handler, in the order that works: refusals as responses, the caller's deadline, the timeout that
 /// keeps it, load shedder, bulkhead. The order is fixed; all but the first two can be replaced or left out.
@@ -37,8 +37,12 @@ pub type ServerService<S, D, T, L, K> = ClockScope<
 >;
 
 /// The preset for serving HTTP: sheds what cannot be finished in time with 503 and `Retry-After`, learns by itself how
-/// much that is, holds a place until the last byte of a body, and ends with 504 what has not answered when its caller stops
-/// waiting, or after 30 s.
+/// much that is, and ends with 504 what has not answered when its caller stops waiting, or after 30 s.
+///
+/// A call has its place until the head of its answer: event streams and long downloads say nothing of the load, and would
+/// fill the limit. Where bodies are the work, put a shedder that settles
+/// [`AtBodyEnd`](seawall_http::AtBodyEnd) in its [place](Server::with_shedder), or a bulkhead
+/// [behind it](Server::with_bulkhead).
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -74,7 +78,7 @@ where
         deadline: ReceiveDeadlineLayer::new(MAX_DEADLINE).with_clock(env.clock().clone()),
         // No limit of its own: every request has a deadline by then.
         timeout: TimeoutLayer::with_env(valid(TimeoutConfig::total(Duration::MAX)), env.clone()),
-        shedder: LoadShedderLayer::with_env(LoadShedderConfig::default(), env.with_settle(AtBodyEnd)),
+        shedder: LoadShedderLayer::with_env(LoadShedderConfig::default(), env),
         bulkhead: Identity::new(),
     }
 }

@@ -1,12 +1,15 @@
 use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
+    task::{Context, Poll},
     time::Duration,
 };
 
+use axum::{Router, routing};
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use seawall::{
     HttpServer,
@@ -91,10 +94,11 @@ fn what_arrives_expired_is_answered_unseen() {
 
 #[test]
 fn the_seventeenth_call_at_once_is_shed_with_503_and_a_hint() {
-    let (clock, layers, handler) = preset(Does::Answer(200));
+    let (clock, layers, handler) = preset(Does::Hang);
     let service = layers.layer(Handler(handler.clone()));
-    let mut unread: Vec<_> = (0..16).map(|_| drive(&clock, service.clone().oneshot(get())).0.unwrap()).collect();
-    assert_eq!(layers.shedder().gate().in_flight(), 16, "a place lasts until the end of the body");
+    let mut hanging: Vec<_> = (0..16).map(|_| Box::pin(service.clone().oneshot(get()))).collect();
+    assert!(hanging.iter_mut().all(|call| poll_once(call.as_mut()).is_pending()));
+    handler.now_does(Does::Answer(200));
 
     let (shed, took) = drive(&clock, service.clone().oneshot(get()));
 
@@ -102,8 +106,40 @@ fn the_seventeenth_call_at_once_is_shed_with_503_and_a_hint() {
     assert_eq!((shed.status().as_u16(), took, handler.seen().len()), (503, Duration::ZERO, 16));
     assert!(["1", "2"].contains(&shed.headers()["retry-after"].to_str().unwrap()));
     assert_eq!(shed.headers()["content-type"], "application/problem+json");
-    drop(unread.pop());
+    drop(hanging.pop());
     assert_eq!(served(&clock, service, get()).0, 200);
+}
+
+/// A body that has begun and says nothing more, as an event stream does in a quiet hour.
+struct Open;
+
+impl Body for Open {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+#[test]
+fn streams_that_stay_open_keep_no_place_from_others() {
+    let clock = VirtualClock::new();
+    let layers = seawall::server_with_env(env(&clock));
+    let app: Router = Router::new()
+        .route("/events", routing::get(|| async { axum::body::Body::new(Open) }))
+        .route("/", routing::get(|| async { "hello" }))
+        .layer(layers.clone());
+    let ask = |path: &str| {
+        let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+        drive(&clock, app.clone().oneshot(request)).0.unwrap()
+    };
+
+    let streams: Vec<_> = (0..100).map(|_| ask("/events")).collect();
+
+    assert!(streams.iter().all(|stream| stream.status() == 200 && !stream.body().is_end_stream()));
+    assert_eq!(layers.shedder().gate().in_flight(), 0);
+    assert!((0..200).all(|_| ask("/").status() == 200));
 }
 
 #[test]
@@ -160,7 +196,7 @@ fn the_calls_that_a_handler_makes_inherit_its_deadline() {
 fn a_handler_that_panics_gives_its_place_back() {
     let (clock, layers, _) = preset(Does::Hang);
     let service = layers.layer(service_fn(|_: Incoming| async {
-        std::future::poll_fn(|_| -> std::task::Poll<()> { panic!("in the handler") }).await;
+        std::future::poll_fn(|_| -> Poll<()> { panic!("in the handler") }).await;
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     }));
 
