@@ -41,6 +41,12 @@ pub trait Gate: Send + Sync + 'static {
         let _ = (ticket, wait, now);
     }
 
+    /// Hears, before [`Gate::finish`], that a layer further in refused the call: the other side has not seen it. Does nothing
+    /// by default.
+    fn refused_inside(&self, ticket: &Self::Ticket) {
+        let _ = ticket;
+    }
+
     /// Hears, before [`Gate::finish`] and instead of [`Gate::pushback`], that one answer leaves no doubt about the other
     /// side, which is to be left alone for `wait` where that is known. Does nothing by default.
     fn trip(&self, ticket: &Self::Ticket, wait: Option<Duration>, now: impl FnOnce() -> Timestamp) {
@@ -82,6 +88,11 @@ impl<G: Gate> Gate for Arc<G> {
     #[inline]
     fn pushback(&self, ticket: &Self::Ticket, wait: Duration, now: impl FnOnce() -> Timestamp) {
         G::pushback(self, ticket, wait, now);
+    }
+
+    #[inline]
+    fn refused_inside(&self, ticket: &Self::Ticket) {
+        G::refused_inside(self, ticket);
     }
 
     #[inline]

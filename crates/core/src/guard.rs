@@ -156,10 +156,22 @@ impl<G: Gate, E: Environment> Guard<G, E> {
             Ok(response) => Ok(response),
             Err(error) => match error.split() {
                 Ok(remote) => Err(remote),
-                Err(rejection) => return Outcome::of_rejection(rejection),
+                Err(rejection) => {
+                    if !rejection.may_have_been_sent() {
+                        self.refused_inside();
+                    }
+                    return Outcome::of_rejection(rejection);
+                }
             },
         };
         self.judge_remote(remote)
+    }
+
+    #[cold]
+    fn refused_inside(&self) {
+        if let Some((gated, ticket)) = &*self.armed {
+            gated.gate.refused_inside(ticket);
+        }
     }
 
     /// The outcome of an answer by the other side.

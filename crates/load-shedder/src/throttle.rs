@@ -6,7 +6,7 @@ use seawall_core::{
     sync::{
         CachePadded,
         atomic::{
-            AtomicU64,
+            AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
@@ -111,8 +111,9 @@ impl Default for ThrottleConfig {
 /// Holds calls back, on the client's side, from a service that refuses many: a refusal costs the other side work too.
 ///
 /// Each call is let through with the probability that keeps the calls sent at `k` times those accepted. Accepted is what
-/// was answered, be it with an error; not what the other side refused as too much ([`Class::Overload`]) and not what
-/// timed out. It holds no call and queues none.
+/// was answered, be it with an error; not what the other side refused as too much ([`Class::Overload`]), and not what timed
+/// out, was dropped or panicked. What a layer further in refused was not sent and does not count. It holds no call and
+/// queues none; an [exempt](CallContext::exempt) one always goes out.
 ///
 /// Where a refusal says when to come back, and nothing was accepted within the span, nothing is sent until then: while
 /// some calls are accepted, the wish of those that were not is met by sending fewer.
@@ -139,6 +140,8 @@ pub struct Throttle<R = ThreadEntropy> {
 struct Pace {
     current: AtomicU64,
     silent_until: AtomicU64,
+    /// Calls that a layer further in refused and that have not ended yet. Which ones they are makes no difference.
+    unsent: AtomicU32,
 }
 
 impl<R: Entropy> Throttle<R> {
@@ -147,7 +150,11 @@ impl<R: Entropy> Throttle<R> {
         Self {
             config,
             step: u64::try_from(config.span.as_nanos()).unwrap_or(u64::MAX).div_ceil(SLOTS).max(1),
-            pace: CachePadded::new(Pace { current: AtomicU64::new(0), silent_until: AtomicU64::new(0) }),
+            pace: CachePadded::new(Pace {
+                current: AtomicU64::new(0),
+                silent_until: AtomicU64::new(0),
+                unsent: AtomicU32::new(0),
+            }),
             total: CachePadded::new(AtomicU64::new(0)),
             slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
             entropy,
@@ -168,6 +175,12 @@ impl<R: Entropy> Throttle<R> {
             // Release: partner is `forget`.
             slot.fetch_add(what, Release);
         }
+    }
+
+    /// Whether a call that ends was never sent.
+    #[cold]
+    fn was_unsent(&self) -> bool {
+        self.pace.unsent.fetch_update(Relaxed, Relaxed, |unsent| unsent.checked_sub(1)).is_ok()
     }
 
     /// Forgets what is older than the span; the step of time that is being counted from here on.
@@ -206,27 +219,42 @@ impl<R: Entropy> Gate for Throttle<R> {
     type Ticket = ();
     type Wait = NoWait;
 
-    fn admit(&self, _: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<()> {
+    fn admit(&self, context: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<()> {
         let now = now().as_nanos();
         let step = self.forget_up_to(now);
         let probability = self.reject_probability();
         // What is held back counts as a request: otherwise the throttle would forget why.
         self.count(REQUEST, step);
         let silent_until = self.pace.silent_until.load(Relaxed);
-        if now < silent_until {
-            let wait = Duration::from_nanos(silent_until.saturating_sub(now));
-            return Admission::Refused(Rejection::new(Pattern::Throttle, Reason::Throttled).with_retry_after(wait));
+        let silent = now < silent_until;
+        let held_back = silent || (probability > 0.0 && unit_interval(self.entropy.next_u64()) < probability);
+        if !held_back || context().exempt {
+            return Admission::Admitted(());
         }
-        if probability > 0.0 && unit_interval(self.entropy.next_u64()) < probability {
-            return Admission::Refused(Rejection::new(Pattern::Throttle, Reason::Throttled));
+        let rejection = Rejection::new(Pattern::Throttle, Reason::Throttled);
+        let wait = Duration::from_nanos(silent_until.saturating_sub(now));
+        Admission::Refused(if silent { rejection.with_retry_after(wait) } else { rejection })
+    }
+
+    fn refused_inside(&self, (): &()) {
+        self.pace.unsent.fetch_add(1, Relaxed);
+        // The request is taken back from the slot of this moment; one in which there is none has forgotten it. Acquire: what
+        // the slot has, the total has, as in `forget`.
+        let slot = self.slots.get(index(self.pace.current.load(Relaxed)));
+        let taken = slot
+            .is_some_and(|slot| slot.fetch_update(Acquire, Relaxed, |counted| counted.checked_sub(REQUEST)).is_ok());
+        if taken {
+            self.total.fetch_sub(REQUEST, Relaxed);
         }
-        Admission::Admitted(())
     }
 
     fn finish(&self, (): (), outcome: Outcome, _: impl FnOnce() -> Timestamp) {
-        let refused =
-            matches!(outcome, Outcome::Finished(Class::Overload) | Outcome::TimedOut | Outcome::DeadlineExceeded);
-        if !refused {
+        let accepted = match outcome {
+            Outcome::Finished(Class::Success | Class::Failure) => true,
+            Outcome::Finished(Class::Ignored) => !self.was_unsent(),
+            _ => false,
+        };
+        if accepted {
             self.count(1, self.pace.current.load(Relaxed));
             if self.pace.silent_until.load(Relaxed) != 0 {
                 self.pace.silent_until.store(0, Relaxed);
