@@ -6,7 +6,7 @@ use seawall_core::{
     Class, Outcome, Timestamp,
     sync::{
         CachePadded, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct Limiter<A> {
     marks: CachePadded<Marks>,
     tally: Tally,
     control: Mutex<Control<A>>,
+    /// How many calls brought too little time along.
+    too_close: AtomicU32,
 }
 
 /// When the current window counts and when it may close. Written between windows, read by every call that ends.
@@ -72,6 +74,8 @@ impl Passage {
 
 /// A limit that grows by more than one part in so many leaps.
 const LEAP: u32 = 5;
+/// Of the calls that bring less time along than a call takes one in so many is let in.
+const LOOKS: u32 = 32;
 /// The epoch of calls that are counted and teach nothing.
 const EXEMPT: u32 = u32::MAX;
 
@@ -83,6 +87,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
             marks: CachePadded::new(Marks::default()),
             tally: Tally::default(),
             control: Mutex::new(control),
+            too_close: AtomicU32::new(0),
         };
         let size = limiter.control().algorithm.window_size();
         // The first call that ends finds the time over, if not the samples enough.
@@ -129,6 +134,19 @@ impl<A: LimitAlgorithm> Limiter<A> {
     /// The mean latency of the last window, in nanoseconds.
     pub(crate) fn typical(&self) -> u64 {
         self.marks.typical.load(Relaxed)
+    }
+
+    /// Whether `deadline` leaves less time than a call takes. Now and then one that has any time left is not asked how much:
+    /// were all refused, nobody would learn that calls have become quicker.
+    #[inline]
+    pub(crate) fn is_too_close(&self, deadline: Timestamp, now: Timestamp) -> bool {
+        let left = deadline.nanos_since(now);
+        left < self.typical().max(1) && (left == 0 || !self.lets_look())
+    }
+
+    #[cold]
+    fn lets_look(&self) -> bool {
+        self.too_close.fetch_add(1, Relaxed) % LOOKS == LOOKS.saturating_sub(1)
     }
 
     /// The end of a call; what the word said before.

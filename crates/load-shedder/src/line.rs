@@ -73,9 +73,6 @@ impl<A: LimitAlgorithm> Line<A> {
         if (context.criticality as u32) < self.limiter.word().seen().floor() {
             return Joined::Refused(Reason::Overloaded);
         }
-        if context.deadline.is_some_and(|deadline| deadline.since(now) < typical) {
-            return Joined::Refused(Reason::DeadlineTooClose);
-        }
         let mut displaced = Waker::noop().clone();
         let joined = {
             let mut waiters = self.lock();
@@ -88,7 +85,8 @@ impl<A: LimitAlgorithm> Line<A> {
                 displaced = waiters.tell(place, Turn::Refused).unwrap_or(displaced);
             }
             let until = now.saturating_add(waiters.may_wait(class, context.tenant, typical, now));
-            let waiter = Waiter { since: now, cost: context.cost, waker: Waker::noop().clone(), turn: None };
+            let CallContext { cost, deadline, .. } = *context;
+            let waiter = Waiter { since: now, cost, deadline, waker: Waker::noop().clone(), turn: None };
             Joined::Waiting { place: waiters.push(class, context.tenant, waiter), until }
         };
         displaced.wake();

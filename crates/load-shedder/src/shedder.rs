@@ -23,7 +23,7 @@ use crate::{
 /// | critical | 1⅒ of the limit, at least one more than the limit |
 ///
 /// A call takes as much of the limit as it costs, 65,535 at most; one that costs more than the limit goes when it is alone. One whose
-/// deadline has passed is refused. An exempt one goes in whatever the load, is counted and teaches nothing.
+/// deadline leaves less time than the mean of the last window is refused. An exempt one goes in whatever the load, is counted and teaches nothing.
 ///
 /// A call that succeeded is a latency sample; one that failed is, if it took longer than the mean, since errors are often
 /// quick; one that timed out or was dropped is a sample of at least the mean and its age; one that a layer further in
@@ -107,8 +107,8 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
             Ok(seen) => {
                 let now = now();
                 let passage = self.limiter.begin(seen, cost, now);
-                if deadline.is_some_and(|deadline| deadline <= now) {
-                    return Err(self.too_late(passage));
+                if !exempt && deadline.is_some_and(|deadline| self.limiter.is_too_close(deadline, now)) {
+                    return self.too_late(passage);
                 }
                 Ok(passage)
             }
@@ -137,11 +137,14 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
         Err(self.refusals.rejection(Reason::Overloaded))
     }
 
-    /// A call that was let in has no time left: it goes out again.
+    /// A call that was let in has too little time left: it goes out again.
     #[cold]
-    fn too_late(&self, passage: Passage) -> Rejection {
+    fn too_late(&self, passage: Passage) -> Result<Passage, Rejection> {
+        if self.refusals.lets_through() {
+            return Ok(passage);
+        }
         self.limiter.never_began(passage);
-        Rejection::new(seawall_core::Pattern::LoadShedder, Reason::DeadlineTooClose)
+        Err(self.refusals.rejection(Reason::DeadlineTooClose))
     }
 }
 

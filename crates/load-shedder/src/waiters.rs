@@ -40,6 +40,7 @@ pub(crate) struct Waiters {
 pub(crate) struct Waiter {
     pub(crate) since: Timestamp,
     pub(crate) cost: u32,
+    pub(crate) deadline: Option<Timestamp>,
     pub(crate) waker: Waker,
     /// What became of it, once it is out of line.
     pub(crate) turn: Option<Turn>,
@@ -149,7 +150,8 @@ impl Waiters {
     }
 
     /// Whose turn it is: of the most critical the tenant that was given least, and of it the oldest, or under overload the
-    /// newest. Or, first, that tenant's oldest, if it has waited too long.
+    /// newest, which is refused if its deadline leaves less than `typical`. Or, first, that tenant's oldest, if it has waited
+    /// too long.
     pub(crate) fn next(&mut self, typical: Duration, now: Timestamp) -> Option<(Place, Next)> {
         let waiting = self.classes.iter().enumerate().rev().find_map(|(index, class)| Some((index, class.next(now)?)));
         let Some((class, fair_queue::Turn { oldest, served })) = waiting else {
@@ -165,11 +167,12 @@ impl Waiters {
             Some(codel) => codel.judge(now, since, left_behind) == Verdict::Drop,
             None => now.since(since) > longest_wait(delay, class, typical, now),
         };
-        Some(if late {
-            (Place { class, key: oldest }, Next::Refuse)
-        } else {
-            (Place { class, key: served }, Next::Serve)
-        })
+        if late {
+            return Some((Place { class, key: oldest }, Next::Refuse));
+        }
+        let deadline = self.classes.get(class).and_then(|queue| queue.get(served)?.deadline);
+        let too_close = deadline.is_some_and(|deadline| deadline.since(now) < typical);
+        Some((Place { class, key: served }, if too_close { Next::Refuse } else { Next::Serve }))
     }
 
     /// The oldest of the least critical, of the tenant that waits most, if `class` is as critical.

@@ -12,11 +12,12 @@ use std::{
 };
 
 use seawall_core::{
-    Admission, CallContext, Class, Clock, Criticality, Env, Gate, GateLayer, Outcome, Reason, SeededEntropy, Timestamp,
-    VirtualClock,
+    Admission, CallContext, Class, Clock, Criticality, Env, Gate, GateLayer, Outcome, Pattern, Reason, Rejection,
+    SeededEntropy, Timestamp, VirtualClock,
 };
 use seawall_load_shedder::{
-    Error, Fixed, QueueDiscipline, QueueingLoadShedder, QueueingShedderConfig, Throttle, ThrottleConfig,
+    Enforcement, Error, Fixed, LoadShedder, QueueDiscipline, QueueingLoadShedder, QueueingShedderConfig, Throttle,
+    ThrottleConfig,
 };
 use tower::{Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 
@@ -347,4 +348,130 @@ fn a_few_refusals_hold_nothing_back() {
     let throttle = Throttle::with_entropy(ThrottleConfig::default(), SeededEntropy::new(7));
 
     assert_eq!(throttled(&throttle, Timestamp::ZERO, 8, |_| false), 8);
+}
+
+fn throttle() -> Throttle<SeededEntropy> {
+    Throttle::with_entropy(ThrottleConfig::default(), SeededEntropy::new(7))
+}
+
+#[test]
+fn a_throttle_takes_for_accepted_what_was_answered_and_nothing_else() {
+    let holds_back = |outcome| {
+        let throttle = throttle();
+        for _ in 0..200 {
+            if let Admission::Admitted(()) = throttle.admit(CallContext::default, || Timestamp::ZERO) {
+                throttle.finish((), outcome, || Timestamp::ZERO);
+            }
+        }
+        throttle.reject_probability() > 0.9
+    };
+
+    for class in [Class::Success, Class::Failure, Class::Ignored] {
+        assert!(!holds_back(Outcome::Finished(class)), "{class:?}");
+    }
+    for outcome in [Outcome::Finished(Class::Overload), Outcome::TimedOut, Outcome::Cancelled, Outcome::Panicked] {
+        assert!(holds_back(outcome), "{outcome:?}");
+    }
+}
+
+#[test]
+fn what_a_layer_further_in_refused_is_no_request_to_a_throttle() {
+    let clock = VirtualClock::starting_at(Timestamp::from_nanos(5_000_000_000));
+    let layer = GateLayer::with_env(throttle(), Env::new().with_clock(clock.clone()));
+    let full: Error<Infallible> = Rejection::new(Pattern::Bulkhead, Reason::BulkheadFull).into();
+
+    for _ in 0..100 {
+        let refused = poll(&mut Box::pin(layer.run_carrying(CallContext::new(), ready(Err::<(), _>(full)))));
+        assert_eq!(reason(refused), Reason::BulkheadFull);
+    }
+
+    assert_eq!(format!("{:?}", layer.gate()), format!("{:?}", throttle()));
+    throttled(layer.gate(), clock.now(), 100, |_| false);
+    assert!(layer.gate().reject_probability() > 0.8, "{:?}", layer.gate());
+}
+
+#[test]
+fn a_silence_is_lifted_by_an_answer_only_and_never_holds_back_the_exempt() {
+    let now = Timestamp::from_nanos(5_000_000_000);
+    let throttle = throttle();
+    let admits = |context: CallContext| matches!(throttle.admit(|| context, || now), Admission::Admitted(()));
+    throttle.pushback(&(), Duration::from_secs(5), || now);
+
+    throttle.finish((), Outcome::Cancelled, || now);
+    throttle.refused_inside(&());
+    throttle.finish((), Outcome::Finished(Class::Ignored), || now);
+    assert!(!admits(CallContext::new()) && admits(CallContext::new().with_exempt(true)));
+
+    throttle.finish((), Outcome::Finished(Class::Ignored), || now);
+    assert!(admits(CallContext::new()));
+}
+
+#[test]
+fn a_waiter_whose_time_no_longer_suffices_is_refused_when_its_turn_comes() {
+    let (layer, clock) = queueing(1, 10);
+    warm(layer.gate(), &clock, 10 * MILLISECOND);
+    let inside = usual(&layer);
+    let in_12_ms = CallContext::new().with_deadline(clock.now().saturating_add(12 * MILLISECOND));
+    let mut waiting = Box::pin(layer.run_with(in_12_ms, ready(Ok::<_, Infallible>(1))));
+    let mut other = Box::pin(layer.run(ready(Ok::<_, Infallible>(2))));
+    assert!(poll(&mut waiting).is_pending() && poll(&mut other).is_pending());
+
+    clock.advance(11 * MILLISECOND);
+    drop(inside);
+
+    assert_eq!(reason(poll(&mut waiting)), Reason::Overloaded);
+    assert_eq!(poll(&mut other), Poll::Ready(Ok(2)));
+}
+
+/// Calls that took so long, until windows have shown it.
+fn warm<G: Gate>(gate: &G, clock: &VirtualClock, latency: Duration) {
+    for _ in 0..2_000 {
+        if let Admission::Admitted(ticket) = gate.admit(CallContext::new, || clock.now()) {
+            clock.advance(latency);
+            gate.finish(ticket, Outcome::Finished(Class::Success), || clock.now());
+        }
+    }
+}
+
+#[test]
+fn a_call_whose_deadline_cannot_be_met_is_refused_on_arrival_though_there_is_room() {
+    let (layer, clock) = queueing(10, 10);
+    let failing_fast = LoadShedder::with_algorithm(Fixed::new(10).unwrap());
+    warm(layer.gate(), &clock, 100 * MILLISECOND);
+    warm(&failing_fast, &clock, 100 * MILLISECOND);
+    let left = |left| CallContext::new().with_deadline(clock.now().saturating_add(left));
+    let verdict = |context: CallContext| {
+        let one = match layer.gate().admit(|| context, || clock.now()) {
+            Admission::Refused(rejection) => Some(rejection.reason()),
+            _ => None,
+        };
+        let other = match failing_fast.admit(|| context, || clock.now()) {
+            Admission::Refused(rejection) => Some(rejection.reason()),
+            _ => None,
+        };
+        assert_eq!(one, other);
+        one
+    };
+
+    assert_eq!(verdict(left(99 * MILLISECOND)), Some(Reason::DeadlineTooClose));
+    assert_eq!(verdict(left(100 * MILLISECOND)), None);
+    assert_eq!(verdict(left(Duration::ZERO).with_exempt(true)), None);
+    assert_eq!((layer.gate().in_flight(), failing_fast.in_flight()), (2, 2));
+    let let_in = (0..128).filter(|_| verdict(left(MILLISECOND)).is_none()).count();
+    assert_eq!(let_in, 4, "one in 32 sees whether calls have become quicker");
+}
+
+#[test]
+fn in_the_shadow_a_call_that_comes_too_late_goes_in_and_is_counted() {
+    let (layer, clock) = queueing(10, 10);
+    let failing_fast = LoadShedder::with_algorithm(Fixed::new(10).unwrap());
+    layer.gate().enforce(Enforcement::Shadow);
+    failing_fast.enforce(Enforcement::Shadow);
+    let late = || CallContext::new().with_deadline(clock.now());
+
+    let admissions = (layer.gate().admit(late, || clock.now()), failing_fast.admit(late, || clock.now()));
+
+    assert!(matches!(admissions, (Admission::Admitted(_), Admission::Admitted(_))));
+    assert_eq!((layer.gate().would_have_refused(), failing_fast.would_have_refused()), (1, 1));
+    assert_eq!((layer.gate().in_flight(), failing_fast.in_flight()), (1, 1));
 }
