@@ -1,5 +1,7 @@
 use seawall_core::{Reason, Rejection};
 
+use crate::problem::is_shed;
+
 /// The gRPC status that tells a caller why it was refused or cut: `DEADLINE_EXCEEDED` (4) where time ran out,
 /// `RESOURCE_EXHAUSTED` (8) for a quota or an overload, which a breaker must not count as a failure, `UNAVAILABLE` (14) for
 /// everything else.
@@ -15,7 +17,13 @@ use seawall_core::{Reason, Rejection};
 /// gRPC, "Status codes and their use".
 pub const fn grpc_status(rejection: &Rejection) -> u8 {
     match rejection.reason() {
-        Reason::DeadlineTooClose => 4,
+        Reason::DeadlineTooClose => {
+            if is_shed(rejection) {
+                8
+            } else {
+                4
+            }
+        }
         reason if reason.is_timeout() => 4,
         Reason::RateLimited | Reason::TooHeavy => 8,
         reason if is_overload(reason) => 8,
@@ -43,6 +51,7 @@ mod tests {
 
         let late = [Reason::AttemptTimeout, Reason::TotalTimeout, Reason::DeadlineExceeded, Reason::DeadlineTooClose];
         assert_eq!(late.map(status), [4; 4]);
+        assert_eq!(grpc_status(&Rejection::new(Pattern::LoadShedder, Reason::DeadlineTooClose)), 8);
         assert_eq!(
             [Reason::RateLimited, Reason::TooHeavy, Reason::Overloaded, Reason::BulkheadFull].map(status),
             [8; 4]

@@ -1,6 +1,6 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use seawall_core::{Reason, Rejection};
+use seawall_core::{Pattern, Reason, Rejection};
 
 use crate::{do_not_retry, grpc, grpc_status};
 
@@ -27,7 +27,7 @@ const NO_FURTHER_ATTEMPT: HeaderValue = HeaderValue::from_static("-1");
 /// ```
 ///
 /// # Source
-/// RFC 9457 (problem details), RFC 9110 §15.6.4 (503), §15.6.5 (504), RFC 6585 §4 (429).
+/// RFC 9457 (problem details), RFC 9110 §15.5.14 (413), §15.6.4 (503), §15.6.5 (504), RFC 6585 §4 (429).
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     rejection: Rejection,
@@ -40,10 +40,14 @@ impl From<Rejection> for Problem {
 }
 
 impl Problem {
-    /// 429 for a quota, 504 for time that ran out, 503 for everything else.
+    /// 429 for a quota, 413 for a request that weighs more than there will ever be room for, 504 for time that ran out, 503
+    /// for everything else: also where a load shedder found that too little time is left, which says of the server that it
+    /// is slow and not that it is broken.
     pub const fn status(&self) -> StatusCode {
         match self.rejection.reason() {
             Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Reason::TooHeavy => StatusCode::PAYLOAD_TOO_LARGE,
+            Reason::DeadlineTooClose if is_shed(&self.rejection) => StatusCode::SERVICE_UNAVAILABLE,
             Reason::DeadlineTooClose => StatusCode::GATEWAY_TIMEOUT,
             reason if reason.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -53,7 +57,7 @@ impl Problem {
     /// Whole seconds for `Retry-After`, rounded up, so that nobody comes back too early. Present on 429 and 503: at
     /// least 1.
     pub fn retry_after_seconds(&self) -> Option<u64> {
-        if self.status() == StatusCode::GATEWAY_TIMEOUT {
+        if !matches!(self.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             return None;
         }
         let wait = self.rejection.retry_after().unwrap_or_default();
@@ -134,6 +138,11 @@ impl Problem {
     }
 }
 
+/// Whether a load shedder refused the call.
+pub(crate) const fn is_shed(rejection: &Rejection) -> bool {
+    matches!(rejection.pattern(), Pattern::LoadShedder)
+}
+
 /// Asks not to be tried again, in both ways that clients know.
 pub(crate) fn forbid_grpc_retry(headers: &mut HeaderMap) {
     headers.insert(grpc::PUSHBACK_HEADER, NO_FURTHER_ATTEMPT);
@@ -144,9 +153,10 @@ pub(crate) fn forbid_grpc_retry(headers: &mut HeaderMap) {
 mod tests {
     use std::time::Duration;
 
-    use seawall_core::Pattern;
+    use seawall_core::{Class, Classify};
 
     use super::*;
+    use crate::Http;
 
     #[test]
     fn every_refusal_that_can_pass_says_when() {
@@ -159,6 +169,28 @@ mod tests {
         assert_eq!((shed.status().as_u16(), shed.retry_after_seconds()), (503, Some(1)));
         assert_eq!((limited.status().as_u16(), limited.retry_after_seconds()), (429, Some(3)));
         assert_eq!((late.status().as_u16(), late.retry_after_seconds()), (504, None));
+    }
+
+    #[test]
+    fn what_a_shedder_finds_too_late_is_overload_and_what_is_too_heavy_the_requests_fault() {
+        let told = |pattern, reason| {
+            let answer = Problem::from(Rejection::new(pattern, reason)).into_response(String::from);
+            let verdict = Http.classify(Ok::<_, &()>(&answer));
+            (
+                answer.status().as_u16(),
+                answer.headers().contains_key("retry-after"),
+                verdict.class,
+                verdict.do_not_retry,
+            )
+        };
+
+        let late = told(Pattern::LoadShedder, Reason::DeadlineTooClose);
+        assert_eq!(late, (503, true, Class::Overload, true));
+        assert_eq!(told(Pattern::Timeout, Reason::DeadlineTooClose).0, 504);
+        for pattern in [Pattern::RateLimiter, Pattern::Bulkhead] {
+            let (status, says_when, class, _) = told(pattern, Reason::TooHeavy);
+            assert_eq!((status, says_when, class), (413, false, Class::Ignored));
+        }
     }
 
     #[test]
