@@ -10,7 +10,7 @@ const CEILINGS: &[(&str, f64)] = &[
     ("circuit-breaker/closed", 125.0),
     ("circuit-breaker/closed-count-window", 55.0),
     ("bulkhead/admit", 45.0),
-    ("load-shedder/admit", 160.0),
+    ("load-shedder/admit", 170.0),
     ("load-shedder/reject", 105.0),
     ("circuit-breaker/open", 122.0),
     ("circuit-breaker/forced-open", 30.0),
