@@ -30,6 +30,7 @@ pub(crate) struct Line {
     /// What tenants hold, where they have shares.
     accounts: Option<Accounts>,
     waiting: Mutex<Waiting>,
+    max_wait: Duration,
     drainers: Drainers,
 }
 
@@ -58,7 +59,7 @@ pub(crate) enum Joined {
 impl Line {
     /// `seed` keeps apart tenants whose numbers somebody chose.
     pub(crate) fn new(config: QueueingBulkheadConfig, seed: u64) -> Self {
-        let (limit, max_queued) = (config.max_concurrent(), config.max_queued());
+        let (limit, max_queued, max_wait) = (config.max_concurrent(), config.max_queued(), config.max_wait());
         let order = config.into_order();
         let accounts = match &order {
             Order::ByShare(shares) => Some(Accounts::new(shares, limit, seed)),
@@ -69,6 +70,7 @@ impl Line {
             reserve: order.reserve(),
             accounts,
             waiting: Mutex::new(Waiting { queue: Queue::new(&order, max_queued), last_wait: Duration::ZERO }),
+            max_wait,
             drainers: Drainers::default(),
         }
     }
@@ -118,7 +120,9 @@ impl Line {
         let Some(accounts) = &self.accounts else {
             return self.places.try_take_below(call.weight, ceiling).ok().map(|()| Place::new(call.weight));
         };
-        if self.places.seen().is_waiting() {
+        let seen = self.places.seen();
+        // What never fits is not counted either: no count has room for it.
+        if seen.is_waiting() || call.weight > seen.limit() {
             return None;
         }
         let account = accounts.open(call.holder, call.weight);
@@ -216,7 +220,8 @@ impl Line {
         };
         let (call, since) = waiting.queue.get_mut(spot).map(|waiter| (waiter.call, waiter.since))?;
         let ceiling = |limit| self.reserve.ceiling(call.criticality, limit);
-        let turn = if call.deadline <= now {
+        // A place that comes free in the moment in which its time is up it still gets, if it looks.
+        let turn = if call.deadline <= now || since.saturating_add(self.max_wait) < now {
             Err(waiting.rejection(Reason::QueueTimeout))
         } else {
             match self.places.try_take_in_turn(call.weight, ceiling) {

@@ -237,9 +237,9 @@ impl Truth {
 
     fn serve(&mut self, now: u64) {
         while let Some(first) = self.first() {
-            let Entry { id, weight, criticality, deadline, tenant, .. } = self.queue[first];
+            let Entry { id, weight, criticality, deadline, until, tenant, .. } = self.queue[first];
             let ceiling = self.ceiling(criticality);
-            if deadline <= now {
+            if deadline <= now || until < now {
                 self.decided.push((id, Said::Refused(Reason::QueueTimeout)));
             } else if weight > ceiling {
                 self.decided.push((id, Said::Refused(Reason::TooHeavy)));

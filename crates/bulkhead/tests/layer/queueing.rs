@@ -80,11 +80,31 @@ fn a_place_that_comes_free_as_time_runs_out_is_taken() {
     assert!(poll(&mut held).is_pending());
     let mut waiting = Box::pin(layer.run(ready(Ok::<_, Infallible>(7))));
     assert!(poll(&mut waiting).is_pending());
-    clock.advance(Duration::from_secs(1));
+    clock.advance(Duration::from_millis(100));
 
     drop(held);
 
     assert_eq!(poll(&mut waiting), Poll::Ready(Ok(7)));
+}
+
+#[test]
+fn a_place_that_comes_free_later_goes_to_nobody_whose_time_was_up() {
+    let clock = VirtualClock::new();
+    let layer = queueing(1, 10, clock.clone());
+    let mut held = Box::pin(hold(&layer));
+    assert!(poll(&mut held).is_pending());
+    let mut forgotten = Box::pin(layer.run(ready(Ok::<_, Infallible>(7))));
+    assert!(poll(&mut forgotten).is_pending());
+    clock.advance(Duration::from_millis(60));
+    let mut waiting = Box::pin(layer.run(ready(Ok::<_, Infallible>(8))));
+    assert!(poll(&mut waiting).is_pending());
+    clock.advance(Duration::from_millis(41));
+
+    drop(held);
+
+    assert_eq!(poll(&mut waiting), Poll::Ready(Ok(8)));
+    let Poll::Ready(refused) = poll(&mut forgotten) else { panic!("its time is up") };
+    assert_eq!(reason(refused), Reason::QueueTimeout);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Places that tenants share: guarantees, borrowing and giving back.
 
+use std::{convert::Infallible, future::pending};
+
 use seawall_bulkhead::{Order, Shares};
 use seawall_core::{CallContext, VirtualClock};
 
@@ -41,6 +43,26 @@ fn a_tenant_may_use_what_others_leave_idle() {
     let _busy = calls(&layer, BUSY, 10);
 
     assert_eq!(held(&layer, [BUSY, CALM, 7]), [10, 0, 0]);
+}
+
+#[test]
+fn a_call_that_never_fits_leaves_its_tenants_count_alone() {
+    for shares in [Shares::equal(), Shares::fixed([(BUSY, 0.5), (CALM, 0.3)]).unwrap()] {
+        let layer = sharing(10, shares);
+        let _holds = calls(&layer, BUSY, 3);
+        let heavy = || Box::pin(layer.run_with(of(BUSY).with_cost(u32::MAX), pending::<Result<(), Infallible>>()));
+
+        let during = std::thread::scope(|scope| {
+            let refusals = scope.spawn(|| (0..2_000).for_each(|_| assert!(poll(&mut heavy()).is_ready())));
+            let mut seen = Vec::new();
+            while !refusals.is_finished() {
+                seen.push(held(&layer, [BUSY, CALM]));
+            }
+            seen
+        });
+
+        assert!(during.iter().all(|held| *held == [3, 0]), "{:?}", during.iter().find(|held| **held != [3, 0]));
+    }
 }
 
 #[test]

@@ -218,12 +218,16 @@ impl DistributedGcra {
         if self.quota.if_gone() == IfGone::Refuse {
             return Err(soon);
         }
-        match self.local.take(cost, now) {
+        // Where no store can lease it, what is dearer than the local share ever has at once takes all of that, and the
+        // rest as a debt.
+        let at_once = if self.is_gone() { cost.min(self.local.burst()) } else { cost };
+        match self.local.take(at_once, now) {
             Ok(()) => {
+                self.local.charge(cost.saturating_sub(at_once), now);
                 self.heard.unsettled.fetch_add(cost.into(), Relaxed);
                 Ok(())
             }
-            Err(later) if self.is_gone() && later.reason() == Reason::RateLimited => Err(later),
+            Err(later) if self.is_gone() => Err(later),
             Err(_) => Err(soon),
         }
     }

@@ -155,6 +155,10 @@ impl Keys {
 
     #[cold]
     fn insert(&self, key: &str) -> Option<Arc<Entry>> {
+        if key == OVERFLOW {
+            // Somebody's key, by chance or on purpose: one entry of that name is enough.
+            return None;
+        }
         let mut shard = self.shard(key)?.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = shard.get(key) {
             return Some(Arc::clone(entry));
@@ -322,5 +326,21 @@ impl fmt::Debug for DistributedKeyedGcra {
             .field("quota", &live(&self.keys.quota))
             .field("figures", &self.figures())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use super::*;
+    use crate::Quota;
+
+    #[test]
+    fn a_key_of_the_name_of_what_the_others_share_is_one_of_them() {
+        let quota = Quota::per_second(10).and_then(|quota| DistributedQuota::new(quota, 2)).expect("in range");
+        let keys = Keys::new(quota);
+
+        assert!(Arc::ptr_eq(&keys.entry(OVERFLOW), &keys.overflow));
+        assert!(!keys.forget(&keys.overflow), "nobody can have the shared quota forgotten");
+        assert_eq!(keys.len(), 0);
     }
 }

@@ -7,7 +7,8 @@ mod world;
 
 use std::time::Duration;
 
-use seawall_rate_limiter::{DistributedQuota, IfGone, Need, Quota};
+use seawall_core::Timestamp;
+use seawall_rate_limiter::{DistributedGcra, DistributedQuota, IfGone, Need, Quota};
 use world::{Health, Tally, World};
 
 const MICROS: u64 = 1_000;
@@ -138,6 +139,24 @@ fn a_limiter_that_is_to_refuse_admits_nothing_while_the_store_is_gone() {
         assert!((0.98..=1.02).contains(&(back as f64 / 18_000.0)), "{back} in 18 s");
         assert!(ratio < 0.7, "{ratio}");
     }
+}
+
+#[test]
+fn calls_dearer_than_a_local_share_go_on_by_it_at_its_rate_where_no_store_answers() {
+    let share = shared(Quota::per_second(100).and_then(|quota| quota.with_burst(100)).expect("in range"));
+    let limiter = DistributedGcra::new(share);
+    let at = |millis: u64| Timestamp::from_nanos(millis * MILLIS);
+    assert!(limiter.take(20, at(1)).is_err(), "the store will say");
+    let need = limiter.ask(at(1)).expect("it needs something");
+    limiter.failed(need, at(2));
+
+    let admitted: u64 = (2..=60_000).map(|milli| u64::from(limiter.take(20, at(milli)).is_ok()) * 20).sum();
+    let refused = limiter.take(20, at(60_000)).expect_err("its share is used up");
+
+    // An eighth of the quota is 12.5 a second, and 12 at once.
+    assert!((700..=770).contains(&admitted), "{admitted} in 60 s");
+    let wait = refused.retry_after().expect("it says when");
+    assert!(limiter.take(20, at(60_000).saturating_add(wait)).is_ok(), "{wait:?}");
 }
 
 #[test]
