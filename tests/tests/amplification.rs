@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -15,7 +15,7 @@ use http::{HeaderMap, Request};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use seawall::{
     backoff_with_jitter::{Backoff, Budget, IfUnknown, RetryConfig, RetryLayer},
-    core::{Clock, Env, TokioClock, WindowBudget},
+    core::{Clock, Env, Pace, TokioClock, VirtualClock, WindowBudget},
     http::{DO_NOT_RETRY_HEADER, ReplayBodies, ReplayBody, env, previous_attempts},
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -96,6 +96,45 @@ async fn at_total_failure_over_real_http_the_extra_load_is_at_most_a_tenth() {
     assert_eq!(asked.bytes.load(SeqCst), requests * "body".len(), "every attempt sends the whole body");
 }
 
+/// The most in any second, of what is counted by tenths.
+fn any_second(tenths: &[usize]) -> usize {
+    tenths.windows(10).map(|second| second.iter().sum()).max().unwrap()
+}
+
+#[tokio::test]
+async fn a_failure_after_healthy_times_adds_at_most_a_tenth_in_any_second_over_real_http() {
+    const PER_TENTH: usize = 10;
+    let (asked, healthy) = (Asked::default(), Arc::new(AtomicBool::new(true)));
+    let answer = {
+        let (asked, healthy) = (asked.clone(), Arc::clone(&healthy));
+        move |head: HeaderMap| {
+            asked.note(&head, &[]);
+            let down = !healthy.load(SeqCst);
+            std::future::ready(if down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK })
+        }
+    };
+    let server = serve(Router::new().fallback(any(answer))).await;
+    let clock = VirtualClock::new();
+    clock.advance(Duration::from_secs(60));
+    let layer = RetryLayer::with_env(config(), env().with_clock(clock.clone())).with_replay(ReplayBodies::default());
+    let mut service = layer.protect(client());
+
+    let mut retries = Vec::new();
+    for tenth in 0..200 {
+        healthy.store(tenth < 120, SeqCst);
+        let before = asked.retries.load(SeqCst);
+        for _ in 0..PER_TENTH {
+            service.ready().await.unwrap().call(put(&server)).await.unwrap();
+            clock.advance(Duration::from_millis(100) / 10);
+        }
+        retries.push(asked.retries.load(SeqCst) - before);
+    }
+
+    let (peak, total) = (any_second(&retries), retries.iter().sum::<usize>());
+    println!("an outage after 12 s over HTTP: at most {peak} retries per 100 requests in any second, {total} in 8 s");
+    assert!(peak <= PER_TENTH && (60..=80).contains(&total), "{peak} {total}");
+}
+
 #[tokio::test]
 async fn an_answer_marked_do_not_retry_stops_retries_at_every_tier_above() {
     let asked = Asked::default();
@@ -125,15 +164,24 @@ async fn an_answer_marked_do_not_retry_stops_retries_at_every_tier_above() {
     }
 }
 
-/// A minute at so many requests a second, all of which fail: attempts per request.
-async fn simulated(per_second: u32, budget: Option<Budget>) -> f64 {
-    const SECONDS: u32 = 60;
-    let attempts = Arc::new(AtomicUsize::new(0));
+/// Which attempts fail: by the time since the beginning, and by their number.
+type Fails = fn(Duration, usize) -> bool;
+
+/// So many seconds at so many requests a second: attempts by tenth of a second.
+async fn simulated(per_second: u32, seconds: u32, fails: Fails, budget: Option<Budget>) -> Vec<usize> {
+    let attempts = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let begin = TokioClock.now();
     let service = service_fn({
         let attempts = Arc::clone(&attempts);
         move |(): ()| {
-            attempts.fetch_add(1, SeqCst);
-            std::future::ready(Err::<(), _>(std::io::ErrorKind::ConnectionReset))
+            let since = TokioClock.now().since(begin);
+            let mut attempts = attempts.lock().unwrap();
+            let tenth = usize::try_from(since.as_millis() / 100).unwrap();
+            let tenths = attempts.len().max(tenth + 1);
+            attempts.resize(tenths, 0);
+            attempts[tenth] += 1;
+            let number = attempts.iter().sum();
+            std::future::ready(if fails(since, number) { Err(std::io::ErrorKind::ConnectionReset) } else { Ok(()) })
         }
     });
     let config = RetryConfig::new(IfUnknown::Repeat);
@@ -143,24 +191,53 @@ async fn simulated(per_second: u32, budget: Option<Budget>) -> f64 {
     };
     let layer = RetryLayer::with_env(config, Env::new().with_clock(TokioClock));
     let service = layer.layer(seawall::core::WrapError::new(service));
-    let begin = TokioClock.now();
     let at_once = per_second.div_ceil(100);
-    for call in 0..SECONDS * per_second {
+    for call in 0..seconds * per_second {
         tokio::spawn(service.clone().oneshot(()));
         if (call + 1) % at_once == 0 {
             tokio::time::sleep(Duration::from_secs(1) * at_once / per_second).await;
         }
     }
-    assert!(TokioClock.now().since(begin) >= Duration::from_secs(SECONDS.into()));
-    f64::from(u32::try_from(attempts.load(SeqCst)).unwrap()) / f64::from(SECONDS * per_second)
+    assert!(TokioClock.now().since(begin) >= Duration::from_secs(seconds.into()));
+    let tenths = attempts.lock().unwrap();
+    tenths.clone()
+}
+
+/// A minute, which is six windows of the budget: attempts per request.
+async fn amplified(per_second: u32, fails: Fails, budget: Option<Budget>) -> f64 {
+    let into_a_window = Duration::from_nanos(TokioClock.now().as_nanos() % 10_000_000_000);
+    tokio::time::sleep(Duration::from_secs(10) - into_a_window).await;
+    let attempts = simulated(per_second, 60, fails, budget).await.iter().take(600).sum::<usize>();
+    f64::from(u32::try_from(attempts).unwrap()) / f64::from(60 * per_second)
+}
+
+fn all(_: Duration, _: usize) -> bool {
+    true
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_after_healthy_times_adds_at_most_a_tenth_in_any_second_from_twenty_a_second_on() {
+    let outage: Fails = |since, _| since >= Duration::from_secs(15);
+    for per_second in [20, 100, 1_000] {
+        let steady = any_second(&simulated(per_second, 30, outage, Some(Budget::default())).await);
+        let at_once = Budget::from(WindowBudget::default().with_pace(Pace::AtOnce));
+        let at_once = any_second(&simulated(per_second, 30, outage, Some(at_once)).await);
+
+        println!(
+            "{per_second} requests a second, an outage after 15 s: at most {steady} attempts a second, {at_once} at once"
+        );
+        let per_second = usize::try_from(per_second).unwrap();
+        assert!(steady > per_second && steady <= per_second + per_second / 10, "{steady} at {per_second}");
+        assert!(at_once > per_second * 3 / 2, "{at_once} at {per_second}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn at_total_failure_the_default_budget_adds_at_most_a_tenth_at_any_rate_from_ten_a_second_on() {
     for per_second in [10, 100, 1_000] {
-        let load = simulated(per_second, Some(Budget::default())).await;
+        let load = amplified(per_second, all, Some(Budget::default())).await;
         let on_top = WindowBudget::new(0.1, 3, Duration::from_secs(10)).unwrap();
-        let on_top = simulated(per_second, Some(on_top.into())).await;
+        let on_top = amplified(per_second, all, Some(on_top.into())).await;
 
         println!("{per_second} requests a second: {load:.3} attempts per request, {on_top:.3} with 3 a second on top");
         assert!((1.05..=1.10).contains(&load), "{load} at {per_second}");
@@ -171,9 +248,26 @@ async fn at_total_failure_the_default_budget_adds_at_most_a_tenth_at_any_rate_fr
 async fn without_a_budget_total_failure_multiplies_the_load_and_a_share_of_successes_adds_next_to_nothing() {
     let of_successes = WindowBudget::new(0.1, 3, Duration::from_secs(10)).unwrap();
 
-    let without = simulated(1_000, None).await;
-    let of_successes = simulated(1_000, Some(Budget::of_successes(of_successes))).await;
+    let without = amplified(1_000, all, None).await;
+    let of_successes = amplified(1_000, all, Some(Budget::of_successes(of_successes))).await;
 
     assert!(without > 2.9, "{without}");
     assert!(of_successes <= 1.005, "{of_successes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_of_successes_pays_for_half_as_many_retries_where_half_of_the_attempts_fail() {
+    let half: Fails = |_, number| number.is_multiple_of(2);
+    let of_successes = WindowBudget::new(0.1, 1, Duration::from_secs(10)).unwrap().with_pace(Pace::Steady);
+
+    let of_requests = amplified(1_000, half, Some(Budget::default())).await;
+    let of_successes = amplified(1_000, half, Some(Budget::of_successes(of_successes))).await;
+
+    println!(
+        "half of the attempts fail: {of_requests:.3} attempts per request, {of_successes:.3} by a share of successes"
+    );
+    assert!(
+        (1.08..=1.10).contains(&of_requests) && (1.04..=1.06).contains(&of_successes),
+        "{of_requests} {of_successes}"
+    );
 }

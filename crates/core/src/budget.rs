@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 pub use active::ActiveBudget;
 pub use cost::CostBudget;
 pub use token::TokenBudget;
-pub use window::{Minimum, Stamping, WindowBudget};
+pub use window::{Minimum, Pace, Stamping, WindowBudget};
 
 use crate::Timestamp;
 
@@ -17,7 +17,8 @@ use crate::Timestamp;
 /// At total failure of the other side it bounds the extra load; when nothing fails it costs a few nanoseconds a call.
 /// An exhausted budget is no error: the call ends with the outcome that it has.
 ///
-/// Default: [`WindowBudget::default`], one retry per ten requests of the last 10 s, and at least one a second.
+/// Default: [`WindowBudget::default`], one retry per ten requests of the last 10 s and of the last second, and at least
+/// one a second.
 ///
 /// ```
 /// use seawall_core::{Budget, Timestamp};

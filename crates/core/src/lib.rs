@@ -69,7 +69,7 @@ mod wrap_error;
 
 pub use admission::{Admission, NoWait, Wait};
 pub use budget::{
-    ActiveBudget, Budget, BudgetError, CostBudget, Held, Minimum, Paid, Stamping, TokenBudget, WindowBudget,
+    ActiveBudget, Budget, BudgetError, CostBudget, Held, Minimum, Pace, Paid, Stamping, TokenBudget, WindowBudget,
 };
 pub use check::check;
 pub use classify::{ByResult, Classify, Verdict};

@@ -29,6 +29,10 @@ const FULL: u64 = COUNT + 1 - RARE_SAMPLE;
 const MILLION: u64 = 1_000_000;
 const MAX_PER_SECOND: u32 = 100_000;
 const SECOND: u64 = 1_000_000_000;
+/// Granted in a tenth of the window however few requests it has: a quiet client's call has its three attempts.
+const AT_LEAST: u64 = 2;
+/// Last number of a slot that a word has room for, centuries away.
+const LAST_SLOT: u64 = u64::MAX >> COUNT_BITS;
 
 /// How often a deposit reads the clock.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -55,22 +59,39 @@ pub enum Minimum {
     Within,
 }
 
+/// How soon the retries of a window may be made.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pace {
+    /// All at once: what a healthy window has saved up is there when a failure begins, and can double its load for one
+    /// tenth of the window.
+    #[default]
+    AtOnce,
+    /// In no time as long as a tenth of the window more than the share, with the minimum, of the requests of such a time;
+    /// though always two. So the load grows by no more than the share also when a failure begins.
+    Steady,
+}
+
 /// A budget of retries as a share of the requests of a sliding window, with a minimum per second.
 ///
 /// A request deposits `ratio` of a retry, a granted retry withdraws a whole one; both count until the tenth of the window
 /// that they fell in has left it. The reserve, `min_per_second` × window, lets a quiet client retry at all. Granted in any
-/// window: at most `ratio` × requests + reserve, or the larger of both where the [`Minimum`] is within the share.
+/// window: at most `ratio` × requests + reserve, or the larger of both where the [`Minimum`] is within the share. Whether
+/// they may be granted all at once says the [`Pace`].
 ///
 /// A deposit writes one word of a stripe of its own; withdrawals, which are rare, go through one word and are exact.
 ///
 /// # Source
-/// Finagle's `RetryBudget` (`ttl`, `minRetriesPerSec`, `percentCanRetry`).
+/// Finagle's `RetryBudget` (`ttl`, `minRetriesPerSec`, `percentCanRetry`), whose retries are all there at once; the pace is
+/// ours.
 #[derive(Debug)]
 pub struct WindowBudget {
     slot_nanos: u64,
     parts_per_million: u64,
     reserve: u64,
     minimum: Minimum,
+    /// The retries of the last tenth of the window, where there is a limit to them.
+    recent: Option<CachePadded<Withdrawals>>,
     /// A deposit whose count has none of these bits reads the clock.
     unstamped: u64,
     deposits: Stripes<Deposits>,
@@ -128,6 +149,7 @@ impl WindowBudget {
             parts_per_million,
             reserve: u64::from(min_per_second).saturating_mul(nanos) / SECOND,
             minimum: Minimum::OnTop,
+            recent: None,
             unstamped: SAMPLE - 1,
             deposits: stripes(),
             withdrawals: CachePadded::default(),
@@ -138,6 +160,16 @@ impl WindowBudget {
     #[must_use]
     pub const fn with_minimum(mut self, minimum: Minimum) -> Self {
         self.minimum = minimum;
+        self
+    }
+
+    /// How soon the retries of a window may be made. [`Pace::AtOnce`] after [`WindowBudget::new`].
+    #[must_use]
+    pub fn with_pace(mut self, pace: Pace) -> Self {
+        self.recent = match pace {
+            Pace::AtOnce => None,
+            Pace::Steady => Some(CachePadded::default()),
+        };
         self
     }
 
@@ -206,12 +238,28 @@ impl WindowBudget {
 
     /// Takes one retry, if there is one.
     pub fn withdraw(&self, now: Timestamp) -> bool {
-        self.withdrawals.take(self.slot(now), |slot| self.allowance(slot))
+        let slot = self.slot(now);
+        let granted = || self.withdrawals.take(slot, |slot| self.allowance(slot));
+        match &self.recent {
+            None => granted(),
+            // Looked at first, so that what the window refuses is not spent of the tenth.
+            Some(recent) => {
+                self.whole_balance(slot) > 0
+                    && recent.take(self.recent_slot(now), |_| self.recent_allowance(now))
+                    && granted()
+            }
+        }
     }
 
     /// How many retries would be granted at `now`.
     pub fn balance(&self, now: Timestamp) -> u64 {
-        let slot = self.slot(now);
+        let whole = self.whole_balance(self.slot(now));
+        self.recent.as_ref().map_or(whole, |recent| {
+            whole.min(self.recent_allowance(now).saturating_sub(recent.used(self.recent_slot(now))))
+        })
+    }
+
+    fn whole_balance(&self, slot: u64) -> u64 {
         self.allowance(slot).saturating_sub(self.withdrawals.used(slot))
     }
 
@@ -219,32 +267,57 @@ impl WindowBudget {
         now.as_nanos().checked_div(self.slot_nanos).unwrap_or(0)
     }
 
+    /// [`SLOTS`] of these, of which the last has just begun, are at least a tenth of the window.
+    fn recent_slot(&self, now: Timestamp) -> u64 {
+        now.as_nanos().checked_div(self.slot_nanos.div_ceil(SLOTS - 1)).map_or(0, |slot| slot.min(LAST_SLOT))
+    }
+
     /// The retries that the window ending in `slot` is worth, granted ones included.
     fn allowance(&self, slot: u64) -> u64 {
-        let requests = self
-            .deposits
+        self.worth(self.requests(|then| slot.saturating_sub(then) < SLOTS), self.reserve)
+    }
+
+    /// The retries that the last tenth of the window is worth, granted ones included.
+    fn recent_allowance(&self, now: Timestamp) -> u64 {
+        let slot = self.slot(now);
+        let before = self.requests(|then| then.wrapping_add(1) == slot);
+        // Of the tenth before, as much as does not yet stand in the one that has begun.
+        let left = self.slot_nanos.saturating_sub(now.as_nanos() % self.slot_nanos);
+        let before = u128::from(before).saturating_mul(left.into()) / u128::from(self.slot_nanos);
+        let requests = self.requests(|then| then >= slot).saturating_add(u64::try_from(before).unwrap_or(u64::MAX));
+        self.worth(requests, self.reserve / SLOTS).max(AT_LEAST)
+    }
+
+    /// The requests of these slots.
+    fn requests(&self, counts: impl Fn(u64) -> bool) -> u64 {
+        self.deposits
             .iter()
             .flat_map(|stripe| &stripe.ring)
             .map(|word| word.load(Relaxed))
-            .filter(|word| slot.saturating_sub(word >> COUNT_BITS) < SLOTS)
-            .fold(0_u64, |sum, word| sum.saturating_add(word & COUNT));
+            .filter(|word| counts(word >> COUNT_BITS))
+            .fold(0_u64, |sum, word| sum.saturating_add(word & COUNT))
+    }
+
+    fn worth(&self, requests: u64, reserve: u64) -> u64 {
         let share = requests.saturating_mul(self.parts_per_million) / MILLION;
         match self.minimum {
-            Minimum::OnTop => share.saturating_add(self.reserve),
-            Minimum::Within => share.max(self.reserve),
+            Minimum::OnTop => share.saturating_add(reserve),
+            Minimum::Within => share.max(reserve),
         }
     }
 }
 
 impl Default for WindowBudget {
-    /// 10% of the requests of the last 10 s, and at least one retry a second: from 10 requests a second on, all that fail
-    /// together cost a tenth more load.
+    /// 10% of the requests of the last 10 s, and at least one retry a second; no second has more than a tenth of its own
+    /// requests, or two. From 10 requests a second on, all that fail together cost a tenth more load, from 20 on in every
+    /// second.
     fn default() -> Self {
         Self {
             slot_nanos: SECOND,
             parts_per_million: MILLION / 10,
             reserve: 10,
             minimum: Minimum::Within,
+            recent: Some(CachePadded::default()),
             unstamped: SAMPLE - 1,
             deposits: Stripes::default(),
             withdrawals: CachePadded::default(),

@@ -19,6 +19,7 @@ struct Oracle {
     millionths: u64,
     reserve: u64,
     minimum: Minimum,
+    pace: Pace,
     requests: Vec<u64>,
     retries: Vec<u64>,
 }
@@ -28,13 +29,28 @@ impl Oracle {
         let counts = |then: &&u64| ms / self.slot_ms - **then / self.slot_ms < 10;
         let requests = self.requests.iter().filter(counts).count() as u64;
         let retries = self.retries.iter().filter(counts).count() as u64;
-        let (share, reserve) = (requests * self.millionths, self.reserve * MILLION);
-        let worth = if self.minimum == Minimum::OnTop { share + reserve } else { share.max(reserve) };
-        let granted = worth >= (retries + 1) * MILLION;
+        let worth = self.worth(requests, self.reserve);
+        let granted = worth > retries && (self.pace == Pace::AtOnce || self.recently(ms));
         if granted {
             self.retries.push(ms);
         }
         granted
+    }
+
+    /// Whether the last tenth of the window has room.
+    fn recently(&self, ms: u64) -> bool {
+        let ninth = (self.slot_ms * 1_000_000).div_ceil(9);
+        let since = |then: &&u64| ms * 1_000_000 / ninth - **then * 1_000_000 / ninth < 10;
+        let retries = self.retries.iter().filter(since).count() as u64;
+        let of_slot = |slot| self.requests.iter().filter(|then| Some(**then / self.slot_ms) == slot).count() as u64;
+        let now = ms / self.slot_ms;
+        let before = of_slot(now.checked_sub(1)) * (self.slot_ms - ms % self.slot_ms) / self.slot_ms;
+        self.worth(of_slot(Some(now)) + before, self.reserve / 10).max(2) > retries
+    }
+
+    fn worth(&self, requests: u64, reserve: u64) -> u64 {
+        let share = requests * self.millionths / MILLION;
+        if self.minimum == Minimum::OnTop { share + reserve } else { share.max(reserve) }
     }
 }
 
@@ -44,15 +60,17 @@ proptest! {
         millionths in prop_oneof![Just(0_u32), Just(100_000), Just(1_000_000), 0..=1_000_000_u32],
         min_per_second in 0..4_u32,
         minimum in prop_oneof![Just(Minimum::OnTop), Just(Minimum::Within)],
+        pace in prop_oneof![Just(Pace::AtOnce), Just(Pace::Steady)],
         seconds in 1..=12_u64,
         steps in prop::collection::vec((prop_oneof![0..40_u64, 0..3_000_u64, Just(60_000)], 0..4_u8), 1..400),
     ) {
-        let budget = exact(f64::from(millionths) / 1e6, min_per_second, seconds).with_minimum(minimum);
+        let budget = exact(f64::from(millionths) / 1e6, min_per_second, seconds).with_minimum(minimum).with_pace(pace);
         let mut oracle = Oracle {
             slot_ms: seconds * 100,
             millionths: u64::from(millionths),
             reserve: u64::from(min_per_second) * seconds,
             minimum,
+            pace,
             requests: Vec::new(),
             retries: Vec::new(),
         };
@@ -89,6 +107,41 @@ proptest! {
             }
         }
     }
+}
+
+/// A request a millisecond, all of which fail from 15 s on: the most retries in any second, and those of the last 10 s.
+fn peak_of_an_outage(budget: &WindowBudget) -> (usize, usize) {
+    let mut retries = Vec::new();
+    for ms in 0..45_000 {
+        budget.deposit(|| at_ms(ms));
+        if ms >= 15_000 && budget.withdraw(at_ms(ms)) {
+            retries.push(ms);
+        }
+    }
+    let of_second = |from: u64| retries.iter().filter(|ms| (from..from + 1_000).contains(*ms)).count();
+    let peak = (15_000..44_000).map(of_second).max();
+    (peak.unwrap(), retries.iter().filter(|ms| **ms >= 35_000).count())
+}
+
+#[test]
+fn a_failure_after_healthy_times_adds_no_more_than_the_share_in_any_second() {
+    let at_once = WindowBudget::default().with_pace(Pace::AtOnce);
+
+    let (peak, sustained) = peak_of_an_outage(&WindowBudget::default());
+    let (peak_at_once, _) = peak_of_an_outage(&at_once);
+
+    assert!(peak <= 100 && (850..=1_000).contains(&sustained), "{peak} {sustained}");
+    assert!(peak_at_once >= 990, "{peak_at_once}");
+}
+
+#[test]
+fn at_the_end_of_time_a_steady_budget_grants_what_it_can() {
+    let budget = exact(1.0, 1, 1).with_pace(Pace::Steady);
+    (0..5).for_each(|_| budget.deposit(|| Timestamp::MAX));
+
+    let granted = (0..10).filter(|_| budget.withdraw(Timestamp::MAX)).count();
+
+    assert_eq!((granted, budget.balance(Timestamp::MAX)), (5, 0));
 }
 
 #[test]
