@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use seawall_core::Timestamp;
+use seawall_core::{Class, Timestamp};
 
 use crate::{Bounded, Bounds, Caught, Cause, Chain, Named, Only};
 
@@ -20,6 +20,28 @@ pub struct Case<'a, K, Res, Err> {
     pub cause: Cause,
     /// When it ended.
     pub now: Timestamp,
+    /// What the environment's classifier makes of an answer.
+    judge: &'a dyn Fn(&Res) -> Class,
+}
+
+impl<'a, K, Res, Err> Case<'a, K, Res, Err> {
+    pub(crate) const fn new(
+        request: &'a K,
+        outcome: Result<&'a Res, &'a Err>,
+        (cause, now): (Cause, Timestamp),
+        judge: &'a dyn Fn(&Res) -> Class,
+    ) -> Self {
+        Self { request, outcome, cause, now, judge }
+    }
+
+    /// The reply of an alternative that was given `answer` by somebody else, who may be as sick as the service: one that
+    /// the environment's classifier takes for a failure, or for overload, is [`Flaw::Answer`].
+    pub fn reply<F>(&self, answer: Res, degraded: Degraded) -> Reply<Res, F> {
+        match (self.judge)(&answer) {
+            class @ (Class::Failure | Class::Overload) => Reply::Flawed(Flaw::Answer(class)),
+            _ => Reply::Answer(answer, degraded),
+        }
+    }
 }
 
 impl<K, Res, Err> Copy for Case<'_, K, Res, Err> {}
@@ -44,12 +66,15 @@ pub struct Degraded {
     pub source: &'static str,
     /// How old the answer is, where it was given before.
     pub age: Option<Duration>,
+    /// Why the service's own answer was not good enough, in one fixed word: `failure`, `overload`, or the reason of a
+    /// rejection, as `circuit_open`. Set by the layer; empty before.
+    pub reason: &'static str,
 }
 
 impl Degraded {
     /// A fresh answer by `source`.
     pub const fn new(source: &'static str) -> Self {
-        Self { source, age: None }
+        Self { source, age: None, reason: "" }
     }
 
     /// An answer that was given `age` ago.
@@ -62,7 +87,7 @@ impl Degraded {
 
 /// What an alternative has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "it answers, has nothing to say, or fails")]
+#[expect(clippy::exhaustive_enums, reason = "it answers, has nothing to say, fails, or says nothing good")]
 pub enum Reply<Res, F> {
     /// An answer in the service's place.
     Answer(Res, Degraded),
@@ -70,6 +95,50 @@ pub enum Reply<Res, F> {
     Pass,
     /// It failed itself.
     Fail(F),
+    /// It came to nothing good, without an error of its own: as [`Reply::Fail`].
+    Flawed(Flaw),
+}
+
+/// How an alternative came to nothing good without an error of its own.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Flaw {
+    /// What it was answered is itself a failure, or overload. The answer is gone, with what it held.
+    Answer(Class),
+    /// It panicked.
+    Panic,
+}
+
+impl Flaw {
+    /// The name as it stands in metrics: `bad_answer`, `panicked`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answer(_) => "bad_answer",
+            Self::Panic => "panicked",
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Answer(Class::Overload) => "the fallback was answered that there is too much to do",
+            Self::Answer(_) => "the fallback was answered with a failure",
+            Self::Panic => "the fallback panicked",
+        })
+    }
+}
+
+impl<Res, F> Reply<Res, F> {
+    /// The same, with another error.
+    pub(crate) fn map_error<F2>(self, map: impl FnOnce(F) -> F2) -> Reply<Res, F2> {
+        match self {
+            Self::Answer(answer, degraded) => Reply::Answer(answer, degraded),
+            Self::Pass => Reply::Pass,
+            Self::Fail(error) => Reply::Fail(map(error)),
+            Self::Flawed(flaw) => Reply::Flawed(flaw),
+        }
+    }
 }
 
 /// What answers when the service does not.
@@ -122,8 +191,8 @@ pub trait Combine: Sized {
         Bounded::new(self, bounds)
     }
 
-    /// Takes a panic for a failure, so that the caller gets the service's own outcome, or the next alternative's answer.
-    /// Without it a panic goes on in the caller.
+    /// Makes an error of a panic: [`CaughtError::Panicked`](crate::CaughtError::Panicked) beside the service's own. Without
+    /// it a panic is a [`Flaw`]: the caller gets the service's own outcome, or the next alternative's answer, all the same.
     fn caught(self) -> Caught<Self> {
         Caught::new(self)
     }

@@ -113,9 +113,7 @@ where
             None => Poll::Pending,
         });
         let reply = match Pin::new(&mut InheritDeadline::new(*this.until, work)).poll(cx) {
-            Poll::Ready(Reply::Answer(answer, degraded)) => Reply::Answer(answer, degraded),
-            Poll::Ready(Reply::Pass) => Reply::Pass,
-            Poll::Ready(Reply::Fail(error)) => Reply::Fail(BoundedError::Failed(error)),
+            Poll::Ready(reply) => reply.map_error(BoundedError::Failed),
             Poll::Pending if *this.until == Timestamp::MAX => return Poll::Pending,
             Poll::Pending => {
                 if this.sleep.is_none() {

@@ -4,6 +4,8 @@ use crate::BoundsError;
 
 /// How many calls one alternative helps out at the same time, unless told otherwise.
 const PLACES: u32 = 10;
+/// How long it may take, unless told otherwise: the caller has waited for the service already.
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// How long an alternative may take, and for how many calls at the same time. What helps out must not become the next
 /// thing that hangs, nor take down what it leans on.
@@ -76,6 +78,13 @@ impl Bounds {
     }
 }
 
+impl Default for Bounds {
+    /// A second each, ten calls at the same time.
+    fn default() -> Self {
+        Self { limit: LIMIT, share: 1.0, places: PLACES }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +115,6 @@ mod tests {
         let bounds = Bounds::new(Duration::from_secs(1)).unwrap();
 
         assert_eq!(format!("{bounds:?}"), "Bounds { limit: 1s, share: 1.0, places: 10 }");
+        assert_eq!(Bounds::default(), bounds);
     }
 }

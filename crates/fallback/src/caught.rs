@@ -10,6 +10,12 @@ use seawall_core::Timestamp;
 
 use crate::{Alternative, Case, Combine, Reply};
 
+/// What a piece of an alternative's work comes to, or nothing where it panics. What is seen after a panic is the request and
+/// the service's outcome, which are only lent.
+pub(crate) fn catch<T>(piece: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(piece)).ok()
+}
+
 /// An alternative whose panics are failures of its own. Made by [`Combine::caught`].
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Caught<A> {
@@ -49,8 +55,7 @@ impl<A: Alternative<K, Res, Err>, K, Res, Err> Alternative<K, Res, Err> for Caug
     type Run = CaughtRun<A::Run>;
 
     fn start(&self, case: &Case<'_, K, Res, Err>) -> Self::Run {
-        // What is seen after a panic is the request and the service's outcome, which are only lent.
-        CaughtRun { run: catch_unwind(AssertUnwindSafe(|| self.alternative.start(case))).ok() }
+        CaughtRun { run: catch(|| self.alternative.start(case)) }
     }
 
     fn poll(
@@ -62,15 +67,11 @@ impl<A: Alternative<K, Res, Err>, K, Res, Err> Alternative<K, Res, Err> for Caug
         let mut slot = run.project().run;
         let Some(run) = slot.as_mut().as_pin_mut() else { return Poll::Ready(Reply::Fail(CaughtError::Panicked)) };
         // Its work is not gone on with after a panic.
-        let Ok(polled) = catch_unwind(AssertUnwindSafe(|| self.alternative.poll(run, case, cx))) else {
+        let Some(polled) = catch(|| self.alternative.poll(run, case, cx)) else {
             slot.set(None);
             return Poll::Ready(Reply::Fail(CaughtError::Panicked));
         };
-        polled.map(|reply| match reply {
-            Reply::Answer(answer, degraded) => Reply::Answer(answer, degraded),
-            Reply::Pass => Reply::Pass,
-            Reply::Fail(error) => Reply::Fail(CaughtError::Failed(error)),
-        })
+        polled.map(|reply| reply.map_error(CaughtError::Failed))
     }
 
     #[inline]

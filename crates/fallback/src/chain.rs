@@ -7,9 +7,9 @@ use std::{
 use pin_project_lite::pin_project;
 use seawall_core::Timestamp;
 
-use crate::{Alternative, Case, Combine, Reply};
+use crate::{Alternative, Case, Combine, Flaw, Reply, caught::catch};
 
-/// Two alternatives, one after the other. Made by [`Combine::then`]; chains of chains are longer chains.
+/// Two alternatives, one after the other: the second where the first fails, panics or has nothing to say. Made by [`Combine::then`]; chains of chains are longer chains.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain<A, B> {
     first: A,
@@ -24,7 +24,7 @@ impl<A, B> Chain<A, B> {
 
 impl<A, B> Combine for Chain<A, B> {}
 
-/// How the alternatives of a [`Chain`] failed. One that had nothing to say has no error.
+/// How the alternatives of a [`Chain`] failed. One that had nothing to say, or nothing good, has no error.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChainError<A, B> {
@@ -56,11 +56,13 @@ pin_project! {
     /// A chain at work on a call.
     #[project = ChainProjection]
     pub struct ChainRun<A, B, F> {
+        // Unset where it panicked as it began.
         #[pin]
-        first: A,
+        first: Option<A>,
         #[pin]
         second: Option<B>,
         failed: Option<F>,
+        flaw: Option<Flaw>,
     }
 }
 
@@ -73,7 +75,7 @@ where
     type Run = ChainRun<A::Run, B::Run, A::Error>;
 
     fn start(&self, case: &Case<'_, K, Res, Err>) -> Self::Run {
-        ChainRun { first: self.first.start(case), second: None, failed: None }
+        ChainRun { first: catch(|| self.first.start(case)), second: None, failed: None, flaw: None }
     }
 
     fn poll(
@@ -84,10 +86,16 @@ where
     ) -> Poll<Reply<Res, Self::Error>> {
         let mut run = run.project();
         if run.second.is_none() {
-            match ready!(self.first.poll(run.first, case, cx)) {
+            let first = run.first.as_mut().as_pin_mut();
+            match ready!(
+                catch(|| first.map(|first| self.first.poll(first, case, cx)))
+                    .flatten()
+                    .unwrap_or(Poll::Ready(Reply::Flawed(Flaw::Panic)))
+            ) {
                 Reply::Answer(answer, degraded) => return Poll::Ready(Reply::Answer(answer, degraded)),
                 Reply::Pass => {}
                 Reply::Fail(error) => *run.failed = Some(error),
+                Reply::Flawed(flaw) => *run.flaw = Some(flaw),
             }
             run.second.set(Some(self.second.start(case)));
         }
@@ -96,11 +104,15 @@ where
             Reply::Answer(answer, degraded) => return Poll::Ready(Reply::Answer(answer, degraded)),
             Reply::Pass => (run.failed.take(), None),
             Reply::Fail(error) => (run.failed.take(), Some(error)),
+            Reply::Flawed(flaw) => {
+                *run.flaw = Some(flaw);
+                (run.failed.take(), None)
+            }
         };
-        Poll::Ready(if first.is_none() && second.is_none() {
-            Reply::Pass
-        } else {
-            Reply::Fail(ChainError { first, second })
+        Poll::Ready(match (first, second, *run.flaw) {
+            (None, None, None) => Reply::Pass,
+            (None, None, Some(flaw)) => Reply::Flawed(flaw),
+            (first, second, _) => Reply::Fail(ChainError { first, second }),
         })
     }
 

@@ -12,7 +12,9 @@ pub struct FromFn<G> {
     function: G,
 }
 
-/// Answers with what `function` comes to, given what was kept of the request and how the service ended the call.
+/// Answers with what `function` comes to, given what was kept of the request and how the service ended the call. An answer
+/// that is itself a failure, or overload, by the environment's classifier, is none: it may be somebody else's. A page that
+/// says sorry with a 503 is a [`Value`](crate::Value).
 ///
 /// ```
 /// use seawall_fallback::{FallbackLayer, from_fn};
@@ -49,9 +51,9 @@ where
         (self.function)(case.request, case.outcome)
     }
 
-    fn poll(&self, run: Pin<&mut Fut>, _: &Case<'_, K, Res, Err>, cx: &mut Context<'_>) -> Poll<Reply<Res, F>> {
+    fn poll(&self, run: Pin<&mut Fut>, case: &Case<'_, K, Res, Err>, cx: &mut Context<'_>) -> Poll<Reply<Res, F>> {
         Poll::Ready(match ready!(run.poll(cx)) {
-            Ok(answer) => Reply::Answer(answer, Degraded::new("function")),
+            Ok(answer) => case.reply(answer, Degraded::new("function")),
             Err(error) => Reply::Fail(error),
         })
     }

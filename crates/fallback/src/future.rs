@@ -7,7 +7,9 @@ use std::{
 use pin_project_lite::pin_project;
 use seawall_core::{CarryRejection, Class, Classify, Clock, Environment, Observer, Outcome, Timestamp};
 
-use crate::{Alternative, Case, Cause, FallbackError, FallbackWhen, Mark, Reply, call::Call};
+use crate::{
+    Alternative, Case, Cause, Degraded, FallbackError, FallbackWhen, Flaw, Mark, Reply, call::Call, caught::catch,
+};
 
 pin_project! {
     /// The future of a call through [`Fallback`](crate::Fallback). Dropping it ends the service's call, or the
@@ -133,7 +135,16 @@ where
         // The service's call goes first: it may hold a place that the alternative needs.
         call.around(|_| self.as_mut().project().stage.set(Stage::Done));
         let at = call.core().env.clock().now();
-        let run = call.around(|core| core.state.plan.start(&case(&kept, &primary, cause, at)));
+        let begun = call.around(|core| {
+            let judge = |answer: &T| core.env.classify(Ok(answer)).class;
+            let case = Case::new(&kept, primary.as_ref(), (cause, at), &judge);
+            catch(|| core.state.plan.start(&case))
+        });
+        let Some(run) = begun else {
+            let result = settle(&call, primary, cause, Reply::Flawed(Flaw::Panic));
+            call.end(|| outcome_of(cause));
+            return Poll::Ready(result);
+        };
         let instead = Instead { run, kept, primary: Some(primary), cause, at, outcome: outcome_of(cause), call };
         self.as_mut().project().stage.set(Stage::Alternative { instead: Box::pin(instead) });
         self.poll_instead(cx)
@@ -149,10 +160,14 @@ where
         };
         let this = instead.as_mut().project();
         let Some(primary) = this.primary else { return Poll::Pending };
-        let case = case(this.kept, primary, *this.cause, *this.at);
-        let reply = ready!(this.call.around(|core| core.state.plan.poll(this.run, &case, cx)));
+        let polled = this.call.around(|core| {
+            let judge = |answer: &T| core.env.classify(Ok(answer)).class;
+            let case = Case::new(&*this.kept, primary.as_ref(), (*this.cause, *this.at), &judge);
+            catch(|| core.state.plan.poll(this.run, &case, cx))
+        });
+        let reply = ready!(polled.unwrap_or(Poll::Ready(Reply::Flawed(Flaw::Panic))));
         let result = match this.primary.take() {
-            Some(primary) => settle(this.call, primary, reply),
+            Some(primary) => settle(this.call, primary, *this.cause, reply),
             None => return Poll::Pending,
         };
         let outcome = *this.outcome;
@@ -161,10 +176,6 @@ where
         call.end(|| outcome);
         Poll::Ready(result)
     }
-}
-
-const fn case<'a, K, T, R>(kept: &'a K, primary: &'a Result<T, R>, cause: Cause, now: Timestamp) -> Case<'a, K, T, R> {
-    Case { request: kept, outcome: primary.as_ref(), cause, now }
 }
 
 const fn outcome_of(cause: Cause) -> Outcome {
@@ -178,6 +189,7 @@ const fn outcome_of(cause: Cause) -> Outcome {
 fn settle<A, E, W, M, T, R, F>(
     call: &Call<A, E, W, M>,
     primary: Result<T, R>,
+    cause: Cause,
     reply: Reply<T, F>,
 ) -> Result<T, FallbackError<R, F>>
 where
@@ -185,8 +197,13 @@ where
     M: Mark<T, F>,
 {
     let core = call.core();
+    let give_up = |why: &'static str| {
+        core.state.tally.unanswered();
+        core.env.observer().on_give_up(why);
+    };
     let (primary, failure) = match reply {
         Reply::Answer(mut answer, degraded) => {
+            let degraded = Degraded { reason: cause.as_str(), ..degraded };
             core.state.tally.degraded();
             core.env.observer().on_degraded(degraded.source);
             core.mark.degraded(&mut answer, &degraded);
@@ -194,9 +211,18 @@ where
         }
         Reply::Pass => (primary, None),
         Reply::Fail(error) => (primary, Some(error)),
+        Reply::Flawed(flaw) => {
+            give_up(flaw.as_str());
+            return match primary {
+                Ok(mut response) => {
+                    core.mark.flawed(&mut response, flaw);
+                    Ok(response)
+                }
+                Err(error) => Err(FallbackError::new(error)),
+            };
+        }
     };
-    core.state.tally.unanswered();
-    core.env.observer().on_give_up(if failure.is_some() { "failed" } else { "no_answer" });
+    give_up(if failure.is_some() { "failed" } else { "no_answer" });
     match (primary, failure) {
         (Ok(mut response), Some(error)) => {
             core.mark.failed(&mut response, error);

@@ -48,7 +48,7 @@ mod service;
 mod value;
 mod when;
 
-pub use alternative::{Alternative, Case, Combine, Degraded, Reply};
+pub use alternative::{Alternative, Case, Combine, Degraded, Flaw, Reply};
 pub use bounded::{Bounded, BoundedError, BoundedRun};
 pub use bounds::Bounds;
 pub use caught::{Caught, CaughtError, CaughtRun};

@@ -1,4 +1,4 @@
-use crate::Degraded;
+use crate::{Degraded, Flaw};
 
 /// Says in a response that it is not the service's own, or that its fallback failed.
 ///
@@ -10,6 +10,11 @@ pub trait Mark<Res, F> {
     /// Notes on the service's own bad response how its alternative failed, so that neither is lost.
     fn failed(&self, response: &mut Res, error: F) {
         let _ = (response, error);
+    }
+
+    /// Notes on the service's own bad response that its alternative came to nothing good either.
+    fn flawed(&self, response: &mut Res, flaw: Flaw) {
+        let _ = (response, flaw);
     }
 }
 

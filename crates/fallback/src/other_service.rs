@@ -12,7 +12,8 @@ use tower_service::Service;
 
 use crate::{Alternative, Case, Combine, Degraded, Reply};
 
-/// Answers with what another service answers, as `service`.
+/// Answers with what another service answers, as `service`. An answer that is itself a failure, or overload, by the
+/// environment's classifier, is none.
 ///
 /// A call that needs it drives a fresh clone ready and calls that. Put a timeout and a bulkhead around it: what helps out
 /// must not become the next thing that hangs.
@@ -58,7 +59,7 @@ where
     fn poll(
         &self,
         run: Pin<&mut Self::Run>,
-        _: &Case<'_, K, Res, Err>,
+        case: &Case<'_, K, Res, Err>,
         cx: &mut Context<'_>,
     ) -> Poll<Reply<Res, S::Error>> {
         let mut run = run.project();
@@ -75,7 +76,7 @@ where
         }
         let Some(call) = run.call.as_mut().as_pin_mut() else { return Poll::Pending };
         Poll::Ready(match ready!(call.poll(cx)) {
-            Ok(answer) => Reply::Answer(answer, Degraded::new("service")),
+            Ok(answer) => case.reply(answer, Degraded::new("service")),
             Err(error) => Reply::Fail(error),
         })
     }

@@ -1,4 +1,4 @@
-use seawall_core::{CarryRejection, Class, Reason, Rejection, Verdict};
+use seawall_core::{CarryRejection, Class, Outcome, Reason, Rejection, Verdict};
 
 /// What the outcome of a call means.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,14 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The name as it stands in headers: a class (`failure`), or the reason of a rejection (`circuit_open`).
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Answered(verdict) => Outcome::Finished(verdict.class).as_str(),
+            Self::Rejected(rejection) => rejection.reason().as_str(),
+        }
+    }
+
     /// The cause of an error, which may carry a rejection.
     pub(crate) fn of_error<Err: CarryRejection>(error: &Err, classify: impl FnOnce(&Err::Remote) -> Verdict) -> Self {
         match error.split() {

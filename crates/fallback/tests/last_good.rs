@@ -4,7 +4,7 @@
 use std::{collections::HashMap, future::ready, time::Duration};
 
 use proptest::prelude::*;
-use seawall_core::{Env, Error, VirtualClock};
+use seawall_core::{Class, Env, Error, VirtualClock};
 use seawall_fallback::{
     Cause, Combine, Degraded, FallbackError, FallbackLayer, LastGood, LastGoodConfig, LastGoodError, Memory, Value,
 };
@@ -205,4 +205,21 @@ fn what_is_cleared_is_forgotten() {
 
     assert!(layer.alternative().is_empty());
     assert!(ask!(layer, 2, DOWN).is_err());
+}
+
+#[tokio::test]
+async fn only_a_success_is_remembered_and_not_what_is_the_callers_own_doing() {
+    let by_status = |result: Result<&u32, &&str>| match result {
+        Ok(404) => Class::Ignored,
+        Ok(_) => Class::Success,
+        Err(_) => Class::Failure,
+    };
+    let last = LastGood::new(config(10), key);
+    let layer = FallbackLayer::with_env(last, Env::new().with_classifier(by_status));
+
+    let ignored = layer.run_carrying(2, ready(Ok::<u32, Failing>(404))).await;
+    let down = layer.run_carrying(2, ready(Err::<u32, Failing>(Error::Inner("down")))).await;
+
+    assert_eq!((ignored, layer.alternative().len()), (Ok(404), 0));
+    assert!(down.is_err());
 }

@@ -1,15 +1,50 @@
 use std::{fmt, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Response, header::AGE};
-use seawall_fallback::{Degraded, Mark};
+use seawall_fallback::{Bounded, Bounds, Combine, Degraded, FallbackLayer, Flaw, Mark, Nothing};
+
+use crate::{HttpEnv, env};
 
 /// The header that names what answered in the place of a service.
 pub const DEGRADED_HEADER: HeaderName = HeaderName::from_static("x-seawall-degraded");
 
-/// Says in the headers of an answer that a fallback gave it: `x-seawall-degraded: <source>`, and `age` in whole seconds
-/// where the answer was given before. An `age` that it had then is added to.
+/// The header that says why: `failure`, `overload`, `circuit_open`.
+pub const DEGRADED_REASON_HEADER: HeaderName = HeaderName::from_static("x-seawall-degraded-reason");
+
+/// A [`FallbackLayer`] for HTTP, in one call: in the environment of HTTP ([`env()`](env())), its answers marked
+/// ([`MarkDegraded`]), within [`Bounds::default`]: a second, or what is left until the inherited deadline, and ten calls at the
+/// same time. Other bounds are put around the alternative itself, or by hand.
 ///
-/// The service's own bad response whose fallback failed too gets the failure as an extension, [`FallbackFailure`].
+/// ```
+/// use seawall_fallback::Value;
+/// use tower::{ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let broken = service_fn(|_: http::Request<()>| async {
+///     Ok::<_, std::io::Error>(http::Response::builder().status(502).body("").unwrap())
+/// });
+/// let layer = seawall_http::fallback(Value::new(http::Response::new("what everybody likes")));
+///
+/// let answer = layer.protect(broken).oneshot(http::Request::new(())).await.unwrap();
+///
+/// assert_eq!(answer.headers()["x-seawall-degraded"], "value");
+/// assert_eq!(answer.headers()["x-seawall-degraded-reason"], "failure");
+/// # }
+/// ```
+pub fn fallback<A: Combine>(alternative: A) -> HttpFallbackLayer<A> {
+    FallbackLayer::with_env(alternative.bounded(Bounds::default()), env()).with_mark(MarkDegraded)
+}
+
+/// What [`fallback`] makes.
+pub type HttpFallbackLayer<A> = FallbackLayer<Bounded<A>, Nothing, HttpEnv, seawall_fallback::ByClass, MarkDegraded>;
+
+/// Says in the headers of an answer that a fallback gave it: `x-seawall-degraded: <source>`, why in
+/// `x-seawall-degraded-reason`, and `age` in whole seconds where the answer was given before. An `age` that it had then is
+/// added to.
+///
+/// The service's own bad response whose fallback failed too gets the failure as an extension, [`FallbackFailure`],
+/// which holds the alternative's error or a [`Flaw`].
 ///
 /// ```
 /// use seawall_fallback::{FallbackLayer, Value};
@@ -56,6 +91,9 @@ impl<B, F: Send + Sync + 'static> Mark<Response<B>, F> for MarkDegraded {
         if let Ok(source) = HeaderValue::from_str(degraded.source) {
             headers.insert(DEGRADED_HEADER, source);
         }
+        if !degraded.reason.is_empty() {
+            headers.insert(DEGRADED_REASON_HEADER, HeaderValue::from_static(degraded.reason));
+        }
         if let Some(age) = degraded.age {
             let before = headers.get(AGE).and_then(|age| age.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
             headers.insert(AGE, HeaderValue::from(age.as_secs().saturating_add(before)));
@@ -64,6 +102,10 @@ impl<B, F: Send + Sync + 'static> Mark<Response<B>, F> for MarkDegraded {
 
     fn failed(&self, response: &mut Response<B>, error: F) {
         response.extensions_mut().insert(FallbackFailure(Arc::new(error)));
+    }
+
+    fn flawed(&self, response: &mut Response<B>, flaw: Flaw) {
+        response.extensions_mut().insert(FallbackFailure(Arc::new(flaw)));
     }
 }
 
@@ -106,5 +148,10 @@ mod tests {
 
         let failure = response.extensions().get::<FallbackFailure<&str>>();
         assert_eq!(failure.map(ToString::to_string).as_deref(), Some("empty"));
+
+        <MarkDegraded as Mark<_, ()>>::flawed(&MarkDegraded, &mut response, Flaw::Panic);
+
+        let failure = response.extensions().get::<FallbackFailure<Flaw>>();
+        assert_eq!(failure.map(ToString::to_string).as_deref(), Some("the fallback panicked"));
     }
 }

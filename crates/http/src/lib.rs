@@ -77,7 +77,9 @@ pub use deadline::Deadline;
 pub use deadline_header::{TIMEOUT_HEADER, parse_timeout_ms};
 pub use deadline_service::{DeadlineFuture, DeadlineService, StampDeadline};
 #[cfg(feature = "fallback")]
-pub use degraded::{DEGRADED_HEADER, FallbackFailure, MarkDegraded};
+pub use degraded::{
+    DEGRADED_HEADER, DEGRADED_REASON_HEADER, FallbackFailure, HttpFallbackLayer, MarkDegraded, fallback,
+};
 pub use do_not_retry::DO_NOT_RETRY_HEADER;
 pub use env::{HttpEnv, env};
 pub use grpc::{Grpc, format_grpc_timeout, parse_grpc_timeout, parse_pushback};

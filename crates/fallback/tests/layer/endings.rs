@@ -115,6 +115,26 @@ fn a_panic_that_is_caught_is_a_failure_of_the_alternative_beside_the_services_ow
 }
 
 #[test]
+fn an_alternative_that_panics_leaves_the_services_own_outcome_or_the_next_ones_answer() {
+    macro_rules! outcome {
+        ($alternative:expr) => {
+            match poll_once(&mut Box::pin(FallbackLayer::new($alternative).run_carrying((), ready(down())))) {
+                Poll::Ready(answer) => answer.map_err(|error| error.into_parts().0),
+                Poll::Pending => unreachable!("everything is ready at once"),
+            }
+        };
+    }
+
+    let panics_at_once = |(): &(), _: Result<&u32, &Failing>| -> std::future::Ready<Nothing> { panic!("as it begins") };
+    let down = Err(Error::Inner(Fault("down")));
+    assert_eq!(outcome!(from_fn(panics_at_once)), down);
+    assert_eq!(outcome!(panics!()), down);
+    assert_eq!(outcome!(panics!().then(from_fn(panics_at_once))), down);
+    assert_eq!(outcome!(panics!().then(Value::new(7))), Ok(7));
+    assert_eq!(outcome!(from_fn(panics_at_once).then(Value::new(7))), Ok(7));
+}
+
+#[test]
 fn what_has_panicked_and_is_polled_again_does_no_harm() {
     let layer = FallbackLayer::new(panics!().caught());
     let mut call = Box::pin(layer.run_carrying((), ready(down())));

@@ -204,6 +204,49 @@ async fn another_service_is_driven_ready_and_its_error_is_kept() {
 }
 
 #[tokio::test]
+async fn a_bad_answer_of_another_service_or_a_function_is_no_answer() {
+    let by_status = |result: Result<&u32, &Fault>| match result {
+        Ok(503) => Class::Overload,
+        Ok(500) | Err(_) => Class::Failure,
+        Ok(404) => Class::Ignored,
+        Ok(_) => Class::Success,
+    };
+    let env = || Env::new().with_classifier(by_status);
+    let other = |status: u32| OtherService::new(service_fn(move |()| ready(Ok::<_, Fault>(status))), |(): &()| ());
+    let function = from_fn(|(): &(), _: Result<&u32, &Failing>| ready(Ok::<_, Fault>(500)));
+    let goes_on = FallbackLayer::with_env(other(503).then(function).then(Value::new(7)), env());
+    let stands = FallbackLayer::with_env(other(503).then(function), env());
+    let answers = FallbackLayer::with_env(other(404), env());
+
+    assert_eq!(goes_on.layer(echo()).oneshot(Ok(500)).await, Ok(7));
+    assert_eq!(stands.layer(echo()).oneshot(Ok(500)).await, Ok(500));
+    assert_eq!((stands.figures().degraded, stands.figures().unanswered), (0, 1));
+    let error = stands.layer(echo()).oneshot(down()).await.unwrap_err();
+    assert_eq!(error.into_parts(), (Error::Inner(Fault("down")), None));
+    assert_eq!(answers.layer(echo()).oneshot(Ok(500)).await, Ok(404));
+}
+
+#[tokio::test]
+async fn a_deliberate_value_is_an_answer_whatever_its_class() {
+    let failure = |_: Result<&u32, &Fault>| Class::Failure;
+    let layer = FallbackLayer::with_env(Value::new(503), Env::new().with_classifier(failure));
+
+    assert_eq!(layer.layer(echo()).oneshot(Ok(500)).await, Ok(503));
+}
+
+#[tokio::test]
+async fn a_degraded_answer_says_why() {
+    let why = |answer: &mut String, degraded: &Degraded| answer.push_str(degraded.reason);
+    let layer = FallbackLayer::new(Value::new(String::new())).with_mark(why);
+    let ask =
+        |outcome: fn() -> Failing| layer.layer(service_fn(move |()| ready(Err::<String, _>(outcome())))).oneshot(());
+
+    assert_eq!(ask(|| Error::Inner(Fault("down"))).await.ok().as_deref(), Some("failure"));
+    let open = || Error::Rejected(Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen));
+    assert_eq!(ask(open).await.ok().as_deref(), Some("circuit_open"));
+}
+
+#[tokio::test]
 async fn what_the_service_holds_is_given_back_before_the_alternative_works() {
     let limit = ConcurrencyLimit::new(service_fn(|id: u32| ready(if id > 0 { Ok(id) } else { Err(Fault("down")) })), 1);
     // The alternative asks the very service that failed, which has one place.

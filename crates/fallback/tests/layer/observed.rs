@@ -95,9 +95,9 @@ fn a_call_that_is_dropped_or_panics_at_any_point_is_reported_once() {
         assert_eq!(heard.outcomes(), [outcome]);
     }
     let layer = FallbackLayer::with_env(from_fn(panicking), env());
-    let caught = catch_unwind(AssertUnwindSafe(|| poll_once(&mut Box::pin(layer.run_carrying((), ready(down()))))));
-    assert!(caught.is_err());
-    assert_eq!(heard.outcomes(), [Outcome::Panicked]);
+    assert!(poll_once(&mut Box::pin(layer.run_carrying((), ready(down())))).is_ready());
+    assert_eq!(heard.outcomes(), [Outcome::Finished(Class::Failure)]);
+    assert_eq!(*heard.1.lock().unwrap(), ["panicked"]);
 }
 
 #[tokio::test]
