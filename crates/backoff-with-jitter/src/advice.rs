@@ -110,14 +110,22 @@ impl Ended {
 
     /// A layer further in refused or cut the attempt. What was never sent may be sent again, after the wait that the
     /// rejection names; an attempt that was cut only if it may be repeated. A deadline does not come back, and neither
-    /// does a gate that is closed for good or a call that is too heavy.
+    /// does a gate that is closed for good or a call that is too heavy. Where there is too much to do on this side (all
+    /// places taken, a queue full or too slow, no connection free, or so much refused by the other side that nothing is
+    /// sent), another attempt would only come on top.
     pub const fn by_rejection(rejection: &Rejection) -> Self {
         match rejection.reason() {
             Reason::TotalTimeout
             | Reason::DeadlineExceeded
             | Reason::DeadlineTooClose
             | Reason::Closed
-            | Reason::TooHeavy => Self::new(Advice::Stop),
+            | Reason::TooHeavy
+            | Reason::BulkheadFull
+            | Reason::QueueFull
+            | Reason::QueueTimeout
+            | Reason::Overloaded
+            | Reason::Throttled
+            | Reason::PoolTimeout => Self::new(Advice::Stop),
             _ if rejection.may_have_been_sent() => Self::new(Advice::IfIdempotent),
             _ => Self::new(Advice::Again).with_hint(Hint::Refused(rejection.retry_after())),
         }

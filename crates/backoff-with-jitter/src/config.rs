@@ -166,6 +166,11 @@ impl RetryConfig {
         self.if_unknown
     }
 
+    /// Whether a call may be done twice of which that much is known.
+    pub(crate) fn may_repeat(&self, idempotent: Option<bool>) -> bool {
+        idempotent.unwrap_or(self.if_unknown == IfUnknown::Repeat)
+    }
+
     /// The longest wait that the other side may ask for.
     pub const fn max_hint(&self) -> Duration {
         self.max_hint

@@ -14,7 +14,7 @@ use seawall_core::{Attributes, CarryRejection, Classify, Environment, Observer, 
 use tower_service::Service;
 
 use crate::{
-    Advice, Ended, Replay, RetryWhen,
+    Advice, Ended, Replay, RetryWhen, Stopped,
     shell::{Account, Course, Template},
     spent,
     stage::Stage,
@@ -37,10 +37,19 @@ pin_project! {
         // The first attempt, until it has ended. It stands first: what it holds is given back first.
         #[pin]
         attempt: Option<S::Future>,
-        kept: Option<P::Kept>,
+        kept: Keeping<P::Kept>,
         account: Account,
         stage: Stage<Template<S, E, P, W>, LaterOf<S, Req, E, P, W>>,
     }
+}
+
+/// What there is to make a further attempt of.
+#[derive(Debug)]
+pub(crate) enum Keeping<K> {
+    /// What the request was kept as.
+    Kept(K),
+    /// Nothing, and whether the request may be repeated.
+    Nothing(Option<bool>),
 }
 
 /// What a service answers to a request.
@@ -85,7 +94,7 @@ where
     #[inline(always)]
     pub(crate) fn new(
         template: Shared<Template<S, E, P, W>>,
-        kept: Option<P::Kept>,
+        kept: Keeping<P::Kept>,
         account: Account,
         attempt: impl FnOnce() -> S::Future,
     ) -> Self {
@@ -131,7 +140,7 @@ where
             }
         }
         let Some(template) = this.stage.hand_on() else { return Poll::Pending };
-        match again(result, this.kept.take(), *this.account, template) {
+        match again(result, std::mem::replace(this.kept, Keeping::Nothing(None)), *this.account, template) {
             Ok(later) => {
                 // Still reported as a panic, if it is one: see `again`.
                 this.attempt.set(None);
@@ -147,7 +156,7 @@ where
 #[inline(never)]
 fn again<S, Req, E, P, W>(
     result: Answer<S, P::Request>,
-    mut kept: Option<P::Kept>,
+    mut kept: Keeping<P::Kept>,
     account: Account,
     mut template: Watch<Template<S, E, P, W>>,
 ) -> Prepared<S, Req, E, P, W>
@@ -164,8 +173,14 @@ where
         return Err(result);
     }
     let mut course = Course::new(account);
-    let next = template.next(&mut course, (ended, outcome), |previous| template.replay.again(kept.as_mut()?, previous));
-    let (Some((request, sleep)), Some(kept)) = (next, kept) else {
+    let next = template.next(&mut course, (ended, outcome), |previous| match &mut kept {
+        Keeping::Kept(kept) => template.replay.again(kept, previous).ok_or(Stopped::NotReplayable),
+        Keeping::Nothing(idempotent) => {
+            let harmful = ended.advice == Advice::IfIdempotent && !template.core.config.may_repeat(*idempotent);
+            Err(if harmful { Stopped::NotIdempotent } else { Stopped::NotReplayable })
+        }
+    });
+    let (Some((request, sleep)), Keeping::Kept(kept)) = (next, kept) else {
         template.report(outcome);
         return Err(result);
     };
@@ -212,7 +227,9 @@ where
             return Poll::Ready(result);
         }
         let template = &*this.template;
-        let next = template.next(this.course, (ended, outcome), |previous| template.replay.again(this.kept, previous));
+        let next = template.next(this.course, (ended, outcome), |previous| {
+            template.replay.again(this.kept, previous).ok_or(Stopped::NotReplayable)
+        });
         let Some((request, sleep)) = next else {
             this.template.report(outcome);
             return Poll::Ready(result);

@@ -97,7 +97,8 @@ impl<E: Environment, P, W> RetryLayer<E, P, W> {
         self.layer(WrapError::new(service))
     }
 
-    /// Tries again what is no Tower service: `attempt` is called once per attempt.
+    /// Tries again what is no Tower service: `attempt` is called once per attempt. An
+    /// [inherited deadline](seawall_core::inherited_deadline) counts where it is earlier than the context's own.
     ///
     /// ```
     /// use seawall_backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer};

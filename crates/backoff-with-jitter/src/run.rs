@@ -76,7 +76,7 @@ where
                 this.core.end(outcome, course);
                 None
             } else {
-                this.core.next(course, (ended, outcome), |_| Some(((), *this.context)))
+                this.core.next(course, (ended, outcome), |_| Ok(((), this.context.inheriting())))
             };
             let Some(((), at)) = next else {
                 *this.done = true;

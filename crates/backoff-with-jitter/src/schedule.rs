@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use seawall_core::{CallContext, Timestamp};
 
-use crate::{Advice, Ended, Hint, IfUnknown, Position, RetryConfig};
+use crate::{Advice, Ended, Hint, Position, RetryConfig};
 
 /// What happens after an attempt that was not a success.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -149,8 +149,7 @@ impl RetrySchedule {
             self.made_good = true;
             return Next::Retry { at: now, wait: Duration::ZERO };
         }
-        let repeatable = context.idempotent.unwrap_or(config.if_unknown() == IfUnknown::Repeat);
-        if ended.advice == Advice::IfIdempotent && !repeatable {
+        if ended.advice == Advice::IfIdempotent && !config.may_repeat(context.idempotent) {
             return Next::Stop(Stopped::NotIdempotent);
         }
         let backoff = config.backoff();
@@ -181,7 +180,7 @@ mod tests {
     use seawall_core::{Pattern, Reason, Rejection};
 
     use super::*;
-    use crate::{Backoff, Jitter};
+    use crate::{Backoff, IfUnknown, Jitter};
 
     const WORD: u64 = u64::MAX;
 
@@ -292,13 +291,13 @@ mod tests {
     }
 
     #[test]
-    fn a_local_refusal_is_never_retried_at_once() {
-        let full = Rejection::new(Pattern::Bulkhead, Reason::BulkheadFull);
+    fn a_local_refusal_without_a_time_is_never_retried_at_once() {
+        let nobody = Rejection::new(Pattern::LoadBalance, Reason::NoEndpoints);
         let full_jitter = RetryConfig::new(IfUnknown::OnlyUnsent);
 
         let next = RetrySchedule::default().next(
             &full_jitter,
-            Ended::by_rejection(&full),
+            Ended::by_rejection(&nobody),
             &CallContext::new(),
             Timestamp::ZERO,
             0,
@@ -314,6 +313,41 @@ mod tests {
             let ended = Ended::by_rejection(&Rejection::new(Pattern::Timeout, reason));
             assert_eq!(decide(&config(), ended, CallContext::new()), Next::Stop(Stopped::Final), "{reason:?}");
         }
+    }
+
+    #[test]
+    fn too_much_to_do_on_this_side_is_final() {
+        for reason in [
+            Reason::BulkheadFull,
+            Reason::QueueFull,
+            Reason::QueueTimeout,
+            Reason::Overloaded,
+            Reason::Throttled,
+            Reason::PoolTimeout,
+        ] {
+            let refusal = Rejection::new(Pattern::Bulkhead, reason).with_retry_after(Duration::from_millis(1));
+            let next = decide(&config(), Ended::by_rejection(&refusal), CallContext::new());
+            assert_eq!(next, Next::Stop(Stopped::Final), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn callers_that_are_refused_for_the_same_time_do_not_come_back_at_the_same_time() {
+        let config = RetryConfig::new(IfUnknown::OnlyUnsent);
+        let five = Duration::from_secs(5);
+        let open = Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen).with_retry_after(five);
+        let after = |word: u64| {
+            let ended = Ended::by_rejection(&open);
+            match RetrySchedule::default().next(&config, ended, &CallContext::new(), Timestamp::ZERO, word, || true) {
+                Next::Retry { wait, .. } => wait,
+                Next::Stop(stopped) => panic!("{stopped:?}"),
+            }
+        };
+
+        let latest = after(u64::from(u32::MAX));
+
+        assert_eq!(after(0), five);
+        assert!(latest > five + Duration::from_millis(490) && latest < five + Duration::from_millis(500), "{latest:?}");
     }
 
     #[test]

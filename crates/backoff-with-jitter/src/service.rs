@@ -11,7 +11,7 @@ use std::{
 use seawall_core::{Attributes, CarryRejection, Classify, Env, Environment, Shared, Timer};
 use tower_service::Service;
 
-use crate::{ByClass, CloneRequest, Replay, RetryFuture, RetryWhen, shell::Template};
+use crate::{ByClass, CloneRequest, Replay, RetryFuture, RetryWhen, future::Keeping, shell::Template};
 
 /// A service behind a [`RetryLayer`](crate::RetryLayer).
 ///
@@ -67,6 +67,10 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let account = self.template.begin();
         let (request, kept) = self.template.replay.keep(request);
+        let kept = match kept {
+            Some(kept) => Keeping::Kept(kept),
+            None => Keeping::Nothing(self.template.env.context(&request).idempotent),
+        };
         RetryFuture::new(self.template.clone(), kept, account, || self.inner.call(request))
     }
 }

@@ -161,12 +161,12 @@ impl<E: Environment> Core<E> {
         }
     }
 
-    /// Decides after an attempt that was worth another. `request` makes the next one, or there is none.
+    /// Decides after an attempt that was worth another. `request` makes the next one, or says why not.
     pub(crate) fn next<R>(
         &self,
         course: &mut Course,
         (ended, outcome): (Ended, Outcome),
-        request: impl FnOnce(u32) -> Option<(R, CallContext)>,
+        request: impl FnOnce(u32) -> Result<(R, CallContext), Stopped>,
     ) -> Option<(R, Option<Timestamp>)> {
         let (config, env) = (&self.config, &self.env);
         course.held = None;
@@ -184,9 +184,12 @@ impl<E: Environment> Core<E> {
         }
         // What the other side has not seen is none of the attempts that it is told of.
         let unseen = u32::from(course.schedule.is_free(config, ended));
-        let Some((request, mut context)) = request(attempts.saturating_sub(unseen)) else {
-            self.stop(Stopped::NotReplayable);
-            return None;
+        let (request, mut context) = match request(attempts.saturating_sub(unseen)) {
+            Ok(made) => made,
+            Err(stopped) => {
+                self.stop(stopped);
+                return None;
+            }
         };
         let now = env.clock().now();
         self.limit(course, &mut context, now);
@@ -281,7 +284,7 @@ impl<S, E: Environment, P, W> Template<S, E, P, W> {
         &self,
         course: &mut Course,
         ended: (Ended, Outcome),
-        request: impl FnOnce(u32) -> Option<R>,
+        request: impl FnOnce(u32) -> Result<R, Stopped>,
     ) -> Option<(R, Option<T>)>
     where
         E: Environment<Clock: Timer<Sleep = T>> + Attributes<R>,
@@ -290,7 +293,7 @@ impl<S, E: Environment, P, W> Template<S, E, P, W> {
         let next = core.next(course, ended, |previous| {
             let request = request(previous)?;
             let context = core.env.context(&request);
-            Some((request, context))
+            Ok((request, context))
         });
         next.map(|(request, at)| (request, at.map(|at| core.env.clock().sleep_until(at))))
     }

@@ -51,6 +51,15 @@ impl CallContext {
         Self { deadline: crate::inherited_deadline(), ..Self::default() }
     }
 
+    /// The same call, with the [inherited deadline](crate::inherited_deadline) where that is earlier.
+    #[must_use]
+    pub fn inheriting(mut self) -> Self {
+        let inherited = crate::inherited_deadline();
+        self.deadline =
+            self.deadline.map_or(inherited, |own| Some(inherited.map_or(own, |deadline| own.min(deadline))));
+        self
+    }
+
     /// With the time at which the caller stops waiting.
     #[must_use]
     pub const fn with_deadline(mut self, deadline: Timestamp) -> Self {
@@ -94,21 +103,21 @@ impl CallContext {
     }
 }
 
-/// Reads the [`CallContext`] of a request. Any `Fn(&Request) -> CallContext` does; `seawall-http` reads extensions and
-/// headers.
+/// Reads the [`CallContext`] of a request. Any `Fn(&Request) -> CallContext` does, which begins with
+/// [`CallContext::inherited`] where calls are made on behalf of others; `seawall-http` reads extensions and headers.
 pub trait Attributes<Req: ?Sized> {
     /// What is known of the call.
     fn context(&self, request: &Req) -> CallContext;
 }
 
-/// The default: nothing is known of any call.
+/// The default: nothing is known of any call but the deadline that it [inherits](crate::inherited_deadline).
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct NoAttributes;
 
 impl<Req: ?Sized> Attributes<Req> for NoAttributes {
     #[inline]
     fn context(&self, _: &Req) -> CallContext {
-        CallContext::default()
+        CallContext::inherited()
     }
 }
 

@@ -44,7 +44,8 @@ impl<G: Gate, E: Environment> GateLayer<G, E> {
         self.layer(WrapError::new(service))
     }
 
-    /// Protects a future without Tower. The gate decides when the returned future is first polled.
+    /// Protects a future without Tower. The gate decides when the returned future is first polled. An
+    /// [inherited deadline](crate::inherited_deadline) counts where it is earlier than the context's own.
     ///
     /// Every error of `future` is the other side's, in the eyes of the gate. Where it may be the refusal of another layer,
     /// [`run_carrying`](Self::run_carrying) tells the two apart.

@@ -89,7 +89,7 @@ where
                     }
                     let shared = shared.clone();
                     let Gated { gate, env } = &*shared;
-                    match ask.ask(gate, || *context, || env.clock().now()) {
+                    match ask.ask(gate, || context.inheriting(), || env.clock().now()) {
                         Admission::Admitted(ticket) => {
                             let guard = Guard::new(&shared, ticket);
                             this.stage.set(Stage::Running { guard });

@@ -259,3 +259,40 @@ async fn run_waits_in_the_queue_of_a_gate_that_has_one() {
     drop(held);
     assert_eq!(layer.gate().taken(), 0);
 }
+
+/// Keeps the deadline of the last call.
+#[derive(Clone, Debug, Default)]
+struct Asking(Arc<std::sync::atomic::AtomicU64>);
+
+impl Gate for Asking {
+    type Ticket = ();
+    type Wait = NoWait;
+
+    fn admit(&self, context: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Admission<()> {
+        self.0.store(context().deadline.map_or(0, Timestamp::as_nanos), SeqCst);
+        Admission::Admitted(())
+    }
+
+    fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
+}
+
+#[tokio::test]
+async fn a_gate_that_asks_is_told_the_earlier_of_the_inherited_and_the_own_deadline() {
+    let layer: GateLayer<Asking> = GateLayer::new(Asking::default());
+    let at = Timestamp::from_nanos;
+    let own = |nanos| CallContext::new().with_deadline(at(nanos));
+    let call = || async { Ok::<_, std::io::Error>(()) };
+    let told = || layer.gate().0.swap(0, SeqCst);
+
+    seawall_core::InheritDeadline::new(at(7), layer.run(call())).await.unwrap();
+    assert_eq!(told(), 7);
+    seawall_core::InheritDeadline::new(at(7), layer.run_with(own(5), call())).await.unwrap();
+    assert_eq!(told(), 5);
+    seawall_core::InheritDeadline::new(at(7), layer.run_with(own(9), call())).await.unwrap();
+    assert_eq!(told(), 7);
+    let service = layer.protect(tower::service_fn(move |()| call()));
+    seawall_core::InheritDeadline::new(at(7), service.oneshot(())).await.unwrap();
+    assert_eq!(told(), 7);
+    layer.run(call()).await.unwrap();
+    assert_eq!(told(), 0);
+}

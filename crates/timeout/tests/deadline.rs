@@ -236,3 +236,18 @@ fn no_deadline_is_told_to_a_call_that_may_take_for_ever() {
     assert_eq!(told(Duration::MAX), Poll::Ready(Ok(None)));
     assert_eq!(told(SECOND), Poll::Ready(Ok(Some(Timestamp::ZERO.saturating_add(SECOND)))));
 }
+
+#[test]
+fn the_callers_deadline_cuts_a_call_through_tower_of_which_nothing_else_is_known() {
+    let clock = VirtualClock::new();
+    let env = Env::new().with_clock(clock.clone());
+    let layer = TimeoutLayer::with_env(TimeoutConfig::total(60 * SECOND).expect("allowed"), env);
+    let hangs = layer.layer(service_fn(|(): ()| std::future::pending::<Answer>()));
+    let nested = async move { hangs.oneshot(()).await };
+    let mut call = Box::pin(InheritDeadline::new(Timestamp::from_nanos(1_000_000_000), nested));
+    assert!(poll(&mut call).is_pending());
+
+    clock.advance(SECOND);
+
+    assert_eq!(poll(&mut call), cut(Reason::DeadlineExceeded));
+}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use seawall_backoff_with_jitter::{Advice, Rebuild, RetryLayer};
-use seawall_core::{CallContext, Class, Error, Pattern, Reason, Rejection, Verdict};
+use seawall_core::{CallContext, Class, Clock, Error, Pattern, Reason, Rejection, TokioClock, Verdict};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::scripted::{FAIL, Fault, Scripted, Step, each_second, env, layer};
@@ -64,14 +64,45 @@ async fn the_number_of_attempts_before_is_told_to_the_request() {
 async fn a_call_that_must_not_be_repeated_is_repeated_only_when_it_was_never_sent() {
     let env = env().with_attributes(|(): &()| CallContext::new().with_idempotent(false));
     let layer = RetryLayer::with_env(each_second(), env);
-    let full = Rejection::new(Pattern::Bulkhead, Reason::BulkheadFull);
-    let (refused, _) = Scripted::new([Step::Refuse(full), Step::Answer(1)]);
+    let nobody = Rejection::new(Pattern::LoadBalance, Reason::NoEndpoints);
+    let (refused, _) = Scripted::new([Step::Refuse(nobody), Step::Answer(1)]);
     let (failed, script) = Scripted::new([FAIL, Step::Answer(1)]);
 
     assert_eq!(layer.layer(refused).oneshot(()).await, Ok(1));
     assert_eq!(layer.layer(failed).oneshot(()).await, Err(Error::Inner(Fault("busy"))));
 
     assert_eq!((script.attempts(), layer.figures().not_idempotent), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_not_kept_because_it_must_not_be_repeated_is_told_from_one_that_could_not_be() {
+    let env = env().with_attributes(|harmless: &bool| CallContext::new().with_idempotent(*harmless));
+    let unkept = Rebuild::new(|_: &bool| None::<()>, |(): &(), _| Some(true));
+    let layer = RetryLayer::with_env(each_second(), env).with_replay(unkept);
+    let ask = |harmless: bool, step: Step| layer.layer(Scripted::new([step]).0).oneshot(harmless);
+
+    let _: Result<u32, _> = ask(false, FAIL).await;
+    assert_eq!((layer.figures().not_idempotent, layer.figures().not_replayable), (1, 0));
+
+    let _: Result<u32, _> = ask(true, FAIL).await;
+    let unsent = Step::Refuse(Rejection::new(Pattern::LoadBalance, Reason::NoEndpoints));
+    let _: Result<u32, _> = ask(false, unsent).await;
+    assert_eq!((layer.figures().not_idempotent, layer.figures().not_replayable), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_bulkhead_inside_costs_no_retry_and_nothing_of_the_budget() {
+    let full = Rejection::new(Pattern::Bulkhead, Reason::BulkheadFull);
+    let layer = layer(each_second());
+
+    for _ in 0..199 {
+        let (service, script) = Scripted::new([Step::Refuse(full), Step::Answer(1)]);
+        assert_eq!(layer.layer(service).oneshot(()).await, Err(Error::Rejected(full)));
+        assert_eq!(script.attempts(), 1);
+    }
+
+    let budget = layer.config().budget().map(|budget| budget.balance(TokioClock.now()));
+    assert_eq!((layer.figures().retries, budget), (0, Some(19)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use seawall_backoff_with_jitter::RetryLayer;
-use seawall_core::{Budget, CallContext, Error, WindowBudget};
+use seawall_core::{Budget, CallContext, Error, Pattern, Reason, Rejection, WindowBudget};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::scripted::{FAIL, Fault, Scripted, Step, TestEnv, boxed, each_second, layer, poll_once};
@@ -63,6 +63,18 @@ async fn an_inner_one_that_never_retries_leaves_it_to_the_outer_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_that_is_too_long_for_the_inner_one_may_not_be_for_the_outer_one() {
+    let open = Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen).with_retry_after(Duration::from_secs(40));
+    let (service, script) = Scripted::new([Step::Refuse(open), Step::Answer(1)]);
+    let outer = layer(each_second().with_max_hint(Duration::from_secs(60)));
+    let inner = layer(each_second());
+
+    assert_eq!(outer.layer(inner.layer(service)).oneshot(()).await, Ok(1));
+
+    assert_eq!((script.attempts(), outer.figures().exhausted, inner.figures().pushed_back), (2, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn blocks_of_code_are_no_exception() {
     let (outer, inner) = (layer(each_second()), layer(each_second()));
     let made = AtomicUsize::new(0);
@@ -106,7 +118,7 @@ async fn give_up() {
 
 #[tokio::test(start_paused = true)]
 async fn what_another_call_gave_up_on_while_this_one_waited_says_nothing_about_it() {
-    let outer = layer(each_second());
+    let outer = layer(each_second().without_budget());
     let (service, _) = Scripted::new([FAIL, FAIL, Step::Answer(1)]);
     let mut call = boxed(outer.layer(service).oneshot(()));
     let mut left = 3;

@@ -2,9 +2,10 @@
 
 use std::{task::Poll, time::Duration};
 
-use seawall_core::{CallContext, Clock, Error, TokioClock};
+use seawall_core::{CallContext, Clock, Error, InheritDeadline, TokioClock};
+use tower::{Layer, ServiceExt};
 
-use crate::scripted::{Fault, boxed, each_second, layer, poll_once};
+use crate::scripted::{FAIL, Fault, Scripted, boxed, each_second, layer, poll_once};
 
 #[tokio::test(start_paused = true)]
 async fn blocks_of_code_are_retried_by_the_same_rules() {
@@ -35,4 +36,24 @@ async fn a_call_polled_again_after_it_is_ready_does_no_harm_when_run_without_tow
     assert_eq!(poll_once(&mut call), Poll::Ready(Ok(1)));
 
     assert!(poll_once(&mut call).is_pending());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_callers_deadline_ends_retries_with_and_without_tower() {
+    let begin = TokioClock.now();
+    let layer = layer(each_second().with_attempts(20).expect("allowed"));
+    let later = begin.saturating_add(Duration::from_secs(60));
+    let (service, script) = Scripted::new([FAIL; 20]);
+    let fails = || std::future::ready(Err::<u32, _>(Fault("busy")));
+    let carrying = |_| std::future::ready(Err::<u32, _>(Error::Inner(Fault("busy"))));
+    let inherit = || begin.saturating_add(Duration::from_millis(1_500));
+
+    let plain = InheritDeadline::new(inherit(), layer.run(fails)).await;
+    let tower = InheritDeadline::new(inherit(), layer.layer(service).oneshot(())).await;
+    let context = CallContext::new().with_deadline(later);
+    let context = InheritDeadline::new(inherit(), layer.run_carrying(context, carrying)).await;
+
+    assert!(plain.is_err() && tower.is_err() && context.is_err());
+    assert_eq!(TokioClock.now().since(begin), Duration::from_secs(1));
+    assert_eq!((script.attempts(), layer.figures().deadline), (1, 3));
 }
