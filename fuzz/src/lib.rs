@@ -3,9 +3,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::{HeaderMap, HeaderValue, Request, Response, header::AGE};
+use seawall_core::{Attributes, Criticality};
+use seawall_fallback::{Degraded, Mark};
 use seawall_http::{
-    format_grpc_timeout, parse_grpc_timeout, parse_pushback, parse_rate_limit, parse_rate_limit_reset,
-    parse_retry_after, parse_timeout_ms, parse_traceparent,
+    CRITICALITY_HEADER, HttpAttributes, MarkDegraded, PREVIOUS_ATTEMPTS_HEADER, format_grpc_timeout,
+    parse_grpc_timeout, parse_pushback, parse_rate_limit, parse_rate_limit_reset, parse_retry_after, parse_timeout_ms,
+    parse_traceparent, previous_attempts,
 };
 
 fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
@@ -58,4 +62,30 @@ pub fn traceparent(value: &[u8]) {
         let written = format!("00-{trace:032x}-{span:016x}-{flags:02x}");
         assert_eq!(parse_traceparent(written.as_bytes()), Some(parent));
     }
+}
+
+/// What is told in `x-previous-attempts`, `x-criticality` and `age` is what it says, or nothing.
+pub fn told_headers(value: &[u8]) {
+    let Ok(header) = HeaderValue::from_bytes(value) else { return };
+    let attempts = previous_attempts(&HeaderMap::from_iter([(PREVIOUS_ATTEMPTS_HEADER, header.clone())]));
+    assert!(attempts == 0 || number::<u32>(value) == Some(attempts), "{value:?}");
+
+    let mut request = Request::new(());
+    request.headers_mut().insert(CRITICALITY_HEADER, header.clone());
+    let name = match HttpAttributes.context(&request).criticality {
+        Criticality::Sheddable => Some("sheddable"),
+        Criticality::Degraded => Some("degraded"),
+        Criticality::Critical => Some("critical"),
+        Criticality::Default => None,
+    };
+    assert!(name.is_none_or(|name| value.eq_ignore_ascii_case(name.as_bytes())), "{value:?}");
+
+    // An age that was there is added to, unless it is none.
+    let before = header.to_str().ok().and_then(|age| age.parse::<u64>().ok()).unwrap_or(0);
+    let mut response = Response::new(());
+    response.headers_mut().insert(AGE, header);
+    let degraded = Degraded::new("value").with_age(Duration::from_secs(7));
+    Mark::<_, ()>::degraded(&MarkDegraded, &mut response, &degraded);
+    let after = response.headers()[AGE].to_str().ok().and_then(|age| age.parse::<u64>().ok());
+    assert_eq!(after, Some(before.saturating_add(7)), "{value:?}");
 }

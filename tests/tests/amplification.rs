@@ -1,5 +1,6 @@
 //! What retries cost a dependency that is down, counted at the dependency: over real HTTP, and in virtual time.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_types, reason = "tests write down what happens")]
 #![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 
 use std::{
@@ -206,7 +207,7 @@ async fn simulated(per_second: u32, seconds: u32, fails: Fails, budget: Option<B
 /// A minute, which is six windows of the budget: attempts per request.
 async fn amplified(per_second: u32, fails: Fails, budget: Option<Budget>) -> f64 {
     let into_a_window = Duration::from_nanos(TokioClock.now().as_nanos() % 10_000_000_000);
-    tokio::time::sleep(Duration::from_secs(10) - into_a_window).await;
+    tokio::time::sleep(Duration::from_secs(10).saturating_sub(into_a_window)).await;
     let attempts = simulated(per_second, 60, fails, budget).await.iter().take(600).sum::<usize>();
     f64::from(u32::try_from(attempts).unwrap()) / f64::from(60 * per_second)
 }

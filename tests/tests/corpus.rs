@@ -11,11 +11,12 @@ mod holds;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 4] = [
+const TARGETS: [(&str, Check); 5] = [
     ("deadline_headers", holds::deadline_headers),
     ("retry_hints", holds::retry_hints),
     ("rate_limit", holds::rate_limit),
     ("traceparent", holds::traceparent),
+    ("told_headers", holds::told_headers),
 ];
 
 /// The inputs kept for one target.

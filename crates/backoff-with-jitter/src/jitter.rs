@@ -11,7 +11,8 @@
 pub enum Jitter {
     /// The ceiling itself. Callers that failed together come back together.
     None,
-    /// `u × ceiling`: uniform between nothing and the ceiling. The default: it spreads best for the fewest calls.
+    /// `u × ceiling`: uniform between nothing and the ceiling. The default: callers that failed together come back
+    /// over the whole of it.
     #[default]
     Full,
     /// `ceiling / 2 + u × ceiling / 2`: uniform between half of the ceiling and all of it.

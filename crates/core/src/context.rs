@@ -21,6 +21,8 @@ pub enum Criticality {
 pub struct CallContext {
     /// When the caller stops waiting.
     pub deadline: Option<Timestamp>,
+    /// Whether that is the end of a total timeout further out, and not a time that the caller brought along.
+    pub deadline_is_total: bool,
     /// How much the call matters. Default: [`Criticality::Default`].
     pub criticality: Criticality,
     /// Whether doing it twice does no harm; `None` when nobody knows, which differs from "no".
@@ -36,7 +38,15 @@ pub struct CallContext {
 
 impl Default for CallContext {
     fn default() -> Self {
-        Self { deadline: None, criticality: Criticality::Default, idempotent: None, cost: 1, tenant: 0, exempt: false }
+        Self {
+            deadline: None,
+            deadline_is_total: false,
+            criticality: Criticality::Default,
+            idempotent: None,
+            cost: 1,
+            tenant: 0,
+            exempt: false,
+        }
     }
 }
 
@@ -54,9 +64,14 @@ impl CallContext {
     /// The same call, with the [inherited deadline](crate::inherited_deadline) where that is earlier.
     #[must_use]
     pub fn inheriting(mut self) -> Self {
-        let inherited = crate::inherited_deadline();
-        self.deadline =
-            self.deadline.map_or(inherited, |own| Some(inherited.map_or(own, |deadline| own.min(deadline))));
+        match (self.deadline, crate::inherited_deadline()) {
+            (_, None) => {}
+            (Some(own), Some(inherited)) if own <= inherited => {}
+            (_, inherited) => {
+                self.deadline = inherited;
+                self.deadline_is_total = false;
+            }
+        }
         self
     }
 
@@ -64,6 +79,15 @@ impl CallContext {
     #[must_use]
     pub const fn with_deadline(mut self, deadline: Timestamp) -> Self {
         self.deadline = Some(deadline);
+        self.deadline_is_total = false;
+        self
+    }
+
+    /// With the end of a total timeout further out as its deadline.
+    #[must_use]
+    pub const fn with_total_deadline(mut self, end: Timestamp) -> Self {
+        self.deadline = Some(end);
+        self.deadline_is_total = true;
         self
     }
 

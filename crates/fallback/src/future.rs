@@ -137,8 +137,8 @@ where
         let at = call.core().env.clock().now();
         let begun = call.around(|core| {
             let judge = |answer: &T| core.env.classify(Ok(answer)).class;
-            let case = Case::new(&kept, primary.as_ref(), (cause, at), &judge);
-            catch(|| core.state.plan.start(&case))
+            let lent = Case::new(&kept, primary.as_ref(), (cause, at), &judge);
+            catch(|| core.state.plan.start(&lent))
         });
         let Some(run) = begun else {
             let result = settle(&call, primary, cause, Reply::Flawed(Flaw::Panic));

@@ -40,7 +40,7 @@ impl<B> Attributes<Request<B>> for HttpAttributes {
             .unwrap_or_default();
         let context = CallContext::new().with_idempotent(idempotent).with_criticality(criticality);
         match Deadline::earlier(extensions.get().copied()) {
-            Some(deadline) => context.with_deadline(deadline.at()),
+            Some(deadline) => deadline.put_into(context),
             None => context,
         }
     }

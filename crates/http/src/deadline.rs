@@ -1,25 +1,48 @@
 use http::Request;
-use seawall_core::Timestamp;
+use seawall_core::{CallContext, Timestamp};
 
 /// A request extension: when the caller stops waiting, on this process's clock. It can only come closer.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline(Timestamp);
+pub struct Deadline {
+    at: Timestamp,
+    /// Whether it is the end of a total timeout in this process. Of two at the same time the caller's own counts.
+    total: bool,
+}
 
 impl Deadline {
     /// The deadline at `at`.
     pub const fn new(at: Timestamp) -> Self {
-        Self(at)
+        Self { at, total: false }
+    }
+
+    /// The end of a total timeout at `at`: a timeout further in that is cut by it says so.
+    pub const fn of_total(at: Timestamp) -> Self {
+        Self { at, total: true }
     }
 
     /// When the caller stops waiting.
     pub const fn at(self) -> Timestamp {
-        self.0
+        self.at
+    }
+
+    /// Whether it is the end of a total timeout, and not a time that the caller brought along.
+    pub const fn is_total(self) -> bool {
+        self.total
+    }
+
+    /// `context` with this deadline.
+    pub(crate) const fn put_into(self, context: CallContext) -> CallContext {
+        if self.total { context.with_total_deadline(self.at) } else { context.with_deadline(self.at) }
     }
 
     /// Puts `at` into a request, unless an earlier one is there.
     pub fn bring_forward<B>(request: &mut Request<B>, at: Timestamp) {
-        let at = request.extensions().get::<Self>().map_or(at, |known| known.0.min(at));
-        request.extensions_mut().insert(Self(at));
+        Self::new(at).bring(request);
+    }
+
+    fn bring<B>(self, request: &mut Request<B>) {
+        let deadline = request.extensions().get::<Self>().map_or(self, |known| self.min(*known));
+        request.extensions_mut().insert(deadline);
     }
 
     /// The deadline of a call that `request` makes: its own, or that of the call on whose behalf it is made, whichever
@@ -30,7 +53,7 @@ impl Deadline {
 
     /// `own`, or the inherited deadline where that comes first.
     pub(crate) fn earlier(own: Option<Self>) -> Option<Self> {
-        match (own, seawall_core::inherited_deadline().map(Self)) {
+        match (own, seawall_core::inherited_deadline().map(Self::new)) {
             (Some(own), Some(inherited)) => Some(own.min(inherited)),
             (own, inherited) => own.or(inherited),
         }
@@ -46,6 +69,10 @@ pub struct CarryInRequest;
 impl<B> seawall_timeout::CarryDeadline<Request<B>> for CarryInRequest {
     fn carry(&self, request: &mut Request<B>, deadline: Timestamp) {
         Deadline::bring_forward(request, deadline);
+    }
+
+    fn carry_total(&self, request: &mut Request<B>, end: Timestamp) {
+        Deadline::of_total(end).bring(request);
     }
 }
 

@@ -1,21 +1,33 @@
 use std::task::{Context, Poll};
 
-use seawall_core::{Attributes, CallContext, CarryRejection, Clock, MonotonicClock, Timestamp};
+use seawall_core::{Attributes, CallContext, CarryRejection, Clock, Criticality, MonotonicClock, Timestamp};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{Deadline, DeadlineFuture, HttpAttributes, SendDeadlineLayer};
 
-/// A `reqwest::Request` and its deadline, for which it has no place itself.
+/// A `reqwest::Request` and what it has no place for itself: its deadline, whether it may be repeated, how much it matters.
+///
+/// `seawall::reqwest_client().timed()` takes it in the place of reqwest's own:
+///
+/// ```
+/// use seawall_http::TimedRequest;
+///
+/// let post = reqwest::Client::new().post("http://127.0.0.1/payments").build()?;
+/// let post = TimedRequest::from(post).with_idempotent(true);
+/// # Ok::<(), reqwest::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TimedRequest {
     pub(crate) request: reqwest::Request,
     deadline: Option<Deadline>,
+    idempotent: Option<bool>,
+    criticality: Option<Criticality>,
 }
 
 impl From<reqwest::Request> for TimedRequest {
     fn from(request: reqwest::Request) -> Self {
-        Self { request, deadline: None }
+        Self { request, deadline: None, idempotent: None, criticality: None }
     }
 }
 
@@ -32,22 +44,43 @@ impl TimedRequest {
 
     /// Puts `at` in, unless an earlier one is there.
     pub fn bring_forward(&mut self, at: Timestamp) {
-        let at = self.deadline.map_or(at, |known| known.at().min(at));
-        self.deadline = Some(Deadline::new(at));
+        self.bring(Deadline::new(at));
+    }
+
+    fn bring(&mut self, deadline: Deadline) {
+        self.deadline = Some(self.deadline.map_or(deadline, |known| known.min(deadline)));
+    }
+
+    /// Says whether repeating the request does harm, where method and headers say it wrongly: what the extension
+    /// [`Idempotent`](crate::Idempotent) is to an `http::Request`.
+    #[must_use]
+    pub const fn with_idempotent(mut self, idempotent: bool) -> Self {
+        self.idempotent = Some(idempotent);
+        self
+    }
+
+    /// Says how much the request matters to the layers on this side, whatever its header says.
+    #[must_use]
+    pub const fn with_criticality(mut self, criticality: Criticality) -> Self {
+        self.criticality = Some(criticality);
+        self
     }
 
     /// The same once more, where its body can be cloned.
     #[cfg(feature = "retry")]
     pub(crate) fn try_clone(&self) -> Option<Self> {
-        Some(Self { request: self.request.try_clone()?, deadline: self.deadline })
+        let Self { deadline, idempotent, criticality, .. } = *self;
+        Some(Self { request: self.request.try_clone()?, deadline, idempotent, criticality })
     }
 }
 
 /// Its deadline is its own or the inherited one, whichever comes first; the rest is as for a `reqwest::Request`.
 impl Attributes<TimedRequest> for HttpAttributes {
     fn context(&self, timed: &TimedRequest) -> CallContext {
-        let context = self.context(&timed.request);
-        Deadline::earlier(timed.deadline).map_or(context, |deadline| context.with_deadline(deadline.at()))
+        let mut context = self.context(&timed.request);
+        context.idempotent = timed.idempotent.or(context.idempotent);
+        context.criticality = timed.criticality.unwrap_or(context.criticality);
+        Deadline::earlier(timed.deadline).map_or(context, |deadline| deadline.put_into(context))
     }
 }
 
@@ -60,6 +93,10 @@ pub struct CarryInTimedRequest;
 impl seawall_timeout::CarryDeadline<TimedRequest> for CarryInTimedRequest {
     fn carry(&self, request: &mut TimedRequest, deadline: Timestamp) {
         request.bring_forward(deadline);
+    }
+
+    fn carry_total(&self, request: &mut TimedRequest, end: Timestamp) {
+        request.bring(Deadline::of_total(end));
     }
 }
 
@@ -147,7 +184,7 @@ where
     }
 
     fn call(&mut self, timed: TimedRequest) -> Self::Future {
-        let TimedRequest { mut request, deadline } = timed;
+        let TimedRequest { mut request, deadline, .. } = timed;
         let deadline = Deadline::earlier(deadline);
         match self.send.write(deadline, request.headers_mut()) {
             Ok(()) => DeadlineFuture::called(deadline, self.inner.call(request)),
@@ -205,17 +242,30 @@ mod tests {
         assert_eq!(timed(&[7, 5]).deadline(), Some(Deadline::new(at(5))));
     }
 
+    #[test]
+    fn a_post_may_be_repeated_and_weighs_what_its_sender_says() {
+        let post = reqwest::Request::new(Method::POST, "http://127.0.0.1/".parse().unwrap());
+        let told = TimedRequest::from(post).with_idempotent(true).with_criticality(Criticality::Critical);
+        let refused = timed(&[]).with_idempotent(false);
+
+        let (told, refused) = (HttpAttributes.context(&told), HttpAttributes.context(&refused));
+
+        assert_eq!((told.idempotent, told.criticality), (Some(true), Criticality::Critical));
+        assert_eq!((refused.idempotent, refused.criticality), (Some(false), Criticality::Default));
+    }
+
     #[cfg(feature = "retry")]
     #[test]
     fn a_further_attempt_has_the_deadline_of_the_first() {
         use seawall_backoff_with_jitter::Replay;
 
-        let (_, kept) = crate::HttpReplay::default().keep(timed(&[5]));
+        let (_, kept) = crate::HttpReplay::default().keep(timed(&[5]).with_criticality(Criticality::Critical));
         let again =
             <crate::HttpReplay as Replay<TimedRequest>>::again(&crate::HttpReplay::default(), &mut kept.unwrap(), 1)
                 .unwrap();
 
         assert_eq!(seen(&again, None), Some(at(5)));
+        assert_eq!(HttpAttributes.context(&again).criticality, Criticality::Critical);
         assert_eq!(again.get_ref().headers()["x-previous-attempts"], "1");
     }
 

@@ -3,8 +3,10 @@ use std::time::Duration;
 use seawall_core::{Entropy, Environment, MonotonicClock, NoObserver, Observer, ThreadEntropy, Timer};
 use seawall_http::{CarryInTimedRequest, SendDeadlineLayer, SendTimedLayer, TimedRequestLayer};
 
+use tower_layer::Identity;
+
 use crate::{
-    PresetEnv,
+    Client, PresetEnv,
     http_client::{HttpLayers, layers},
 };
 
@@ -31,6 +33,31 @@ pub type ReqwestClient<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> =
 /// ```
 pub fn reqwest_client() -> ReqwestClient {
     reqwest_client_with_env(seawall_http::env())
+}
+
+impl<T, R, B, K, A, D> Client<T, R, B, K, A, D, TimedRequestLayer> {
+    /// The same layers, for [`TimedRequest`](seawall_http::TimedRequest)s in the place of reqwest's own: they say of
+    /// themselves whether they may be repeated and how much they matter.
+    ///
+    /// ```no_run
+    /// use seawall::http::TimedRequest;
+    /// use tower::{Service, ServiceExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = reqwest::Client::new();
+    /// let mut protected = seawall::reqwest_client().timed().leak().protect(client.clone());
+    ///
+    /// let read = TimedRequest::from(client.post("http://127.0.0.1:8080/search").build()?).with_idempotent(true);
+    /// let answer = protected.ready().await?.call(read).await?;
+    /// # let _ = answer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn timed(self) -> Client<T, R, B, K, A, D> {
+        let Self { total, retry, breaker, bulkhead, attempt, deadline, limits, .. } = self;
+        Client { total, retry, breaker, bulkhead, attempt, deadline, fallback: Identity::new(), limits }
+    }
 }
 
 /// The same preset, whose layers tell an observer of one's own what happens, or read another clock.

@@ -29,6 +29,7 @@ pub struct Server<D, T, L, K> {
     timeout: T,
     shedder: L,
     bulkhead: K,
+    respond: RespondLayer,
 }
 
 /// A handler behind a [`Server`].
@@ -80,6 +81,7 @@ where
         timeout: TimeoutLayer::with_env(valid(TimeoutConfig::total(Duration::MAX)), env.clone()),
         shedder: LoadShedderLayer::with_env(LoadShedderConfig::default(), env),
         bulkhead: Identity::new(),
+        respond: RespondLayer::new(),
     }
 }
 
@@ -100,22 +102,34 @@ impl<C: Clock, T, L, K> Server<ReceiveDeadlineLayer<C>, T, L, K> {
 impl<D, T, L, K> Server<D, T, L, K> {
     /// Puts `layer` in the place of the timeout.
     pub fn with_timeout<T2>(self, layer: T2) -> Server<D, T2, L, K> {
-        Server { deadline: self.deadline, timeout: layer, shedder: self.shedder, bulkhead: self.bulkhead }
+        let Self { deadline, shedder, bulkhead, respond, .. } = self;
+        Server { deadline, timeout: layer, shedder, bulkhead, respond }
     }
 
     /// Puts `layer` in the place of the load shedder.
     pub fn with_shedder<L2>(self, layer: L2) -> Server<D, T, L2, K> {
-        Server { deadline: self.deadline, timeout: self.timeout, shedder: layer, bulkhead: self.bulkhead }
+        let Self { deadline, timeout, bulkhead, respond, .. } = self;
+        Server { deadline, timeout, shedder: layer, bulkhead, respond }
     }
 
     /// Puts `layer` in the place of the bulkhead, which the preset leaves out.
     pub fn with_bulkhead<K2>(self, layer: K2) -> Server<D, T, L, K2> {
-        Server { deadline: self.deadline, timeout: self.timeout, shedder: self.shedder, bulkhead: layer }
+        let Self { deadline, timeout, shedder, respond, .. } = self;
+        Server { deadline, timeout, shedder, bulkhead: layer, respond }
     }
 
     /// Lets handlers go on past their callers' deadlines, of which they are told all the same.
     pub fn without_timeout(self) -> Server<D, Identity, L, K> {
         self.with_timeout(Identity::new())
+    }
+
+    /// Tells callers that are refused for overload not to come back with the same request (`x-seawall-do-not-retry`, gRPC's
+    /// pushback): for where there is one instance, or all are overloaded together. By default only what no repetition mends
+    /// is marked so, since a retry may reach an instance that has room.
+    #[must_use]
+    pub const fn without_retries_on_overload(mut self) -> Self {
+        self.respond = self.respond.without_retries_on_overload();
+        self
     }
 
     /// Leaves the load shedder out.
@@ -148,6 +162,7 @@ impl<D: Leak, T: Leak, L: Leak, K: Leak> Server<D, T, L, K> {
             timeout: self.timeout.leak(),
             shedder: self.shedder.leak(),
             bulkhead: self.bulkhead.leak(),
+            respond: self.respond,
         }
     }
 }
@@ -164,6 +179,6 @@ where
     fn layer(&self, inner: S) -> Self::Service {
         let innermost = ScopeBoundaryLayer::new().layer(WrapError::new(inner));
         let gates = self.shedder.layer(self.bulkhead.layer(innermost));
-        ClockScopeLayer::new().layer(RespondLayer::new().layer(self.deadline.layer(self.timeout.layer(gates))))
+        ClockScopeLayer::new().layer(self.respond.layer(self.deadline.layer(self.timeout.layer(gates))))
     }
 }

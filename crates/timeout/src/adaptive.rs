@@ -96,7 +96,8 @@ impl AdaptiveConfig {
 /// It moves at the end of each window, to `factor` × the quantile of the successes in the last two. With fewer than 100
 /// of them it is the ceiling: a new or idle dependency is given the most time.
 ///
-/// It never learns from an outage. Only successes are measured, since what was cut says nothing about how long it would
+/// It never learns from an outage. A call that its caller gave up counts as failed where it was older than the quantile. Only
+/// successes are measured, since what was cut says nothing about how long it would
 /// have taken; and from a window in which more than one call in ten failed or was cut it stays what it was, until one in
 /// which calls succeed again. Meanwhile one call per window is given the ceiling, to find out whether the dependency hangs
 /// or has become slower for good: when that one succeeds in more time than the others had, the timeout is at its ceiling
@@ -159,6 +160,14 @@ impl AdaptiveTimeout {
     #[inline]
     pub fn record_failure(&self, now: Timestamp) {
         self.usual.record_failure(now);
+    }
+
+    /// A call was given up by its caller at `now`, after `age`: as if it had failed where that is more than the quantile of
+    /// what successes took. One given up sooner says nothing, nor does any while nothing is known.
+    pub fn record_dropped(&self, now: Timestamp, age: Duration) {
+        if self.usual.get(now).is_some_and(|usual| age > usual) {
+            self.record_failure(now);
+        }
     }
 
     fn limit_for(&self, usual: Duration) -> Duration {

@@ -31,6 +31,12 @@ use seawall_core::Timestamp;
 pub trait CarryDeadline<Req: ?Sized> {
     /// Writes `deadline` into `request`. Not called for a call without one.
     fn carry(&self, request: &mut Req, deadline: Timestamp);
+
+    /// Writes the end of a total timeout into `request`, so that a timeout further in that is cut by it can say so:
+    /// [`CallContext::deadline_is_total`](seawall_core::CallContext::deadline_is_total). By default a deadline like others.
+    fn carry_total(&self, request: &mut Req, end: Timestamp) {
+        self.carry(request, end);
+    }
 }
 
 /// The default: the deadline is not given on.

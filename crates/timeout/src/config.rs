@@ -43,6 +43,16 @@ pub(crate) struct Allowance {
     pub(crate) expired: Reason,
 }
 
+impl Allowance {
+    /// The same where the deadline is the end of a total timeout further out.
+    pub(crate) const fn by_total(self) -> Self {
+        match self.expired {
+            Reason::DeadlineExceeded => Self { expired: Reason::TotalTimeout, ..self },
+            _ => self,
+        }
+    }
+}
+
 impl TimeoutConfig {
     /// Cuts one attempt that takes `limit` or longer with [`Reason::AttemptTimeout`]: inside a retry.
     /// [`Duration::MAX`] never does.

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use seawall_core::{Attributes, CarryRejection, Classify, Clock, Env, Environment, Shared, Timer, Timestamp};
+use seawall_core::{Attributes, CarryRejection, Classify, Clock, Env, Environment, Reason, Shared, Timer, Timestamp};
 use tower_service::Service;
 
 use crate::{
@@ -75,11 +75,16 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let env = &self.core.env;
         let now = env.clock().now();
-        let (allowance, silent) = self.core.allow(now, self.limit_of.limit(&request), env.context(&request).deadline);
+        let context = env.context(&request);
+        let (allowance, silent) = self.core.allow(now, self.limit_of.limit(&request), &context);
         match allowance {
             Some(allowance) => {
                 if allowance.until < Timestamp::MAX {
-                    self.carry.carry(&mut request, allowance.until.saturating_sub(self.core.config.reserve()));
+                    let until = allowance.until.saturating_sub(self.core.config.reserve());
+                    match allowance.expired {
+                        Reason::TotalTimeout => self.carry.carry_total(&mut request, until),
+                        _ => self.carry.carry(&mut request, until),
+                    }
                 }
                 let (future, watch) = Watch::over(&self.core, silent, now, || self.inner.call(request));
                 TimeoutFuture::new(future, allowance, env.clock().clone(), watch)

@@ -6,8 +6,8 @@
 use std::{any::TypeId, time::Duration};
 
 use seawall_core::{
-    CarryRejection, Class, Classify, Clock, Environment, NoObserver, Observer, Outcome, RecentQuantile, Rejection,
-    Shared, Timestamp,
+    CallContext, CarryRejection, Class, Classify, Clock, Environment, NoObserver, Observer, Outcome, RecentQuantile,
+    Rejection, Shared, Timestamp,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -54,21 +54,26 @@ impl<E: Environment> Core<E> {
         &self,
         now: Timestamp,
         limit: Option<Duration>,
-        deadline: Option<Timestamp>,
+        context: &CallContext,
     ) -> (Option<Allowance>, bool) {
         // What learns from calls has an adaptive limit or looks at deadlines.
-        match (self.learns, limit, deadline) {
+        match (self.learns, limit, context.deadline) {
             (false, None, None) => {
                 let until = Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit));
                 (Some(self.config.allow_until(until)), true)
             }
-            _ => (self.weigh(now, limit, deadline), !self.learns),
+            _ => (self.weigh(now, limit, (context.deadline, context.deadline_is_total)), !self.learns),
         }
     }
 
     /// The same for a call whose end depends on more than a fixed limit. Out of line: that is next to nothing.
     #[inline(never)]
-    fn weigh(&self, now: Timestamp, limit: Option<Duration>, deadline: Option<Timestamp>) -> Option<Allowance> {
+    fn weigh(
+        &self,
+        now: Timestamp,
+        limit: Option<Duration>,
+        (deadline, total): (Option<Timestamp>, bool),
+    ) -> Option<Allowance> {
         let own = match (limit, &self.adaptive) {
             (None, None) => Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit)),
             (None, Some(adaptive)) => now.saturating_add(adaptive.limit(now)),
@@ -76,6 +81,7 @@ impl<E: Environment> Core<E> {
         };
         match self.config.allow(own, now, deadline, || self.usual(now)) {
             None => self.spare(own),
+            Some(allowance) if total => Some(allowance.by_total()),
             allowance => allowance,
         }
     }
@@ -114,6 +120,12 @@ impl<E: Environment> Core<E> {
             Outcome::Finished(Class::Failure) | Outcome::TimedOut | Outcome::DeadlineExceeded => {
                 if let Some(adaptive) = &self.adaptive {
                     adaptive.record_failure(now);
+                }
+            }
+            // Whoever gives up first says by it that the call took too long: else a hang would look like calm.
+            Outcome::Cancelled | Outcome::Panicked => {
+                if let Some(adaptive) = &self.adaptive {
+                    adaptive.record_dropped(now, now.since(start));
                 }
             }
             _ => {}
@@ -226,10 +238,24 @@ impl<E: Environment> Watch<E> {
 impl<E: Environment> Drop for Watch<E> {
     #[inline]
     fn drop(&mut self) {
+        if self.watched.is_some() {
+            self.abandon();
+        }
+    }
+}
+
+impl<E: Environment> Watch<E> {
+    /// The call ends without an answer.
+    #[cold]
+    #[inline(never)]
+    fn abandon(&mut self) {
+        let Some((core, start)) = self.watched.take() else { return };
+        let outcome = Outcome::of_drop(self.running);
+        if core.learns {
+            core.learn(start, outcome);
+        }
         if E::Observer::PER_CALL {
-            if let Some((core, _)) = self.watched.take() {
-                core.env.observer().on_call(Outcome::of_drop(self.running));
-            }
+            core.env.observer().on_call(outcome);
         }
     }
 }
@@ -310,7 +336,7 @@ mod tests {
             let (said, _) = core.allow(
                 Timestamp::from_nanos(NOW),
                 asked.map(Duration::from_nanos),
-                deadline.map(Timestamp::from_nanos),
+                &deadline.map_or_else(CallContext::new, |at| CallContext::new().with_deadline(Timestamp::from_nanos(at))),
             );
 
             let (limit, reason) = own.says();

@@ -251,3 +251,71 @@ fn the_callers_deadline_cuts_a_call_through_tower_of_which_nothing_else_is_known
 
     assert_eq!(poll(&mut call), cut(Reason::DeadlineExceeded));
 }
+
+#[test]
+fn an_outage_in_which_callers_give_up_first_does_not_unteach_an_adaptive_timeout() {
+    let clock = VirtualClock::new();
+    let config = seawall_timeout::AdaptiveConfig::new(MS, 60 * SECOND).expect("allowed");
+    let layer = TimeoutLayer::with_env(TimeoutConfig::adaptive(config), env(&clock));
+    knows_100_ms(&layer, &clock);
+    let learnt = layer.limit();
+
+    for _ in 0..400 {
+        let mut call = Box::pin(layer.run(std::future::pending::<Result<u32, Broken>>()));
+        assert!(poll(&mut call).is_pending());
+        clock.advance(200 * MS);
+        drop(call);
+    }
+
+    assert_eq!(layer.limit(), learnt);
+}
+
+#[test]
+fn calls_that_are_given_up_sooner_than_is_usual_say_nothing() {
+    let clock = VirtualClock::new();
+    let config = seawall_timeout::AdaptiveConfig::new(MS, 60 * SECOND).expect("allowed");
+    let layer = TimeoutLayer::with_env(TimeoutConfig::adaptive(config), env(&clock));
+    knows_100_ms(&layer, &clock);
+
+    for _ in 0..800 {
+        let mut call = Box::pin(layer.run(std::future::pending::<Result<u32, Broken>>()));
+        assert!(poll(&mut call).is_pending());
+        clock.advance(50 * MS);
+        drop(call);
+    }
+
+    assert_eq!(layer.limit(), 60 * SECOND);
+}
+
+#[test]
+fn a_timeout_inside_that_is_cut_by_the_end_of_a_total_one_says_so() {
+    /// When the caller stops waiting, and whether that is the end of a total timeout.
+    type Until = (Timestamp, bool);
+    #[derive(Clone)]
+    struct Carry;
+    impl seawall_timeout::CarryDeadline<Until> for Carry {
+        fn carry(&self, until: &mut Until, deadline: Timestamp) {
+            *until = (deadline, false);
+        }
+        fn carry_total(&self, until: &mut Until, end: Timestamp) {
+            *until = (end, true);
+        }
+    }
+    fn read((until, total): &Until) -> CallContext {
+        if *total { CallContext::new().with_total_deadline(*until) } else { CallContext::new().with_deadline(*until) }
+    }
+    let until = |brought: Timestamp| {
+        let clock = VirtualClock::new();
+        let env = Env::new().with_clock(clock.clone()).with_attributes(read as fn(&Until) -> CallContext);
+        let total = TimeoutLayer::with_env(TimeoutConfig::total(5 * SECOND).expect("allowed"), env).with_carry(Carry);
+        let attempt = total.clone().with_config(TimeoutConfig::attempt(60 * SECOND).expect("allowed"));
+        let hangs = service_fn(|_: Until| std::future::pending::<Answer>());
+        let mut call = Box::pin(total.layer(attempt.layer(hangs)).oneshot((brought, false)));
+        assert!(poll(&mut call).is_pending());
+        clock.advance(5 * SECOND);
+        poll(&mut call)
+    };
+
+    assert_eq!(until(Timestamp::MAX), cut(Reason::TotalTimeout));
+    assert_eq!(until(Timestamp::from_nanos(4_000_000_000)), cut(Reason::DeadlineExceeded));
+}

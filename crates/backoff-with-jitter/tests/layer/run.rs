@@ -42,7 +42,7 @@ async fn a_call_polled_again_after_it_is_ready_does_no_harm_when_run_without_tow
 async fn the_callers_deadline_ends_retries_with_and_without_tower() {
     let begin = TokioClock.now();
     let layer = layer(each_second().with_attempts(20).expect("allowed"));
-    let later = begin.saturating_add(Duration::from_secs(60));
+    let a_minute_on = begin.saturating_add(Duration::from_secs(60));
     let (service, script) = Scripted::new([FAIL; 20]);
     let fails = || std::future::ready(Err::<u32, _>(Fault("busy")));
     let carrying = |_| std::future::ready(Err::<u32, _>(Error::Inner(Fault("busy"))));
@@ -50,7 +50,7 @@ async fn the_callers_deadline_ends_retries_with_and_without_tower() {
 
     let plain = InheritDeadline::new(inherit(), layer.run(fails)).await;
     let tower = InheritDeadline::new(inherit(), layer.layer(service).oneshot(())).await;
-    let context = CallContext::new().with_deadline(later);
+    let context = CallContext::new().with_deadline(a_minute_on);
     let context = InheritDeadline::new(inherit(), layer.run_carrying(context, carrying)).await;
 
     assert!(plain.is_err() && tower.is_err() && context.is_err());

@@ -282,8 +282,9 @@ impl WindowBudget {
         let slot = self.slot(now);
         let before = self.requests(|then| then.wrapping_add(1) == slot);
         // Of the tenth before, as much as does not yet stand in the one that has begun.
-        let left = self.slot_nanos.saturating_sub(now.as_nanos() % self.slot_nanos);
-        let before = u128::from(before).saturating_mul(left.into()) / u128::from(self.slot_nanos);
+        let gone = now.as_nanos().checked_rem(self.slot_nanos).unwrap_or(0);
+        let left = u128::from(self.slot_nanos.saturating_sub(gone));
+        let before = u128::from(before).saturating_mul(left).checked_div(self.slot_nanos.into()).unwrap_or(0);
         let requests = self.requests(|then| then >= slot).saturating_add(u64::try_from(before).unwrap_or(u64::MAX));
         self.worth(requests, self.reserve / SLOTS).max(AT_LEAST)
     }

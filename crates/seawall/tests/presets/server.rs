@@ -143,6 +143,23 @@ fn streams_that_stay_open_keep_no_place_from_others() {
 }
 
 #[test]
+fn overload_is_marked_as_not_to_be_retried_by_choice() {
+    for (marks, expected) in [(false, None), (true, Some("1"))] {
+        let (clock, layers, handler) = preset(Does::Hang);
+        let one = BulkheadLayer::with_env(BulkheadConfig::new(1).unwrap(), env(&clock));
+        let layers = if marks { layers.without_retries_on_overload() } else { layers }.with_bulkhead(one);
+        let service = layers.layer(Handler(handler));
+        let mut hanging = pin!(service.clone().oneshot(get()));
+        assert!(poll_once(hanging.as_mut()).is_pending());
+
+        let refused = drive(&clock, service.oneshot(get())).0.unwrap();
+
+        assert_eq!(refused.status(), 503);
+        assert_eq!(refused.headers().get(DO_NOT_RETRY_HEADER).map(|mark| mark.to_str().unwrap()), expected);
+    }
+}
+
+#[test]
 fn a_failure_of_the_handlers_own_is_its_answer() {
     let (clock, layers, handler) = preset(Does::Answer(500));
 
