@@ -69,7 +69,7 @@ impl Truth {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        if !matches!(outcome, Outcome::TimedOut | Outcome::Finished(Class::Overload)) {
+        if matches!(outcome, Outcome::Finished(Class::Success | Class::Failure | Class::Ignored)) {
             self.events.push((self.latest, Event::Accepted));
             self.silent_until = 0;
         }
