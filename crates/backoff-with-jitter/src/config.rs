@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(config.max_hint(), Duration::from_secs(30));
         assert_eq!(config.max_elapsed(), None);
         assert_eq!(config.min_remaining_quantile(), Some(0.95));
-        assert_eq!(config.budget().map(|budget| budget.balance(seawall_core::Timestamp::ZERO)), Some(2));
+        assert_eq!(config.budget().map(|budget| budget.balance(seawall_core::Timestamp::ZERO)), Some(10));
     }
 
     #[test]

@@ -141,7 +141,7 @@ pub struct Probe {
 /// Fed once per window, never per call. It has no clock and takes no lock; what it says at the edges (no samples, zero
 /// latency, numbers that are none) is within its range.
 pub trait LimitAlgorithm: Send + 'static {
-    /// The limit; the shedder rounds it down, and up to 1.
+    /// The limit; the shedder rounds it up, and to 1 at least.
     fn limit(&self) -> f64;
 
     /// How long the next window should be. Default: at least 10 samples, and a second unless there are 1,000.

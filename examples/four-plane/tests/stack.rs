@@ -161,7 +161,10 @@ async fn a_fault_that_cannot_be_injected_is_refused_with_field_value_and_what_is
 
     assert_eq!((refused.status, refused.header("content-type")), (StatusCode::BAD_REQUEST, "application/problem+json"));
     let body = refused.json();
-    assert_eq!(body["detail"], "kind is \"burn\"; allowed is kill, latency, error, hang, refuse, trickle, overload");
+    assert_eq!(
+        body["detail"],
+        "kind is \"burn\"; allowed is kill, latency, error, hang, refuse, trickle, flush, overload"
+    );
     assert_eq!((&body["field"], &body["value"], &body["status"]), (&json!("kind"), &json!("\"burn\""), &json!(400)));
     assert_eq!((unknown.status, unknown.header("content-type")), (StatusCode::NOT_FOUND, "application/problem+json"));
     stack.stop().await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use seawall::{
-    circuit_breaker::{BreakerConfig, CircuitBreakerLayer, State},
+    circuit_breaker::{BreakerConfig, CircuitBreakerLayer, CountAs, State},
     core::{Class, Clock, Outcome, TokioClock},
 };
 use seawall_testkit::{
@@ -20,9 +20,11 @@ pub(crate) fn closed(env: TestEnv) -> CircuitBreakerLayer<TestEnv> {
     CircuitBreakerLayer::with_env(BreakerConfig::default(), env)
 }
 
-/// Opened an hour ago, so that the next calls are probes: what a lost probe would wedge.
+/// Opened an hour ago, so that the next calls are probes: what a lost probe would wedge. Callers who leave teach it
+/// nothing, or so many of them would open it again, which is no wedge.
 pub(crate) fn half_open(env: TestEnv) -> CircuitBreakerLayer<TestEnv> {
-    let layer = closed(env);
+    let config = BreakerConfig::builder().cancelled(CountAs::Nothing).build().unwrap();
+    let layer = CircuitBreakerLayer::with_env(config, env);
     let then = TokioClock.now().saturating_sub(Duration::from_secs(3600));
     for _ in 0..20 {
         let ticket = layer.gate().try_admit(then).unwrap();

@@ -29,7 +29,8 @@ const FULL: u64 = COUNT + 1 - RARE_SAMPLE;
 const MILLION: u64 = 1_000_000;
 const MAX_PER_SECOND: u32 = 100_000;
 const SECOND: u64 = 1_000_000_000;
-/// Granted in a tenth of the window however few requests it has: a quiet client's call has its three attempts.
+/// Granted in a tenth of the window however few requests it has, also where there is no reserve: a quiet client's call
+/// has its three attempts.
 const AT_LEAST: u64 = 2;
 /// Last number of a slot that a word has room for, centuries away.
 const LAST_SLOT: u64 = u64::MAX >> COUNT_BITS;
@@ -68,7 +69,8 @@ pub enum Pace {
     #[default]
     AtOnce,
     /// In no time as long as a tenth of the window more than the share, with the minimum, of the requests of such a time;
-    /// though always two. So the load grows by no more than the share also when a failure begins.
+    /// though always as many as the minimum is worth in the whole window, which is for clients with few requests, and two.
+    /// So the load grows by no more than the share also when a failure begins.
     Steady,
 }
 
@@ -286,7 +288,7 @@ impl WindowBudget {
         let left = u128::from(self.slot_nanos.saturating_sub(gone));
         let before = u128::from(before).saturating_mul(left).checked_div(self.slot_nanos.into()).unwrap_or(0);
         let requests = self.requests(|then| then >= slot).saturating_add(u64::try_from(before).unwrap_or(u64::MAX));
-        self.worth(requests, self.reserve / SLOTS).max(AT_LEAST)
+        self.worth(requests, self.reserve / SLOTS).max(self.reserve).max(AT_LEAST)
     }
 
     /// The requests of these slots.
@@ -310,7 +312,7 @@ impl WindowBudget {
 
 impl Default for WindowBudget {
     /// 10% of the requests of the last 10 s, and at least one retry a second; no second has more than a tenth of its own
-    /// requests, or two. From 10 requests a second on, all that fail together cost a tenth more load, from 20 on in every
+    /// requests, or ten. From 10 requests a second on, all that fail together cost a tenth more load, from 100 on in every
     /// second.
     fn default() -> Self {
         Self {

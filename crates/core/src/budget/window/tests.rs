@@ -45,7 +45,7 @@ impl Oracle {
         let of_slot = |slot| self.requests.iter().filter(|then| Some(**then / self.slot_ms) == slot).count() as u64;
         let now = ms / self.slot_ms;
         let before = of_slot(now.checked_sub(1)) * (self.slot_ms - ms % self.slot_ms) / self.slot_ms;
-        self.worth(of_slot(Some(now)) + before, self.reserve / 10).max(2) > retries
+        self.worth(of_slot(Some(now)) + before, self.reserve / 10).max(self.reserve).max(2) > retries
     }
 
     fn worth(&self, requests: u64, reserve: u64) -> u64 {
