@@ -57,12 +57,14 @@ impl CallContext {
     }
 
     /// A call on behalf of another, of which its deadline is known: [`inherited_deadline`](crate::inherited_deadline).
+    #[inline]
     pub fn inherited() -> Self {
         Self { deadline: crate::inherited_deadline(), ..Self::default() }
     }
 
     /// The same call, with the [inherited deadline](crate::inherited_deadline) where that is earlier.
     #[must_use]
+    #[inline]
     pub fn inheriting(mut self) -> Self {
         match (self.deadline, crate::inherited_deadline()) {
             (_, None) => {}

@@ -141,7 +141,7 @@ impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
         E: Classify<T, X::Remote> + Environment<Clock: Timer>,
     {
         let now = self.core.env.clock().now();
-        let (allowance, silent) = self.core.allow(now, None, &context);
+        let (allowance, silent) = self.core.allow(now, None, (context.deadline, context.deadline_is_total));
         let watch = Watch::new(&self.core, silent, now);
         match allowance {
             Some(allowance) => TimeoutFuture::new(future, allowance, self.core.env.clock().clone(), watch),

@@ -76,7 +76,8 @@ where
         let env = &self.core.env;
         let now = env.clock().now();
         let context = env.context(&request);
-        let (allowance, silent) = self.core.allow(now, self.limit_of.limit(&request), &context);
+        let (allowance, silent) =
+            self.core.allow(now, self.limit_of.limit(&request), (context.deadline, context.deadline_is_total));
         match allowance {
             Some(allowance) => {
                 if allowance.until < Timestamp::MAX {

@@ -6,8 +6,8 @@
 use std::{any::TypeId, time::Duration};
 
 use seawall_core::{
-    CallContext, CarryRejection, Class, Classify, Clock, Environment, NoObserver, Observer, Outcome, RecentQuantile,
-    Rejection, Shared, Timestamp,
+    CarryRejection, Class, Classify, Clock, Environment, NoObserver, Observer, Outcome, RecentQuantile, Rejection,
+    Shared, Timestamp,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -54,15 +54,15 @@ impl<E: Environment> Core<E> {
         &self,
         now: Timestamp,
         limit: Option<Duration>,
-        context: &CallContext,
+        (deadline, total): (Option<Timestamp>, bool),
     ) -> (Option<Allowance>, bool) {
         // What learns from calls has an adaptive limit or looks at deadlines.
-        match (self.learns, limit, context.deadline) {
+        match (self.learns, limit, deadline) {
             (false, None, None) => {
                 let until = Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit));
                 (Some(self.config.allow_until(until)), true)
             }
-            _ => (self.weigh(now, limit, (context.deadline, context.deadline_is_total)), !self.learns),
+            _ => (self.weigh(now, limit, (deadline, total)), !self.learns),
         }
     }
 
@@ -238,26 +238,24 @@ impl<E: Environment> Watch<E> {
 impl<E: Environment> Drop for Watch<E> {
     #[inline]
     fn drop(&mut self) {
-        if self.watched.is_some() {
-            self.abandon();
+        if let Some((core, start)) = self.watched.take() {
+            abandon(core, start, self.running);
         }
     }
 }
 
-impl<E: Environment> Watch<E> {
-    /// The call ends without an answer.
-    #[cold]
-    #[inline(never)]
-    fn abandon(&mut self) {
-        let Some((core, start)) = self.watched.take() else { return };
-        let outcome = Outcome::of_drop(self.running);
-        if core.learns {
-            core.learn(start, outcome);
-        }
-        if E::Observer::PER_CALL {
-            core.env.observer().on_call(outcome);
-        }
+/// A call ends without an answer. Told what it needs by value: nothing may point into the future.
+#[cold]
+#[inline(never)]
+fn abandon<E: Environment>(core: Shared<Core<E>>, start: Timestamp, running: bool) {
+    let outcome = Outcome::of_drop(running);
+    if core.learns {
+        core.learn(start, outcome);
     }
+    if E::Observer::PER_CALL {
+        core.env.observer().on_call(outcome);
+    }
+    drop(core);
 }
 
 #[cfg(test)]
@@ -336,7 +334,7 @@ mod tests {
             let (said, _) = core.allow(
                 Timestamp::from_nanos(NOW),
                 asked.map(Duration::from_nanos),
-                &deadline.map_or_else(CallContext::new, |at| CallContext::new().with_deadline(Timestamp::from_nanos(at))),
+                (deadline.map(Timestamp::from_nanos), false),
             );
 
             let (limit, reason) = own.says();

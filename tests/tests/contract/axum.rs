@@ -282,7 +282,8 @@ async fn a_call_that_hangs_is_answered_by_the_timeout() {
 
 #[tokio::test]
 async fn retries_on_different_connections_are_counted_together() {
-    let config = RetryConfig::new(IfUnknown::OnlyUnsent).with_backoff(Backoff::constant(Duration::ZERO));
+    let config =
+        RetryConfig::new(IfUnknown::OnlyUnsent).with_backoff(Backoff::constant(Duration::ZERO)).without_budget();
     let again = |uri: &Uri, _| Request::get(uri.clone()).body(Body::empty()).ok();
     let replay = Rebuild::new(|request: &Request<Body>| Some(request.uri().clone()), again);
     let layer = RetryLayer::with_env(config, env()).with_replay(replay);
