@@ -15,12 +15,12 @@ const CEILINGS: &[(&str, f64)] = &[
     ("circuit-breaker/open", 122.0),
     ("circuit-breaker/forced-open", 30.0),
     ("backoff/delay", 125.0),
-    ("timeout/ready", 72.0),
-    ("timeout/pending", 210.0),
-    ("timeout/stack-pending", 445.0),
+    ("timeout/ready", 80.0),
+    ("timeout/pending", 220.0),
+    ("timeout/stack-pending", 475.0),
     ("retry/no-retry", 18.0),
     ("retry/budget", 70.0),
-    ("stack/client", 650.0),
+    ("stack/client", 680.0),
     ("stack/timeout-retry-breaker", 405.0),
 ];
 
