@@ -370,11 +370,7 @@ impl LimitAlgorithm for Knee {
         self.probes = self.probes.wrapping_add(1);
         self.samples_since_probe = 0.0;
         self.limit_probed = self.limit;
-        let Some(probe) = probe.filter(|probe| !probe.is_mostly_dropped()) else {
-            // What windows show will have to do until somebody can be followed.
-            self.base = self.base.or(self.last_mean);
-            return;
-        };
+        let Some(probe) = probe.filter(|probe| !probe.is_mostly_dropped()) else { return };
         let (mean, samples) = (probe.latency(), f64::from(probe.samples.max(1)));
         // Only a probe waits for those that take longest.
         self.variance = self.variance.max(variance_of(probe));
