@@ -84,20 +84,19 @@ pub async fn every_call_ends_in_exactly_one_outcome<L>(make: impl Fn(TestEnv) ->
 where
     L: Layer<Leaf, Service: Subject>,
 {
-    for ending in ENDINGS {
-        let bench = Bench::new();
-        let mut service = make(bench.env()).layer(bench.leaf(Behind::Nothing));
-
-        drive(&mut service, &ending).await;
-
-        assert_eq!(bench.recorder.booked(), ending.expected(), "{ending:?}");
-        bench.assert_idle("after one call");
-    }
+    each_ending_is_booked(make, Ending::expected).await;
 }
 
 /// The same for [`ByRun`](super::ByRun), whose futures ask the gate when they are first polled: one that was dropped before
 /// that is no call, and is not booked.
 pub async fn every_run_ends_in_exactly_one_outcome<L>(make: impl Fn(TestEnv) -> L)
+where
+    L: Layer<Leaf, Service: Subject>,
+{
+    each_ending_is_booked(make, |ending| if ending.polls == 0 { Booked::default() } else { ending.expected() }).await;
+}
+
+async fn each_ending_is_booked<L>(make: impl Fn(TestEnv) -> L, expected: impl Fn(&Ending) -> Booked)
 where
     L: Layer<Leaf, Service: Subject>,
 {
@@ -107,9 +106,8 @@ where
 
         drive(&mut service, &ending).await;
 
-        let expected = if ending.polls == 0 { Booked::default() } else { ending.expected() };
-        assert_eq!(bench.recorder.booked(), expected, "{ending:?}");
-        bench.assert_idle("after one run");
+        assert_eq!(bench.recorder.booked(), expected(&ending), "{ending:?}");
+        bench.assert_idle("after one call");
     }
 }
 
