@@ -50,6 +50,7 @@ crate::debug_as_text!(KeyedError);
 /// full while others are not. In a full shard, a new key takes the place of one that is idle; a gate that a call holds, or
 /// that says it is not idle (an open breaker), is never forgotten. When none of the entries that it looks at is idle, 64 at
 /// most, it shares one overflow gate with all others that found no place. All clones and all services share the table.
+/// Gates are made and dropped while no lock is held; of threads that make one for the same key, one is listened to.
 ///
 /// ```
 /// use seawall_core::{Admission, CallContext, Gate, KeyedLayer, NoWait, Outcome, Timestamp};
@@ -105,6 +106,19 @@ struct Entry<Q: ?Sized + ToOwned, G: Gate, E: Environment> {
     gated: Arc<Gated<G, E>>,
     /// Looked up since the hand passed: gets a second chance. Relaxed: a hint, which is asked under the write lock.
     used: AtomicBool,
+}
+
+/// A gate for a key that is not there yet.
+struct New<Q: ?Sized + ToOwned, G: Gate, E: Environment> {
+    key: Q::Owned,
+    entry: Entry<Q, G, E>,
+}
+
+/// Where the gate of a key is or goes.
+enum Room<G: Gate, E: Environment> {
+    Found(Arc<Gated<G, E>>),
+    At(usize),
+    Nowhere,
 }
 
 impl<Q, F, G> KeyedLayer<Q, F, G>
@@ -299,6 +313,38 @@ where
         Self { slots: HashMap::new(), entries: Vec::new(), hand: 0 }
     }
 
+    /// Where `key` is, or may be put.
+    fn room(&mut self, key: &Q, most: usize, now: impl Fn() -> crate::Timestamp) -> Room<G, E>
+    where
+        Q: Hash + Eq,
+    {
+        if let Some(entry) = self.find(key) {
+            return Room::Found(Arc::clone(&entry.gated));
+        }
+        let len = self.entries.len();
+        let free = if len < most { Some(len) } else { self.idle_slot(now) };
+        free.map_or(Room::Nowhere, Room::At)
+    }
+
+    /// Puts `new` at a slot that has just been found to be free, with the lock held since. What was there is for the caller
+    /// to drop without the lock.
+    fn put(&mut self, slot: usize, new: New<Q, G, E>) -> (Arc<Gated<G, E>>, impl Sized + use<Q, G, E>)
+    where
+        Q: Hash + Eq,
+    {
+        let gated = Arc::clone(&new.entry.gated);
+        let old = if let Some(old) = self.entries.get_mut(slot) {
+            let old = (self.slots.remove_entry(old.key.borrow()), std::mem::replace(old, new.entry));
+            self.pass(slot);
+            Some(old)
+        } else {
+            self.entries.push(new.entry);
+            None
+        };
+        self.slots.insert(new.key, slot);
+        (gated, old)
+    }
+
     fn find(&self, key: &Q) -> Option<&Entry<Q, G, E>>
     where
         Q: Hash + Eq,
@@ -306,20 +352,23 @@ where
         self.slots.get(key).and_then(|slot| self.entries.get(*slot))
     }
 
-    /// The slot of an entry that nobody would miss, if one is near the hand.
+    /// Moves the hand on from `slot`.
+    fn pass(&mut self, slot: usize) {
+        let next = slot.wrapping_add(1);
+        self.hand = if next < self.entries.len() { next } else { 0 };
+    }
+
+    /// The slot of an entry that nobody would miss, if one is near the hand, which then rests there.
     fn idle_slot(&mut self, now: impl Fn() -> crate::Timestamp) -> Option<usize> {
         for _ in 0..EVICTION_STEPS.min(self.entries.len().saturating_mul(2)) {
             let slot = self.hand;
-            self.hand = slot.wrapping_add(1);
-            if self.hand >= self.entries.len() {
-                self.hand = 0;
-            }
             let entry = self.entries.get(slot)?;
             // Under the write lock nobody can be taking a new reference: one is the table's own.
             let free = Arc::strong_count(&entry.gated) == 1 && entry.gated.gate.is_idle(&now);
             if free && !entry.used.swap(false, Relaxed) {
                 return Some(slot);
             }
+            self.pass(slot);
         }
         None
     }
@@ -340,32 +389,37 @@ where
             entry.used.store(true, Relaxed);
             return Shared::Counted(Arc::clone(&entry.gated));
         }
-        // Before the shard is locked, so that no maker is dropped under its lock.
-        let make = Arc::clone(&self.make.read().unwrap_or_else(PoisonError::into_inner));
-        self.insert(&mut shard.write().unwrap_or_else(PoisonError::into_inner), key, &make)
+        // Made outside of the lock, where there is room for it, and dropped there too if another thread was quicker.
+        let mut made = None;
+        loop {
+            let now = || self.env.clock().now();
+            let mut locked = shard.write().unwrap_or_else(PoisonError::into_inner);
+            match (locked.room(key, self.keys_per_shard, now), made.take()) {
+                (Room::Found(gated), _made) => {
+                    drop(locked);
+                    return Shared::Counted(gated);
+                }
+                (Room::Nowhere, _made) => {
+                    drop(locked);
+                    return self.overflow.clone();
+                }
+                (Room::At(slot), Some(new)) => {
+                    let (gated, old) = locked.put(slot, new);
+                    drop(locked);
+                    drop(old);
+                    return Shared::Counted(gated);
+                }
+                (Room::At(_), None) => drop(locked),
+            }
+            made = Some(self.make(key));
+        }
     }
 
-    fn insert(&self, shard: &mut Shard<Q, G, E>, key: &Q, make: &Make<G>) -> Shared<Gated<G, E>> {
-        if let Some(entry) = shard.find(key) {
-            return Shared::Counted(Arc::clone(&entry.gated));
-        }
-        let slot = if shard.entries.len() < self.keys_per_shard {
-            None
-        } else {
-            let Some(slot) = shard.idle_slot(|| self.env.clock().now()) else { return self.overflow.clone() };
-            Some(slot)
-        };
+    fn make(&self, key: &Q) -> New<Q, G, E> {
+        let make = Arc::clone(&self.make.read().unwrap_or_else(PoisonError::into_inner));
         let gated = Arc::new(Gated { gate: make(), env: self.env.clone() });
-        let entry = Entry { key: key.to_owned(), gated: Arc::clone(&gated), used: AtomicBool::new(false) };
-        if let Some(old) = slot.and_then(|slot| shard.entries.get_mut(slot)) {
-            shard.slots.remove(old.key.borrow());
-            *old = entry;
-        } else {
-            shard.entries.push(entry);
-        }
-        let slot = slot.unwrap_or(shard.entries.len().saturating_sub(1));
-        shard.slots.insert(key.to_owned(), slot);
-        Shared::Counted(gated)
+        let entry = Entry { key: key.to_owned(), gated, used: AtomicBool::new(false) };
+        New { key: key.to_owned(), entry }
     }
 }
 

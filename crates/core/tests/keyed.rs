@@ -5,9 +5,12 @@ use std::{
     cell::Cell,
     hash::{Hash, Hasher},
     sync::{
-        Arc, Barrier,
+        Arc, Barrier, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        mpsc,
     },
+    thread,
+    time::Duration,
 };
 
 use seawall_core::{
@@ -158,7 +161,7 @@ fn with_every_place_in_use_new_keys_share_the_overflow_gate() {
 #[test]
 fn threads_that_race_for_a_new_key_get_one_gate() {
     let layer = by_key(100);
-    let gates: Vec<_> = std::thread::scope(|scope| {
+    let gates: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| layer.gate("a"))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -260,7 +263,7 @@ fn of_two_threads_that_both_miss_a_key_the_second_finds_the_gate_of_the_first() 
     // An empty table would be looked through without a hash.
     drop(layer.gate(&Raced(false)));
 
-    let gates: Vec<_> = std::thread::scope(|scope| {
+    let gates: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| layer.gate(&Raced(true)))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -337,7 +340,7 @@ type MadeByKey = KeyedLayer<str, fn(&String) -> &str, Made>;
 
 /// Settings whose drop looks into the table.
 #[derive(Clone)]
-struct Looks(Arc<std::sync::OnceLock<MadeByKey>>);
+struct Looks(Arc<OnceLock<MadeByKey>>);
 
 impl From<Looks> for Made {
     fn from(_: Looks) -> Self {
@@ -355,11 +358,69 @@ impl Drop for Looks {
 
 #[test]
 fn old_settings_are_dropped_under_no_lock() {
-    let table = Arc::new(std::sync::OnceLock::new());
+    let table = Arc::new(OnceLock::new());
     let layer = KeyedLayer::new(1, Looks(Arc::clone(&table)), String::as_str as fn(&_) -> &_).unwrap();
     assert!(table.set(layer.clone()).is_ok());
 
     layer.set_config(4);
 
     assert_eq!(layer.gate("from a drop").gate().0, 4);
+}
+
+type Curiosities = Arc<OnceLock<KeyedLayer<str, fn(&String) -> &str, Curious>>>;
+
+/// Looks at the whole table when it is made and when it is dropped, as a gate may that is made from what others do.
+struct Curious(Curiosities);
+
+impl Curious {
+    fn looks(&self) {
+        if let Some(table) = self.0.get() {
+            assert!(table.len() <= 2);
+        }
+    }
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        self.looks();
+    }
+}
+
+#[derive(Clone)]
+struct Curiosity(Curiosities);
+
+impl From<Curiosity> for Curious {
+    fn from(Curiosity(table): Curiosity) -> Self {
+        let made = Self(table);
+        made.looks();
+        made
+    }
+}
+
+impl Gate for Curious {
+    type Ticket = ();
+    type Wait = NoWait;
+
+    fn admit(&self, _: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Admission<()> {
+        Admission::Admitted(())
+    }
+
+    fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
+}
+
+#[test]
+fn gates_are_made_and_dropped_while_no_lock_is_held() {
+    let (done, ended) = mpsc::channel();
+    // On a thread of its own: where a lock is held, it waits for itself for ever.
+    thread::spawn(move || {
+        let table = Arc::new(OnceLock::new());
+        let layer = KeyedLayer::new(2, Curiosity(Arc::clone(&table)), String::as_str as fn(&_) -> &_).unwrap();
+        assert!(table.set(layer.clone()).is_ok());
+        for key in ["a", "b", "c", "d", "e"] {
+            layer.gate(key);
+        }
+        done.send(layer.len()).unwrap();
+    });
+
+    assert_eq!(ended.recv_timeout(Duration::from_secs(20)).unwrap(), 2);
 }
