@@ -61,7 +61,7 @@ mod unsent;
 mod whole_body;
 
 pub use attempts::{PREVIOUS_ATTEMPTS_HEADER, previous_attempts};
-pub use attributes::{CRITICALITY_HEADER, HttpAttributes, Idempotent};
+pub use attributes::{CRITICALITY_HEADER, Cost, Exempt, HttpAttributes, Idempotent, Tenant, parse_criticality};
 pub use body_end::{AtBodyEnd, GuardedBody};
 #[cfg(feature = "timeout")]
 pub use body_timeout::TimedBody;
