@@ -1,8 +1,11 @@
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use seawall_core::{Pattern, Reason, Rejection};
 
-use crate::{do_not_retry, grpc, grpc_status};
+use crate::{
+    do_not_retry, grpc,
+    grpc_status::{self, grpc_status},
+};
 
 /// The media type of RFC 9457.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -31,15 +34,38 @@ const NO_FURTHER_ATTEMPT: HeaderValue = HeaderValue::from_static("-1");
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     rejection: Rejection,
+    overload: OnOverload,
+}
+
+/// What is told to those whom overload turns away.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnOverload {
+    /// Only when to come back: another instance may have room.
+    #[default]
+    ComeBack,
+    /// Not to repeat the request.
+    DoNotRetry,
 }
 
 impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
-        Self { rejection }
+        Self { rejection, overload: OnOverload::ComeBack }
     }
 }
 
 impl Problem {
+    /// Asks not to repeat what overload turned away: where there is one instance, or all are overloaded together. By
+    /// default a retry may reach an instance that has room.
+    #[must_use]
+    pub const fn without_retries_on_overload(mut self) -> Self {
+        self.overload = OnOverload::DoNotRetry;
+        self
+    }
+
+    pub(crate) const fn with(rejection: Rejection, overload: OnOverload) -> Self {
+        Self { rejection, overload }
+    }
+
     /// 429 for a quota, 413 for a request that weighs more than there will ever be room for, 504 for time that ran out, 503
     /// for everything else: also where a load shedder found that too little time is left, which says of the server that it
     /// is slow and not that it is broken.
@@ -65,9 +91,13 @@ impl Problem {
         Some(wait.as_secs().saturating_add(partial).max(1))
     }
 
-    /// Whether repeating the request is known to be pointless: its time is over, or it weighs too much.
+    /// Whether repeating the request is known to be pointless: its time is over, it weighs too much, or it was turned away
+    /// by overload and [nobody is to come back](Self::without_retries_on_overload).
     pub const fn forbids_retry(&self) -> bool {
-        matches!(self.rejection.reason(), Reason::DeadlineExceeded | Reason::DeadlineTooClose | Reason::TooHeavy)
+        match self.rejection.reason() {
+            Reason::DeadlineExceeded | Reason::DeadlineTooClose | Reason::TooHeavy => true,
+            reason => matches!(self.overload, OnOverload::DoNotRetry) && grpc_status::is_overload(reason),
+        }
     }
 
     /// The body.
@@ -128,7 +158,8 @@ impl Problem {
             headers.insert(MESSAGE_HEADER, text);
         }
         if self.forbids_retry() {
-            forbid_grpc_retry(headers);
+            headers.insert(grpc::PUSHBACK_HEADER, NO_FURTHER_ATTEMPT);
+            do_not_retry::mark(headers);
         } else if let Some(wait) = self.rejection.retry_after() {
             // Rounded up, so that nobody comes back too early, and within the 32 bits that the protocol has for it.
             let millis = wait.as_nanos().div_ceil(1_000_000);
@@ -141,12 +172,6 @@ impl Problem {
 /// Whether a load shedder refused the call.
 pub(crate) const fn is_shed(rejection: &Rejection) -> bool {
     matches!(rejection.pattern(), Pattern::LoadShedder)
-}
-
-/// Asks not to be tried again, in both ways that clients know.
-pub(crate) fn forbid_grpc_retry(headers: &mut HeaderMap) {
-    headers.insert(grpc::PUSHBACK_HEADER, NO_FURTHER_ATTEMPT);
-    do_not_retry::mark(headers);
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use seawall_core::{CarryRejection, Rejection};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Problem, do_not_retry, grpc_status::is_overload, problem::forbid_grpc_retry};
+use crate::{Problem, problem::OnOverload};
 
 /// Turns what seawall's layers refuse into responses. Outermost on a server: `Error<Infallible>`, or any other error that
 /// can be nothing but a rejection, becomes `Infallible`, which is what axum and hyper want.
@@ -25,16 +25,6 @@ use crate::{Problem, do_not_retry, grpc_status::is_overload, problem::forbid_grp
 #[derive(Copy, Clone, Debug, Default)]
 pub struct RespondLayer {
     overload: OnOverload,
-}
-
-/// What is told to the callers of an overloaded server.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-enum OnOverload {
-    /// Only when to come back: another instance may have room.
-    #[default]
-    ComeBack,
-    /// Not to repeat the request.
-    DoNotRetry,
 }
 
 impl RespondLayer {
@@ -174,24 +164,12 @@ where
 
 #[cold]
 fn problem<B>(rejection: Rejection, told: Told) -> Response<RespondBody<B>> {
-    let problem = Problem::from(rejection);
-    let forbids = told.overload == OnOverload::DoNotRetry && is_overload(rejection.reason());
+    let problem = Problem::with(rejection, told.overload);
     match told.protocol {
         Protocol::Http => {
-            let mut response =
-                problem.into_response(|json| RespondBody { kind: Kind::Problem { json: Some(Bytes::from(json)) } });
-            if forbids {
-                do_not_retry::mark(response.headers_mut());
-            }
-            response
+            problem.into_response(|json| RespondBody { kind: Kind::Problem { json: Some(Bytes::from(json)) } })
         }
-        Protocol::Grpc => {
-            let mut response = problem.into_grpc_response(RespondBody { kind: Kind::Problem { json: None } });
-            if forbids {
-                forbid_grpc_retry(response.headers_mut());
-            }
-            response
-        }
+        Protocol::Grpc => problem.into_grpc_response(RespondBody { kind: Kind::Problem { json: None } }),
     }
 }
 
