@@ -70,9 +70,10 @@ pub fn of_call(error: &Error<CallError>) -> Response {
     }
 }
 
-/// What a layer's refusal is answered with: 503 or 504, and when to try again.
+/// What a layer's refusal is answered with: 503 or 504, and when to try again. Where overload is the reason, also that
+/// nobody is to try at once: the next attempt would go to the same process, or to one that has as much to do.
 pub fn of_rejection(rejection: Rejection) -> Response {
-    seawall::http::Problem::from(rejection).into_response(Body::from)
+    seawall::http::Problem::from(rejection).without_retries_on_overload().into_response(Body::from)
 }
 
 /// What every path answers that no service knows.
