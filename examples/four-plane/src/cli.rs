@@ -18,7 +18,8 @@ four-plane: a production stack on one machine, whose instances are real processe
   four-plane [run]      start everything, serve until Ctrl-C
     --listen ADDRESS      edge, default 127.0.0.1:8080; port 0 takes a free one
     --control ADDRESS     control plane and page, default the edge's port + 1, or a free one where that is taken
-    --api-rate RPS        requests per second of each x-api-key, default 10000
+    --api-rate RPS        requests per second of each known x-api-key, and of each address without one, default 10000
+    --api-keys FILE       the known ones: a JSON object of names and the SHA-256 of their keys
     --trust-criticality true|false  whether the edge believes x-criticality, default false: it only lowers
     --protection on|off   off: no shedding, breakers, bulkheads, throttles, retries, to see what they are worth
     --load RPS            built-in load, default 200; 0 sends nothing
@@ -149,7 +150,7 @@ fn run(flags: &mut lexopt::Parser, environment: impl Fn(&str) -> Option<String>)
             "version" => return Ok(Command::Version),
             "config" => file = Some(PathBuf::from(text("run", flags)?)),
             "listen" | "control" | "load" | "state" | "protection" | "database-url" | "redis-url" | "data"
-            | "ready-file" | "api-rate" | "trust-criticality" => {
+            | "ready-file" | "api-rate" | "api-keys" | "trust-criticality" => {
                 given.push((flag.replace('-', "_"), text("run", flags)?));
             }
             _ => return Err(unknown("run", &flag)),
@@ -191,7 +192,7 @@ fn instance(flags: &mut lexopt::Parser, environment: impl Fn(&str) -> Option<Str
             }
             "instance" => number = Some(parse("--instance", &text, "a number from 1")?),
             "capacity" => capacity = Some(rate("--capacity", &text, 1.0, "1 to 100000 requests per second")?),
-            "listen" | "state" | "data" | "protection" | "trust-criticality" | "api-rate" => {
+            "listen" | "state" | "data" | "protection" | "trust-criticality" | "api-rate" | "api-keys" => {
                 run.set(&flag.replace('-', "_"), &text)?;
             }
             _ => return Err(unknown(NAME, &flag)),

@@ -1,17 +1,22 @@
 //! What a run can be told, by file, environment and flags, in this order; the later one wins.
 
+mod api_keys;
+mod error;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde_json::Value;
 
+pub use api_keys::ApiKeys;
+pub use error::ConfigError;
+
 use crate::link::{InstanceOptions, ProtectionMode, Role, StateMode};
-use crate::state::provision::ProvisionError;
 
 /// The fields of the configuration file; flags have the same names with `-`, except `capacity`.
 const FIELDS: &str = "listen, control, data, state, database_url, redis_url, load, ready_file, capacity, \
-                      protection, trust_criticality, api_rate";
+                      protection, trust_criticality, api_rate, api_keys";
 /// Environment variables and the fields that they set.
 pub(crate) const ENVIRONMENT: [(&str, &str); 2] =
     [("FOUR_PLANE_DATABASE_URL", "database_url"), ("FOUR_PLANE_REDIS_URL", "redis_url")];
@@ -24,109 +29,6 @@ const INNER_CAPACITY: f64 = 1000.0;
 const LOAD: f64 = 200.0;
 /// The most requests per second that can be asked for.
 const MAX_RATE: f64 = 100_000.0;
-
-/// What the user got wrong. The process says so in one line and exits with code 2.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// No such command.
-    #[error("command is {command:?}; allowed are run, load, chaos, drill, score, verify, help, version")]
-    Command {
-        /// The text given.
-        command: String,
-    },
-    /// A flag or argument that the command does not have.
-    #[error("{command}: {cause}; `four-plane help` lists what is allowed")]
-    Flag {
-        /// The command.
-        command: &'static str,
-        /// What is wrong with it, naming it.
-        cause: String,
-    },
-    /// A flag that the command cannot do without.
-    #[error("{command}: {flag} is missing; allowed is {allowed}")]
-    Missing {
-        /// The command.
-        command: &'static str,
-        /// The flag.
-        flag: &'static str,
-        /// What it may hold.
-        allowed: &'static str,
-    },
-    /// A field holds something that it cannot hold.
-    #[error("{field} is {value:?}; allowed is {allowed}")]
-    Value {
-        /// The field or flag.
-        field: String,
-        /// What it holds.
-        value: String,
-        /// What it may hold.
-        allowed: &'static str,
-    },
-    /// A field of the configuration file that does not exist.
-    #[error("unknown field {field:?}; allowed are {allowed}")]
-    UnknownField {
-        /// The field.
-        field: String,
-        /// Those that exist.
-        allowed: &'static str,
-    },
-    /// The configuration file cannot be used.
-    #[error("config file {}: {cause}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: Box<Self>,
-    },
-    /// The configuration file is not JSON.
-    #[error("not a JSON object: {cause}")]
-    NotJson {
-        /// Where the parser stopped.
-        cause: String,
-    },
-    /// A file or folder cannot be read or written.
-    #[error("{field} {}: {cause}", path.display())]
-    Path {
-        /// The flag that names it.
-        field: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-    /// Another stack keeps its data there.
-    #[error("data {}: another four-plane uses this folder; choose another one", path.display())]
-    FolderInUse {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Someone else listens there.
-    #[error("{field} {address}: {cause}; choose another address, port 0 takes a free one")]
-    Bind {
-        /// The flag that names it.
-        field: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-    /// What answers at a URL is of no use.
-    #[error(transparent)]
-    Unusable(#[from] ProvisionError),
-    /// Nothing answers at a URL.
-    #[error("{field}: nothing answers at {host}:{port}: {cause}")]
-    Unreachable {
-        /// The flag that names it.
-        field: &'static str,
-        /// The host in the URL.
-        host: String,
-        /// The port in the URL, or the usual one.
-        port: u16,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-}
 
 /// Declared requests per second of one instance of each role.
 #[derive(Debug, Clone, PartialEq)]
@@ -212,18 +114,17 @@ impl RunOptions {
     /// # Errors
     /// [`ConfigError::File`] when it cannot be read, is not a JSON object, or holds a field or value that is not allowed.
     pub fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Path {
-            field: "config",
+        let of_path = |cause| ConfigError::Path { field: "config", path: path.to_owned(), cause };
+        let text = std::fs::read_to_string(path).map_err(of_path)?;
+        self.read_json(&text).map_err(|cause| ConfigError::File {
+            field: "config file",
             path: path.to_owned(),
-            cause,
-        })?;
-        self.read_json(&text).map_err(|cause| ConfigError::File { path: path.to_owned(), cause: Box::new(cause) })
+            cause: Box::new(cause),
+        })
     }
 
     fn read_json(&mut self, text: &str) -> Result<(), ConfigError> {
-        let fields: serde_json::Map<String, Value> =
-            serde_json::from_str(text).map_err(|error| ConfigError::NotJson { cause: error.to_string() })?;
-        for (field, value) in &fields {
+        for (field, value) in &object(text)? {
             match value {
                 Value::Object(inner) if field == "capacity" => {
                     for (role, value) in inner {
@@ -263,13 +164,14 @@ impl RunOptions {
                 }
             }
             "api_rate" => {
-                let allowed = "1 to 1000000 requests per second of each API key";
+                let allowed = "1 to 1000000 requests per second of each caller";
                 let rate = parse(field, text, allowed)?;
                 if !(1..=1_000_000).contains(&rate) {
                     return Err(wrong(field, text, allowed));
                 }
                 self.instance.api_rate = rate;
             }
+            "api_keys" => self.instance.api_keys = ApiKeys::read(&path(field, text)?)?,
             "trust_criticality" => self.instance.trust_criticality = parse(field, text, "true or false")?,
             "database_url" => {
                 let allowed = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE";
@@ -326,6 +228,11 @@ pub(crate) fn parse<T: FromStr>(field: &str, text: &str, allowed: &'static str) 
 
 pub(crate) fn wrong(field: &str, text: &str, allowed: &'static str) -> ConfigError {
     ConfigError::Value { field: field.to_owned(), value: text.to_owned(), allowed }
+}
+
+/// The fields of a JSON object.
+fn object(text: &str) -> Result<serde_json::Map<String, Value>, ConfigError> {
+    serde_json::from_str(text).map_err(|error| ConfigError::NotJson { cause: error.to_string() })
 }
 
 fn path(field: &str, text: &str) -> Result<PathBuf, ConfigError> {
@@ -402,7 +309,7 @@ mod tests {
             (r#"{"load": -1}"#, "load is \"-1\"; allowed is 0 to 100000 requests per second"),
             (r#"{"load": "5O"}"#, "load is \"5O\"; allowed is 0 to 100000 requests per second"),
             (r#"{"load": "NaN"}"#, "load is \"NaN\"; allowed is 0 to 100000 requests per second"),
-            (r#"{"api_rate": 0}"#, "api_rate is \"0\"; allowed is 1 to 1000000 requests per second of each API key"),
+            (r#"{"api_rate": 0}"#, "api_rate is \"0\"; allowed is 1 to 1000000 requests per second of each caller"),
             (r#"{"state": "real"}"#, "state is \"real\"; allowed is auto or embedded"),
             (r#"{"capacity": {"edge": 0}}"#, "capacity.edge is \"0\"; allowed is 1 to 100000 requests per second"),
             (r#"{"capacity": 5}"#, "capacity is \"5\"; allowed is an object such as {\"edge\": 250}"),

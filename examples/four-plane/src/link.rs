@@ -9,6 +9,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
+use crate::config::ApiKeys;
+
 /// What one process of the stack does.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[serde(rename_all = "snake_case")]
@@ -273,11 +275,11 @@ impl ProtectionMode {
     }
 }
 
-/// Requests per second of each API key unless told otherwise: far above what the edges let through.
+/// Requests per second of each caller unless told otherwise: far above what the edges let through.
 const API_RATE: u32 = 10_000;
 
 /// What the parent's command line and configuration say to every instance.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct InstanceOptions {
     /// Folder for what is kept between runs.
     pub data: PathBuf,
@@ -292,8 +294,10 @@ pub struct InstanceOptions {
     /// Whether the edge takes what a request's `x-criticality` says for true. By default it only lowers what the path is
     /// worth: whoever asks would raise it otherwise.
     pub trust_criticality: bool,
-    /// Requests per second of each API key.
+    /// Requests per second of each known API key, and of each address without one.
     pub api_rate: u32,
+    /// The API keys that have a quota of their own.
+    pub api_keys: ApiKeys,
 }
 
 impl Default for InstanceOptions {
@@ -306,6 +310,7 @@ impl Default for InstanceOptions {
             protection: ProtectionMode::default(),
             trust_criticality: false,
             api_rate: API_RATE,
+            api_keys: ApiKeys::default(),
         }
     }
 }

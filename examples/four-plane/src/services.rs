@@ -16,6 +16,7 @@ pub mod last_good;
 pub mod limits;
 pub(crate) mod listening;
 pub mod metrics;
+pub mod peer;
 pub mod problem;
 pub mod recommendation;
 pub mod serving;

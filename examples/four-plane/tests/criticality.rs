@@ -32,13 +32,17 @@ async fn everybody_behind_the_edge_is_told_what_a_request_is_worth() {
     let mut stack = Stack::new(folder.path());
     let edge = edge_before(&mut stack, Router::new().fallback(any(gateway))).await;
 
-    for (path, header, worth) in [
-        ("/payments", None, "critical"),
-        ("/feed/ann", Some("critical"), "sheddable"),
-        ("/catalog/popular", Some("degraded"), "degraded"),
-        ("/catalog/popular", Some("nonsense"), "default"),
+    for (method, path, header, worth) in [
+        ("POST", "/payments", None, "critical"),
+        ("POST", "/payments", Some("nonsense"), "critical"),
+        ("GET", "/payments", None, "default"),
+        ("POST", "/payments/../feed/ann", None, "sheddable"),
+        ("POST", "/payments/%2e%2e/catalog/popular", Some("critical"), "default"),
+        ("GET", "/feed/ann", Some("critical"), "sheddable"),
+        ("GET", "/catalog/popular", Some("degraded"), "degraded"),
+        ("GET", "/catalog/popular", Some("nonsense"), "default"),
     ] {
-        let mut request = Request::get(path);
+        let mut request = Request::builder().method(method).uri(path);
         if let Some(header) = header {
             request = request.header(CRITICALITY, header);
         }

@@ -54,6 +54,7 @@ fn a_bad_flag_or_value_is_named() {
         ),
         (&["fly"], "four-plane: command is \"fly\"; allowed are run, load, chaos, drill, score, verify, help, version"),
         (&["--load", "-5"], "four-plane: load is \"-5\"; allowed is 0 to 100000 requests per second"),
+        (&["--api-keys", "/nowhere/x"], "four-plane: api_keys /nowhere/x: No such file or directory (os error 2)"),
         (&["--state", "none"], "four-plane: state is \"none\"; allowed is auto or embedded"),
         (
             &["--listen"],

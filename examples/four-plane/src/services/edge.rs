@@ -2,7 +2,8 @@
 //!
 //! Requests pass the load shedder, where they may wait for a moment, occupy a worker for its service time, and go on to a
 //! gateway. The shedder looks at this process alone: that a service or the database is slow is the gateway's matter, whose
-//! breakers and bulkheads are nearer. Who goes first is decided here, by path and header, and told to everybody behind.
+//! breakers and bulkheads are nearer. Who goes first is decided here, by route and header, and told to
+//! everybody behind, as is where a request came from.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use super::client::Client;
 use super::criticality::{self, Criticalities};
 use super::figures;
 use super::gateway::collected;
+use super::peer;
 use super::problem;
 use super::serving::{self, Serving, Shed};
 use super::upstream::{Protection, RetryOn, Upstream};
@@ -87,6 +89,7 @@ pub fn routes(edge: Edge) -> Router {
 }
 
 async fn pass(State(edge): State<Edge>, mut request: Request) -> Response {
+    peer::write(&mut request);
     let criticality = edge.criticalities.of(&request);
     criticality::write(criticality, request.headers_mut());
     let context = HttpAttributes.context(&request);

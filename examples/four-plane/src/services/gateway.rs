@@ -142,7 +142,7 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     if instance.options.protection == ProtectionMode::On {
         serving.metrics().limited_to(2.0 * f64::from(PLACES));
     }
-    let routes = Limits::new(&instance)?.before(routes);
+    let routes = Limits::new(&instance)?.before(routes)?;
     serving::serve(&instance, &serving, routes).await
 }
 

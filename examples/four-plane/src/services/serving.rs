@@ -22,6 +22,7 @@ use super::faults::Faults;
 use super::figures;
 use super::listening::{FaultyListener, FaultyStream, Port, listen};
 use super::metrics::{self, RequestMetrics};
+use super::peer::Peer;
 use super::problem::{self, Problem};
 use crate::link::{Instance, Role};
 
@@ -238,7 +239,9 @@ pub(crate) async fn answer(
     routes: Router,
     drain: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    axum::serve(listener, routes).with_graceful_shutdown(drained(drain)).await
+    axum::serve(listener, routes.into_make_service_with_connect_info::<Peer>())
+        .with_graceful_shutdown(drained(drain))
+        .await
 }
 
 impl axum::serve::Listener for FaultyListener {

@@ -163,7 +163,7 @@ fn decoded(text: &str) -> Result<String, RedisUrlError> {
 }
 
 /// Where the quotas are that the gateways share, while the cache is a Redis: a store that is gone while it is not.
-pub fn quotas(dial: Dial) -> RedisStore {
+pub fn quotas(dial: Dial, kind: &str) -> RedisStore {
     RedisStore::with_connect(move || {
         let login = LoggedIn(dial.clone());
         async move {
@@ -173,7 +173,7 @@ pub fn quotas(dial: Dial) -> RedisStore {
             login.connect().await.map(Resp::into_stream).map_err(io::Error::other)
         }
     })
-    .with_prefix("four-plane:quota:")
+    .with_prefix(format!("four-plane:quota:{kind}:"))
 }
 
 /// Sends commands and takes their answers, as many as there are commands.

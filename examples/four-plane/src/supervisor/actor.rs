@@ -149,7 +149,8 @@ impl Actor {
             ("--api-rate", self.plan.options.api_rate.to_string().into()),
             ("--trust-criticality", self.plan.options.trust_criticality.to_string().into()),
         ];
-        let flags = pairs.into_iter().flat_map(|(flag, value)| [OsString::from(flag), value]);
+        let keys = self.plan.options.api_keys.file().map(|file| ("--api-keys", file.into()));
+        let flags = pairs.into_iter().chain(keys).flat_map(|(flag, value)| [OsString::from(flag), value]);
         std::iter::once(OsString::from("instance")).chain(flags).collect()
     }
 

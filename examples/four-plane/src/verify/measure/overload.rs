@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use seawall::load_shedder::{LimitRange, LoadShedderConfig, LoadShedderLayer};
 
 use super::{
@@ -58,7 +59,7 @@ pub(super) async fn observe(stack: &Stack) -> anyhow::Result<Overload> {
     let before = shed_at_the_edge(&stack.status().await?);
     stack.fault("overload", "edge", MULTIPLE, SECONDS).await?;
     let traffic = Traffic::start(stack, EVERY, |_| "/catalog/popular".into());
-    let bookings = Traffic::start(stack, EVERY, |_| "/payments".into());
+    let bookings = Traffic::with_method(Method::POST, stack, EVERY, |_| "/payments".into());
     tokio::time::sleep(Duration::from_secs(SECONDS)).await;
     let samples = traffic.stop().await?;
     let bookings = bookings.stop().await?;
@@ -139,13 +140,16 @@ fn unavailable(overload: &Overload) -> Finding {
     }
     let complete = refused.iter().filter_map(|sample| sample.answer.as_ref()).filter(|answer| {
         answer.header("retry-after").is_some()
+            && answer.header("x-seawall-do-not-retry").is_some()
             && answer.header("content-type").is_some_and(|kind| kind.starts_with("application/problem+json"))
     });
     let complete = complete.count();
     let lost = overload.samples.iter().filter(|sample| !sample.is_served() && !sample.is_refused()).count();
     Finding::judged(
         complete == refused.len() && lost == 0,
-        format!("{complete} answers 503 with Retry-After and a problem document, {lost} requests lost otherwise"),
+        format!(
+            "{complete} answers 503 with Retry-After, a mark not to retry and a problem document, {lost} requests lost otherwise"
+        ),
         format!("{} of our own requests were refused", refused.len()),
     )
 }
@@ -180,7 +184,8 @@ mod tests {
     use super::*;
     use crate::verify::report::Verdict;
 
-    const REFUSAL: [(&str, &str); 2] = [("retry-after", "1"), ("content-type", "application/problem+json")];
+    const REFUSAL: [(&str, &str); 3] =
+        [("retry-after", "1"), ("x-seawall-do-not-retry", "1"), ("content-type", "application/problem+json")];
 
     fn refusal(headers: &[(&'static str, &'static str)], milliseconds: u64) -> Sample {
         Sample::scripted(StatusCode::SERVICE_UNAVAILABLE, headers, milliseconds)
@@ -202,10 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_without_retry_after_or_problem_document_is_not_met() {
+    fn a_refusal_without_retry_after_mark_or_problem_document_is_not_met() {
         assert_eq!(unavailable(&overload([refusal(&REFUSAL, 1)])).verdict, Verdict::Met);
-        assert_eq!(unavailable(&overload([refusal(&REFUSAL, 1), refusal(&REFUSAL[1..], 1)])).verdict, Verdict::NotMet);
-        assert_eq!(unavailable(&overload([refusal(&REFUSAL, 1), refusal(&REFUSAL[..1], 1)])).verdict, Verdict::NotMet);
+        for missing in 0..REFUSAL.len() {
+            let mut headers = REFUSAL.to_vec();
+            headers.remove(missing);
+            let seen = overload([refusal(&REFUSAL, 1), refusal(&headers, 1)]);
+            assert_eq!(unavailable(&seen).verdict, Verdict::NotMet, "{missing}");
+        }
     }
 
     #[test]

@@ -9,12 +9,15 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use tower::ServiceExt as _;
 
 use super::Claims;
+use crate::config::ApiKeys;
 use crate::link::{Instance, InstanceOptions, Reporter, Role, Topology};
 use crate::services::limits::{API_KEY, Limits};
 use crate::verify::{report::Finding, web::Stopwatch};
 
 /// Requests per second of a key, and at once.
 const RATE: u32 = 200;
+/// The two callers, each of which is its own key.
+const KEYS: [&str; 2] = ["busy", "calm"];
 const TICK: Duration = Duration::from_millis(10);
 /// Two seconds.
 const TICKS: u32 = 200;
@@ -48,7 +51,7 @@ pub(super) async fn observe() -> anyhow::Result<Limited> {
     for tick in 0..TICKS {
         ticks.tick().await;
         for (_, gateway) in (0..PER_TICK).zip(gateways.iter().cycle()) {
-            let answer = ask(gateway, "busy").await?;
+            let answer = ask(gateway, KEYS[0]).await?;
             seen.sent = seen.sent.saturating_add(1);
             if answer.status() == StatusCode::OK {
                 seen.admitted = seen.admitted.saturating_add(1);
@@ -60,7 +63,7 @@ pub(super) async fn observe() -> anyhow::Result<Limited> {
         }
         if tick % OTHER_EVERY == 0 {
             seen.other_sent = seen.other_sent.saturating_add(1);
-            let refused = ask(&gateways[0], "calm").await?.status() != StatusCode::OK;
+            let refused = ask(&gateways[0], KEYS[1]).await?.status() != StatusCode::OK;
             seen.other_refused = seen.other_refused.saturating_add(u32::from(refused));
         }
     }
@@ -76,13 +79,17 @@ fn gateway(number: u32) -> anyhow::Result<Router> {
         number,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         capacity: f64::from(RATE),
-        options: InstanceOptions { api_rate: RATE, ..InstanceOptions::default() },
+        options: InstanceOptions {
+            api_rate: RATE,
+            api_keys: ApiKeys::of(KEYS.map(|key| (key, key))),
+            ..InstanceOptions::default()
+        },
         topology: watch::channel(Topology::default()).1,
         faults: watch::channel(Vec::new()).1,
         drain: watch::channel(false).1,
         report,
     };
-    Ok(Limits::new(&instance)?.before(Router::new().fallback(any(async || "served"))))
+    Limits::new(&instance)?.before(Router::new().fallback(any(async || "served")))
 }
 
 async fn ask(gateway: &Router, key: &str) -> anyhow::Result<Response<Body>> {

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Method, StatusCode};
 use tokio::{
     sync::Notify,
     task::{JoinHandle, JoinSet},
@@ -49,6 +50,16 @@ pub(super) struct Traffic {
 impl Traffic {
     /// Asks the edge for `path(0)`, `path(1)`, …, one `every` so often.
     pub(super) fn start(stack: &Stack, every: Duration, path: impl Fn(usize) -> String + Send + 'static) -> Self {
+        Self::with_method(Method::GET, stack, every, path)
+    }
+
+    /// The same by another method, without a body.
+    pub(super) fn with_method(
+        method: Method,
+        stack: &Stack,
+        every: Duration,
+        path: impl Fn(usize) -> String + Send + 'static,
+    ) -> Self {
         let (web, edge) = (stack.web.clone(), stack.ready().edge.clone());
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
@@ -57,7 +68,7 @@ impl Traffic {
             let mut asked = JoinSet::new();
             for number in 0.. {
                 tokio::select! {
-                    _ = pace.tick() => { asked.spawn(ask(web.clone(), format!("{edge}{}", path(number)))); }
+                    _ = pace.tick() => { asked.spawn(ask(method.clone(), web.clone(), format!("{edge}{}", path(number)))); }
                     () = stopped.notified() => break,
                 }
             }
@@ -79,8 +90,8 @@ impl Drop for Traffic {
     }
 }
 
-async fn ask(web: Web, url: String) -> Sample {
-    Sample { answer: web.get(&url).await.ok() }
+async fn ask(method: Method, web: Web, url: String) -> Sample {
+    Sample { answer: web.send(method, &url, Bytes::new()).await.ok() }
 }
 
 /// Items in an order that visits each once before any again, away from the popular ones that a cache holds.
