@@ -4,10 +4,18 @@ use seawall_core::Timestamp;
 
 use crate::{LimitAlgorithm, Probe, Window, limit::MAX_LIMIT, tally::Sample};
 
-/// A probe that nobody joined, or whose last calls do not come back, is given up after this many times the latency.
+/// A probe that nobody can join, or whose last calls do not come back, is given up after this many times the latency.
 const PATIENCE: f64 = 8.0;
-/// But not before this time, so that a quiet second gives none up.
+/// But not before this time: calls that come back late keep nobody out.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// Nor before this one: a probe that gathers keeps out all who find no room below its limit, and where what is inside goes
+/// on for long, as streams do, that is everybody.
+const LEAST_GATHERING: Duration = Duration::from_millis(20);
+/// After a probe that nobody could join the next one begins after so many times what it waited, and after each further one
+/// after twice as many, up to this often: what they keep out together is a thirtieth of the time at first, and less than a
+/// thousandth in the end.
+const APART: u32 = 32;
+const MOST_DOUBLINGS: u32 = 5;
 /// After the latency is known to be hopeless: as if a call took this long.
 const MOST_PATIENCE: f64 = 60e9;
 /// The part of a probe's calls that must be back when its time is up: the last of a thousand lognormal ones are a twentieth
@@ -27,7 +35,11 @@ pub(crate) struct Control<A> {
     /// When the current phase of a probe is given up.
     give_up_at: Timestamp,
     given_up: u32,
+    /// How many probes in a row nobody could join to the end, and until when none begins for that.
+    in_vain: u32,
+    not_before: Timestamp,
     last_mean: f64,
+    mean_before: f64,
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -72,7 +84,10 @@ impl<A: LimitAlgorithm> Control<A> {
             cohort: Cohort::default(),
             give_up_at: Timestamp::MAX,
             given_up: 0,
-            last_mean: 0.0,
+            in_vain: 0,
+            not_before: Timestamp::ZERO,
+            last_mean: f64::MAX,
+            mean_before: f64::MAX,
         }
     }
 
@@ -86,19 +101,19 @@ impl<A: LimitAlgorithm> Control<A> {
 
     /// Learns from a window, and begins a probe if one is due.
     pub(crate) fn update(&mut self, window: &Window, now: Timestamp) {
-        self.last_mean = window.mean;
+        self.mean_before = std::mem::replace(&mut self.last_mean, window.mean);
         self.algorithm.update(window);
         if self.phase == Phase::Returning && now >= self.give_up_at {
             self.judge_late();
         }
-        if self.phase == Phase::Normal {
+        if self.phase == Phase::Normal && now >= self.not_before {
             if let Some(Probe { limit, calls }) = self.algorithm.probe() {
                 self.phase = Phase::Gathering { limit };
                 // 0 is the epoch of calls that belong to no probe, the largest that of exempt ones.
                 self.epoch = self.epoch.saturating_add(1) % u32::MAX;
                 self.epoch = self.epoch.max(1);
                 self.cohort = Cohort { wanted: calls.max(1), ..Cohort::default() };
-                self.wait_from(now);
+                self.give_up_at = now.saturating_add(self.gathers_for());
             }
         }
     }
@@ -109,10 +124,12 @@ impl<A: LimitAlgorithm> Control<A> {
             return Joined::Late;
         }
         self.cohort.joined = self.cohort.joined.saturating_add(1);
-        self.wait_from(now);
         if self.cohort.joined < self.cohort.wanted {
+            self.give_up_at = now.saturating_add(self.gathers_for());
             return Joined::Gathering;
         }
+        self.in_vain = 0;
+        self.give_up_at = now.saturating_add(patience(self.last_mean).max(LEAST_PATIENCE));
         self.phase = Phase::Returning;
         Joined::Last
     }
@@ -146,6 +163,9 @@ impl<A: LimitAlgorithm> Control<A> {
     /// Gives up a probe for which nobody came in for too long: those inside may never leave.
     pub(crate) fn give_up_gathering(&mut self, now: Timestamp) {
         if self.is_gathering() && now >= self.give_up_at {
+            let apart = APART.saturating_mul(1 << self.in_vain.min(MOST_DOUBLINGS));
+            self.not_before = now.saturating_add(self.gathers_for().saturating_mul(apart));
+            self.in_vain = self.in_vain.saturating_add(1);
             self.abandon();
         }
     }
@@ -155,9 +175,10 @@ impl<A: LimitAlgorithm> Control<A> {
         matches!(self.phase, Phase::Gathering { .. })
     }
 
-    fn wait_from(&mut self, now: Timestamp) {
-        let patience = Duration::from_secs_f64((PATIENCE * self.last_mean).clamp(0.0, MOST_PATIENCE) / 1e9);
-        self.give_up_at = now.saturating_add(patience.max(LEAST_PATIENCE));
+    /// How long a probe gathers without that anybody joins. The window in which a few long calls ended says nothing of the
+    /// others: the quicker one of two counts.
+    fn gathers_for(&self) -> Duration {
+        patience(self.last_mean.min(self.mean_before)).max(LEAST_GATHERING)
     }
 
     /// The time is up and some are not back.
@@ -166,12 +187,12 @@ impl<A: LimitAlgorithm> Control<A> {
         if self.cohort.has_back(ENOUGH) || (last_attempt && self.cohort.samples > 0) {
             self.judge();
         } else {
+            self.given_up = self.given_up.saturating_add(1);
             self.abandon();
         }
     }
 
     fn abandon(&mut self) {
-        self.given_up = self.given_up.saturating_add(1);
         self.phase = Phase::Normal;
         self.algorithm.probed(None);
     }
@@ -181,6 +202,10 @@ impl<A: LimitAlgorithm> Control<A> {
         self.phase = Phase::Normal;
         self.algorithm.probed(self.cohort.window().as_ref());
     }
+}
+
+fn patience(mean: f64) -> Duration {
+    Duration::from_secs_f64((PATIENCE * mean).clamp(0.0, MOST_PATIENCE) / 1e9)
 }
 
 impl Cohort {

@@ -107,6 +107,8 @@ pub struct Knee {
     clean_windows: u32,
     quick_windows: u32,
     doubts: u32,
+    /// The limit was in use in the last window, too: one that began while it was not shows less than the limit asks for.
+    was_pressed: bool,
     /// The limit has grown by nothing but leaps.
     starting: bool,
     first_leaps: FirstLeaps,
@@ -147,6 +149,7 @@ impl Knee {
             clean_windows: CLEAN,
             quick_windows: 0,
             doubts: 0,
+            was_pressed: true,
             starting: true,
             first_leaps: FirstLeaps::default(),
             limit_probed: limit,
@@ -221,7 +224,8 @@ impl Knee {
             target = target.max(self.limit);
         }
         let mut next = self.limit + smoothing * (target - self.limit);
-        if pressed && self.clean_windows > CLEAN_WINDOWS {
+        let was_pressed = std::mem::replace(&mut self.was_pressed, pressed);
+        if pressed && was_pressed && self.clean_windows > CLEAN_WINDOWS {
             next = next.max(if self.starting { FIRST_LEAP } else { LEAP } * self.limit);
         }
         if leapt_too_far {
@@ -336,6 +340,7 @@ impl LimitAlgorithm for Knee {
         }
         if f64::from(window.max_in_flight) < self.limit / 2.0 {
             // Idle enough: this is the unloaded latency.
+            self.was_pressed = false;
             self.base = Some(self.base.map_or(mean, |base| base + SMOOTHING * (mean - base)));
             return;
         }
@@ -370,7 +375,11 @@ impl LimitAlgorithm for Knee {
         self.probes = self.probes.wrapping_add(1);
         self.samples_since_probe = 0.0;
         self.limit_probed = self.limit;
-        let Some(probe) = probe.filter(|probe| !probe.is_mostly_dropped()) else { return };
+        let Some(probe) = probe.filter(|probe| !probe.is_mostly_dropped()) else {
+            // What windows show will have to do until somebody can be followed.
+            self.base = self.base.or(self.last_mean);
+            return;
+        };
         let (mean, samples) = (probe.latency(), f64::from(probe.samples.max(1)));
         // Only a probe waits for those that take longest.
         self.variance = self.variance.max(variance_of(probe));

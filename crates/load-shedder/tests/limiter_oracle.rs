@@ -109,9 +109,14 @@ struct Truth {
     /// The most that was asked for in this window by calls for which there was no room.
     pressed: u32,
     mean: u64,
+    /// That of the window before the last one.
+    mean_before: u64,
     trial: Option<Trial>,
     trials: usize,
     given_up: u32,
+    /// How many trials in a row nobody could join to the end, and until when none begins for that.
+    in_vain: u32,
+    not_before: u64,
     told: Vec<Told>,
 }
 
@@ -138,9 +143,12 @@ impl Truth {
             window: Some((0, 0)),
             pressed: 0,
             mean: 0,
+            mean_before: u64::MAX,
             trial: None,
             trials: 0,
             given_up: 0,
+            in_vain: 0,
+            not_before: 0,
             told: Vec::new(),
         }
     }
@@ -168,8 +176,14 @@ impl Truth {
         }
     }
 
-    fn patience_ends(&self, now: u64) -> u64 {
-        now + (8 * self.mean).clamp(1_000 * MS, 60_000 * MS)
+    /// How long a trial waits for the next to join.
+    fn gathers_for(&self) -> u64 {
+        (8 * self.mean.min(self.mean_before)).clamp(20 * MS, 60_000 * MS)
+    }
+
+    /// How long it waits for the last to come back.
+    fn waits_for(&self) -> u64 {
+        (8 * self.mean).clamp(1_000 * MS, 60_000 * MS)
     }
 
     /// What becomes of a call that arrives; nothing when it is refused.
@@ -201,12 +215,14 @@ impl Truth {
     }
 
     fn join(&mut self, now: u64) -> Role {
-        let patience_ends = self.patience_ends(now);
+        let (gathers_until, waits_until) = (now + self.gathers_for(), now + self.waits_for());
         let (next, limit) = (self.ended.len(), self.own_limit() as usize);
         let Some(trial) = self.trial.as_mut().filter(|trial| trial.is_gathering()) else { return Role::Usual };
         trial.joined += 1;
-        trial.patience_ends = patience_ends;
+        trial.patience_ends = gathers_until;
         if trial.joined == trial.wanted {
+            trial.patience_ends = waits_until;
+            self.in_vain = 0;
             // As many as the limit are left out: they may have begun before the trial, or are of it.
             self.window = Some((next + limit, now));
             self.pressed = 0;
@@ -216,6 +232,8 @@ impl Truth {
 
     fn give_up_gathering(&mut self, now: u64) {
         if self.gathering().is_some_and(|trial| now >= trial.patience_ends) {
+            self.not_before = now + self.gathers_for() * (32 << self.in_vain.min(5));
+            self.in_vain += 1;
             self.give_up();
             self.window = Some((self.ended.len(), now));
         }
@@ -223,7 +241,6 @@ impl Truth {
 
     fn give_up(&mut self) {
         self.trial = None;
-        self.given_up += 1;
         self.told.push(Told::Probe(None));
     }
 
@@ -271,6 +288,9 @@ impl Truth {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole nanoseconds of a mean")]
     fn close(&mut self, window: &Window, now: u64) {
         let before = self.own_limit();
+        if self.windows > 0 {
+            self.mean_before = self.mean;
+        }
         (self.mean, self.pressed) = (window.mean as u64, 0);
         self.windows += 1;
         self.told.push(Told::Window(*window));
@@ -279,13 +299,14 @@ impl Truth {
             if nearly_all || (self.given_up >= 2 && !trial.samples().is_empty()) {
                 self.judge();
             } else {
+                self.given_up += 1;
                 self.give_up();
             }
         }
-        if self.trial.is_none() {
+        if self.trial.is_none() && now >= self.not_before {
             self.trial = turn(&self.script.probes, self.windows).map(|Probe { limit, calls }| {
                 self.trials += 1;
-                let patience_ends = self.patience_ends(now);
+                let patience_ends = now + self.gathers_for();
                 Trial { limit, wanted: calls as usize, joined: 0, back: Vec::new(), patience_ends }
             });
         }
