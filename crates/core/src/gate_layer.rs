@@ -39,6 +39,11 @@ impl<G: Gate, E: Environment> GateLayer<G, E> {
         &self.shared.gate
     }
 
+    /// What the layer works with, for another layer of the same kind.
+    pub fn env(&self) -> &E {
+        &self.shared.env
+    }
+
     /// Wraps the errors of `service` and puts the gate before it: the whole protection in one call.
     pub fn protect<S>(&self, service: S) -> GateService<WrapError<S>, G, E> {
         self.layer(WrapError::new(service))

@@ -13,12 +13,13 @@ const USUAL: f64 = 0.95;
 const LEAST_SENT: Duration = Duration::from_millis(1);
 
 /// The layers before a service that is called, in the order that works: fallback, total timeout, retry, circuit breaker,
-/// bulkhead, attempt timeout, deadline header. The order is fixed; every part can be replaced or left out.
+/// throttle, bulkhead, attempt timeout, deadline header. The order is fixed; every part can be replaced or left out. The
+/// presets have neither fallback nor throttle.
 ///
 /// All of them share one clock reading. All services that it makes, and all its clones, share one state: make one per
 /// dependency.
 #[derive(Clone, Debug)]
-pub struct Client<T, R, B, K, A, D = Identity, F = Identity> {
+pub struct Client<T, R, B, K, A, D = Identity, F = Identity, H = Identity> {
     pub(crate) total: T,
     pub(crate) retry: R,
     pub(crate) breaker: B,
@@ -26,6 +27,7 @@ pub struct Client<T, R, B, K, A, D = Identity, F = Identity> {
     pub(crate) attempt: A,
     pub(crate) deadline: D,
     pub(crate) fallback: F,
+    pub(crate) throttle: H,
     pub(crate) limits: Limits,
 }
 
@@ -71,15 +73,15 @@ pub(crate) fn attempt(limit: Duration) -> Result<TimeoutConfig, TimeoutError> {
 }
 
 /// A service behind a [`Client`].
-pub type ClientService<S, T, R, B, K, A, D = Identity, F = Identity> =
-    ClockScope<<F as Layer<Bounded<S, T, R, B, K, A, D>>>::Service>;
+pub type ClientService<S, T, R, B, K, A, D = Identity, F = Identity, H = Identity> =
+    ClockScope<<F as Layer<Bounded<S, T, R, B, K, A, D, H>>>::Service>;
 
 /// A service behind all layers of a [`Client`] but its fallback.
-pub type Bounded<S, T, R, B, K, A, D> = <T as Layer<
-    <R as Layer<
-        <B as Layer<<K as Layer<<A as Layer<<D as Layer<Innermost<S>>>::Service>>::Service>>::Service>>::Service,
-    >>::Service,
->>::Service;
+pub type Bounded<S, T, R, B, K, A, D, H = Identity> =
+    <T as Layer<<R as Layer<<B as Layer<<H as Layer<Placed<S, K, A, D>>>::Service>>::Service>>::Service>>::Service;
+
+/// A service behind what holds a place for each attempt.
+pub type Placed<S, K, A, D> = <K as Layer<<A as Layer<<D as Layer<Innermost<S>>>::Service>>::Service>>::Service;
 
 /// What the innermost layer sees of a service: its errors can carry rejections, and its time is its own.
 pub type Innermost<S> = ScopeBoundary<WrapError<S>>;
@@ -108,12 +110,13 @@ impl Client<Identity, Identity, Identity, Identity, Identity> {
             attempt: Identity::new(),
             deadline: Identity::new(),
             fallback: Identity::new(),
+            throttle: Identity::new(),
             limits: Limits { total: None, attempt: None, sent: false },
         }
     }
 }
 
-impl<E: Environment, C, R, B, K, A, D, F> Client<TimeoutLayer<E, C>, R, B, K, A, D, F> {
+impl<E: Environment, C, R, B, K, A, D, F, H> Client<TimeoutLayer<E, C>, R, B, K, A, D, F, H> {
     /// Allows `total` for a whole call, with all its attempts. Default 5 s.
     ///
     /// # Errors
@@ -126,7 +129,7 @@ impl<E: Environment, C, R, B, K, A, D, F> Client<TimeoutLayer<E, C>, R, B, K, A,
     }
 }
 
-impl<T, R, B, K, E: Environment, C, D, F> Client<T, R, B, K, TimeoutLayer<E, C>, D, F> {
+impl<T, R, B, K, E: Environment, C, D, F, H> Client<T, R, B, K, TimeoutLayer<E, C>, D, F, H> {
     /// Allows `attempt` for one attempt. Default 2 s.
     ///
     /// # Errors
@@ -139,44 +142,60 @@ impl<T, R, B, K, E: Environment, C, D, F> Client<T, R, B, K, TimeoutLayer<E, C>,
     }
 }
 
-impl<T, R, B, K, A, D, F> Client<T, R, B, K, A, D, F> {
+impl<T, R, B, K, A, D, F, H> Client<T, R, B, K, A, D, F, H> {
     /// Puts `layer` in the place of the total timeout.
-    pub fn with_total<T2>(self, layer: T2) -> Client<T2, R, B, K, A, D, F> {
-        let Self { retry, breaker, bulkhead, attempt, deadline, fallback, limits, .. } = self;
+    pub fn with_total<T2>(self, layer: T2) -> Client<T2, R, B, K, A, D, F, H> {
+        let Self { retry, breaker, bulkhead, attempt, deadline, fallback, throttle, limits, .. } = self;
         let limits = Limits { total: None, ..limits };
-        Client { total: layer, retry, breaker, bulkhead, attempt, deadline, fallback, limits }
+        Client { total: layer, retry, breaker, bulkhead, attempt, deadline, fallback, throttle, limits }
     }
 
     /// Puts `layer` in the place of the retry.
-    pub fn with_retry<R2>(self, layer: R2) -> Client<T, R2, B, K, A, D, F> {
-        let Self { total, breaker, bulkhead, attempt, deadline, fallback, limits, .. } = self;
-        Client { total, retry: layer, breaker, bulkhead, attempt, deadline, fallback, limits }
+    pub fn with_retry<R2>(self, layer: R2) -> Client<T, R2, B, K, A, D, F, H> {
+        let Self { total, breaker, bulkhead, attempt, deadline, fallback, throttle, limits, .. } = self;
+        Client { total, retry: layer, breaker, bulkhead, attempt, deadline, fallback, throttle, limits }
     }
 
     /// Puts `layer` in the place of the circuit breaker.
-    pub fn with_breaker<B2>(self, layer: B2) -> Client<T, R, B2, K, A, D, F> {
-        let Self { total, retry, bulkhead, attempt, deadline, fallback, limits, .. } = self;
-        Client { total, retry, breaker: layer, bulkhead, attempt, deadline, fallback, limits }
+    pub fn with_breaker<B2>(self, layer: B2) -> Client<T, R, B2, K, A, D, F, H> {
+        let Self { total, retry, bulkhead, attempt, deadline, fallback, throttle, limits, .. } = self;
+        Client { total, retry, breaker: layer, bulkhead, attempt, deadline, fallback, throttle, limits }
     }
 
     /// Puts `layer` in the place of the bulkhead.
-    pub fn with_bulkhead<K2>(self, layer: K2) -> Client<T, R, B, K2, A, D, F> {
-        let Self { total, retry, breaker, attempt, deadline, fallback, limits, .. } = self;
-        Client { total, retry, breaker, bulkhead: layer, attempt, deadline, fallback, limits }
+    pub fn with_bulkhead<K2>(self, layer: K2) -> Client<T, R, B, K2, A, D, F, H> {
+        let Self { total, retry, breaker, attempt, deadline, fallback, throttle, limits, .. } = self;
+        Client { total, retry, breaker, bulkhead: layer, attempt, deadline, fallback, throttle, limits }
+    }
+
+    /// Puts `layer`, usually a [`ThrottleLayer`](crate::load_shedder::ThrottleLayer), between the circuit breaker and the
+    /// bulkhead: it holds calls back from a service that refuses many, before they cost it a refusal each. For one endpoint:
+    /// where there are several, each has its own, by a `KeyedThrottleLayer`.
+    ///
+    /// ```
+    /// use seawall::load_shedder::{ThrottleConfig, ThrottleLayer};
+    ///
+    /// let throttle = ThrottleLayer::with_env(ThrottleConfig::default(), seawall::http::env());
+    /// let client = seawall::client().with_throttle(throttle);
+    /// assert_eq!(client.throttle().gate().reject_probability(), 0.0);
+    /// ```
+    pub fn with_throttle<H2>(self, layer: H2) -> Client<T, R, B, K, A, D, F, H2> {
+        let Self { total, retry, breaker, bulkhead, attempt, deadline, fallback, limits, .. } = self;
+        Client { total, retry, breaker, bulkhead, attempt, deadline, fallback, throttle: layer, limits }
     }
 
     /// Puts `layer` in the place of the attempt timeout.
-    pub fn with_attempt<A2>(self, layer: A2) -> Client<T, R, B, K, A2, D, F> {
-        let Self { total, retry, breaker, bulkhead, deadline, fallback, limits, .. } = self;
+    pub fn with_attempt<A2>(self, layer: A2) -> Client<T, R, B, K, A2, D, F, H> {
+        let Self { total, retry, breaker, bulkhead, deadline, fallback, throttle, limits, .. } = self;
         let limits = Limits { attempt: None, ..limits };
-        Client { total, retry, breaker, bulkhead, attempt: layer, deadline, fallback, limits }
+        Client { total, retry, breaker, bulkhead, attempt: layer, deadline, fallback, throttle, limits }
     }
 
     /// Puts `layer` in the place of the one that tells the other side how much time is left.
-    pub fn with_deadline_header<D2>(self, layer: D2) -> Client<T, R, B, K, A, D2, F> {
-        let Self { total, retry, breaker, bulkhead, attempt, fallback, limits, .. } = self;
+    pub fn with_deadline_header<D2>(self, layer: D2) -> Client<T, R, B, K, A, D2, F, H> {
+        let Self { total, retry, breaker, bulkhead, attempt, fallback, throttle, limits, .. } = self;
         let limits = Limits { sent: false, ..limits };
-        Client { total, retry, breaker, bulkhead, attempt, deadline: layer, fallback, limits }
+        Client { total, retry, breaker, bulkhead, attempt, deadline: layer, fallback, throttle, limits }
     }
 
     /// Puts `layer`, usually a [`FallbackLayer`](crate::fallback::FallbackLayer), around all the others: what it answers is
@@ -200,40 +219,45 @@ impl<T, R, B, K, A, D, F> Client<T, R, B, K, A, D, F> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn with_fallback<F2>(self, layer: F2) -> Client<T, R, B, K, A, D, Around<F, F2>> {
-        let Self { total, retry, breaker, bulkhead, attempt, deadline, fallback, limits } = self;
+    pub fn with_fallback<F2>(self, layer: F2) -> Client<T, R, B, K, A, D, Around<F, F2>, H> {
+        let Self { total, retry, breaker, bulkhead, attempt, deadline, fallback, throttle, limits } = self;
         let fallback = Around::new(fallback, layer);
-        Client { total, retry, breaker, bulkhead, attempt, deadline, fallback, limits }
+        Client { total, retry, breaker, bulkhead, attempt, deadline, fallback, throttle, limits }
     }
 
     /// Leaves the retry out.
-    pub fn without_retry(self) -> Client<T, Identity, B, K, A, D, F> {
+    pub fn without_retry(self) -> Client<T, Identity, B, K, A, D, F, H> {
         self.with_retry(Identity::new())
     }
 
     /// Leaves the circuit breaker out.
-    pub fn without_breaker(self) -> Client<T, R, Identity, K, A, D, F> {
+    pub fn without_breaker(self) -> Client<T, R, Identity, K, A, D, F, H> {
         self.with_breaker(Identity::new())
     }
 
     /// Leaves the bulkhead out.
-    pub fn without_bulkhead(self) -> Client<T, R, B, Identity, A, D, F> {
+    pub fn without_bulkhead(self) -> Client<T, R, B, Identity, A, D, F, H> {
         self.with_bulkhead(Identity::new())
     }
 
     /// Does not tell the other side how much time is left.
-    pub fn without_deadline_header(self) -> Client<T, R, B, K, A, Identity, F> {
+    pub fn without_deadline_header(self) -> Client<T, R, B, K, A, Identity, F, H> {
         self.with_deadline_header(Identity::new())
     }
 
     /// Leaves the attempt timeout out: an attempt may take what the whole call may.
-    pub fn without_attempt_timeout(self) -> Client<T, R, B, K, Identity, D, F> {
+    pub fn without_attempt_timeout(self) -> Client<T, R, B, K, Identity, D, F, H> {
         self.with_attempt(Identity::new())
     }
 
     /// The circuit breaker's layer: its gate has the state, the figures and the manual controls.
     pub const fn breaker(&self) -> &B {
         &self.breaker
+    }
+
+    /// The throttle's layer.
+    pub const fn throttle(&self) -> &H {
+        &self.throttle
     }
 
     /// The bulkhead's layer.
@@ -257,7 +281,7 @@ impl<T, R, B, K, A, D, F> Client<T, R, B, K, A, D, F> {
     }
 }
 
-impl<T: Leak, R: Leak, B: Leak, K: Leak, A: Leak, D, F: Leak> Client<T, R, B, K, A, D, F> {
+impl<T: Leak, R: Leak, B: Leak, K: Leak, A: Leak, D, F: Leak, H: Leak> Client<T, R, B, K, A, D, F, H> {
     /// The same layers, whose state lives as long as the process: cheaper for cores that share them. Not for a client
     /// that is made per request.
     #[must_use]
@@ -270,32 +294,34 @@ impl<T: Leak, R: Leak, B: Leak, K: Leak, A: Leak, D, F: Leak> Client<T, R, B, K,
             attempt: self.attempt.leak(),
             deadline: self.deadline,
             fallback: self.fallback.leak(),
+            throttle: self.throttle.leak(),
             limits: self.limits,
         }
     }
 }
 
-impl<S, T, R, B, K, A, D, F> Layer<S> for Client<T, R, B, K, A, D, F>
+impl<S, T, R, B, K, A, D, F, H> Layer<S> for Client<T, R, B, K, A, D, F, H>
 where
     D: Layer<Innermost<S>>,
     A: Layer<D::Service>,
     K: Layer<A::Service>,
-    B: Layer<K::Service>,
+    H: Layer<K::Service>,
+    B: Layer<H::Service>,
     R: Layer<B::Service>,
     T: Layer<R::Service>,
     F: Layer<T::Service>,
 {
-    type Service = ClientService<S, T, R, B, K, A, D, F>;
+    type Service = ClientService<S, T, R, B, K, A, D, F, H>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let innermost = ScopeBoundaryLayer::new().layer(WrapError::new(inner));
         let attempts = self.bulkhead.layer(self.attempt.layer(self.deadline.layer(innermost)));
-        let call = self.total.layer(self.retry.layer(self.breaker.layer(attempts)));
+        let call = self.total.layer(self.retry.layer(self.breaker.layer(self.throttle.layer(attempts))));
         ClockScopeLayer::new().layer(self.fallback.layer(call))
     }
 }
 
-impl<T, R, B, K, A, D, F> Client<T, R, B, K, A, D, F> {
+impl<T, R, B, K, A, D, F, H> Client<T, R, B, K, A, D, F, H> {
     /// Puts all layers before `service`, and wraps its errors.
     pub fn protect<S>(&self, service: S) -> <Self as Layer<S>>::Service
     where

@@ -178,6 +178,7 @@ where
         attempt: TimeoutLayer::with_env(valid(client::attempt(ATTEMPT)), env).with_carry(carry),
         deadline,
         fallback,
+        throttle: Identity::new(),
         limits: Limits { total: Some(TOTAL), attempt: Some(ATTEMPT), sent: true },
     }
 }

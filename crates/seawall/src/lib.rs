@@ -25,7 +25,7 @@ mod reqwest_client;
 mod server;
 
 pub use around::Around;
-pub use client::{Bounded, Client, ClientService, Innermost};
+pub use client::{Bounded, Client, ClientService, Innermost, Placed};
 pub use error::StackError;
 pub use http_client::{
     BodyEnv, GrpcClient, HttpClient, HttpClientBody, HttpLayers, PresetEnv, client, client_with_env, grpc_client,
@@ -46,4 +46,4 @@ pub use seawall_load_shedder as load_shedder;
 pub use seawall_pool as pool;
 pub use seawall_rate_limiter as rate_limiter;
 pub use seawall_timeout as timeout;
-pub use server::{HttpServer, Server, ServerService, server, server_with_env};
+pub use server::{HttpServer, QueueingServer, Server, ServerService, server, server_with_env};

@@ -35,7 +35,7 @@ pub fn reqwest_client() -> ReqwestClient {
     reqwest_client_with_env(seawall_http::env())
 }
 
-impl<T, R, B, K, A, D> Client<T, R, B, K, A, D, TimedRequestLayer> {
+impl<T, R, B, K, A, D, H> Client<T, R, B, K, A, D, TimedRequestLayer, H> {
     /// The same layers, for [`TimedRequest`](seawall_http::TimedRequest)s in the place of reqwest's own: they say of
     /// themselves whether they may be repeated and how much they matter.
     ///
@@ -54,9 +54,9 @@ impl<T, R, B, K, A, D> Client<T, R, B, K, A, D, TimedRequestLayer> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn timed(self) -> Client<T, R, B, K, A, D> {
-        let Self { total, retry, breaker, bulkhead, attempt, deadline, limits, .. } = self;
-        Client { total, retry, breaker, bulkhead, attempt, deadline, fallback: Identity::new(), limits }
+    pub fn timed(self) -> Client<T, R, B, K, A, D, Identity, H> {
+        let Self { total, retry, breaker, bulkhead, attempt, deadline, throttle, limits, .. } = self;
+        Client { total, retry, breaker, bulkhead, attempt, deadline, fallback: Identity::new(), throttle, limits }
     }
 }
 

@@ -1,11 +1,14 @@
 use std::time::Duration;
 
 use seawall_core::{
-    Clock, ClockScope, ClockScopeLayer, Entropy, Environment, MonotonicClock, NoObserver, Observer, ScopeBoundaryLayer,
-    ThreadEntropy, Timer, WrapError,
+    Clock, ClockScope, ClockScopeLayer, Criticality, Entropy, Environment, Gate, GateLayer, MonotonicClock, NoObserver,
+    Observer, ScopeBoundaryLayer, ThreadEntropy, Timer, WrapError,
 };
 use seawall_http::{ReceiveDeadlineLayer, Respond, RespondLayer};
-use seawall_load_shedder::{LoadShedderConfig, LoadShedderLayer};
+use seawall_load_shedder::{
+    CgroupReader, Knee, LoadShedder, LoadShedderConfig, LoadShedderLayer, Pressure, QueueingLoadShedder,
+    QueueingShedderConfig,
+};
 use seawall_timeout::{TimeoutConfig, TimeoutLayer};
 use tower_layer::{Identity, Layer};
 
@@ -17,6 +20,14 @@ const MAX_DEADLINE: Duration = Duration::from_secs(30);
 /// The server preset over HTTP.
 pub type HttpServer<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> =
     Server<ReceiveDeadlineLayer<K>, TimeoutLayer<PresetEnv<K, O, R>>, LoadShedderLayer<PresetEnv<K, O, R>>, Identity>;
+
+/// The same preset with a queue before the handlers: [`Server::with_queue`].
+pub type QueueingServer<K = MonotonicClock, O = NoObserver, R = ThreadEntropy, B = Identity> = Server<
+    ReceiveDeadlineLayer<K>,
+    TimeoutLayer<PresetEnv<K, O, R>>,
+    GateLayer<QueueingLoadShedder<Knee, K>, PresetEnv<K, O, R>>,
+    B,
+>;
 
 /// The layers before a handler, in the order that works: refusals as responses, the caller's deadline, the timeout that
 /// keeps it, load shedder, bulkhead. The order is fixed; all but the first two can be replaced or left out.
@@ -96,6 +107,67 @@ impl<C: Clock, T, L, K> Server<ReceiveDeadlineLayer<C>, T, L, K> {
         }
         self.deadline = self.deadline.with_limit(limit);
         Ok(self)
+    }
+}
+
+impl<K, O, R, B>
+    Server<ReceiveDeadlineLayer<K>, TimeoutLayer<PresetEnv<K, O, R>>, LoadShedderLayer<PresetEnv<K, O, R>>, B>
+where
+    K: Timer + Clone,
+    O: Observer + Clone,
+    R: Entropy + Clone,
+{
+    /// Lets requests that find no room wait for a moment, the critical ones first and newest first under overload, in the
+    /// place of refusing them at once. Services behind it have to be `Clone`, as axum's are.
+    ///
+    /// ```
+    /// use seawall::load_shedder::QueueingShedderConfig;
+    ///
+    /// let layers = seawall::server().with_queue(QueueingShedderConfig::default());
+    /// assert_eq!(layers.shedder().gate().queued(), 0);
+    /// ```
+    pub fn with_queue(self, config: QueueingShedderConfig) -> QueueingServer<K, O, R, B> {
+        let env = self.shedder.env().clone();
+        let queue = QueueingLoadShedder::new(config, env.clock().clone());
+        self.with_shedder(GateLayer::with_env(queue, env))
+    }
+}
+
+/// Tells a shedder what the process feels, for as long as it is polled.
+async fn feel<G: Gate, E: Environment<Clock: Timer + Clone>>(
+    layer: GateLayer<G, E>,
+    pressure: Pressure,
+    reader: CgroupReader,
+    shed_below: fn(&G, Criticality),
+) {
+    let clock = layer.env().clock().clone();
+    pressure.watch(clock, reader, move |floor| shed_below(layer.gate(), floor)).await;
+}
+
+impl<D, T, E: Environment<Clock: Timer + Clone>, B> Server<D, T, LoadShedderLayer<E>, B> {
+    /// Sheds also for what the process itself feels, whatever its latencies say, while the future that is returned is
+    /// polled: spawn it. The presets feel nothing by themselves, since that takes a task.
+    ///
+    /// ```
+    /// use seawall::load_shedder::{CgroupReader, Pressure};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let layers = seawall::server();
+    /// tokio::spawn(layers.feel(Pressure::default(), CgroupReader::new()));
+    /// # }
+    /// ```
+    pub fn feel(&self, pressure: Pressure, reader: CgroupReader) -> impl Future<Output = ()> + use<D, T, E, B> {
+        feel(self.shedder.clone(), pressure, reader, LoadShedder::shed_below)
+    }
+}
+
+impl<D, T, K: Timer, E: Environment<Clock: Timer + Clone>, B>
+    Server<D, T, GateLayer<QueueingLoadShedder<Knee, K>, E>, B>
+{
+    /// Sheds also for what the process itself feels: as [without a queue](Server::feel).
+    pub fn feel(&self, pressure: Pressure, reader: CgroupReader) -> impl Future<Output = ()> + use<D, T, K, E, B> {
+        feel(self.shedder.clone(), pressure, reader, QueueingLoadShedder::shed_below)
     }
 }
 

@@ -21,6 +21,7 @@ four-plane: a production stack on one machine, whose instances are real processe
     --api-rate RPS        requests per second of each known x-api-key, and of each address without one, default 10000
     --api-keys FILE       the known ones: a JSON object of names and the SHA-256 of their keys
     --trust-criticality true|false  whether the edge believes x-criticality, default false: it only lowers
+    --pressure on|off     on: an edge whose event loop is late, or memory short, refuses what matters less; default off
     --protection on|off   off: no shedding, breakers, bulkheads, throttles, retries, to see what they are worth
     --load RPS            built-in load, default 200; 0 sends nothing
     --state auto|embedded real servers where given or installed, or embedded parts only
@@ -149,8 +150,8 @@ fn run(flags: &mut lexopt::Parser, environment: impl Fn(&str) -> Option<String>)
             "help" => return Ok(Command::Help),
             "version" => return Ok(Command::Version),
             "config" => file = Some(PathBuf::from(text("run", flags)?)),
-            "listen" | "control" | "load" | "state" | "protection" | "database-url" | "redis-url" | "data"
-            | "ready-file" | "api-rate" | "api-keys" | "trust-criticality" => {
+            "listen" | "control" | "load" | "state" | "protection" | "pressure" | "database-url" | "redis-url"
+            | "data" | "ready-file" | "api-rate" | "api-keys" | "trust-criticality" => {
                 given.push((flag.replace('-', "_"), text("run", flags)?));
             }
             _ => return Err(unknown("run", &flag)),
@@ -192,7 +193,7 @@ fn instance(flags: &mut lexopt::Parser, environment: impl Fn(&str) -> Option<Str
             }
             "instance" => number = Some(parse("--instance", &text, "a number from 1")?),
             "capacity" => capacity = Some(rate("--capacity", &text, 1.0, "1 to 100000 requests per second")?),
-            "listen" | "state" | "data" | "protection" | "trust-criticality" | "api-rate" | "api-keys" => {
+            "listen" | "state" | "data" | "protection" | "pressure" | "trust-criticality" | "api-rate" | "api-keys" => {
                 run.set(&flag.replace('-', "_"), &text)?;
             }
             _ => return Err(unknown(NAME, &flag)),

@@ -12,11 +12,11 @@ use serde_json::Value;
 pub use api_keys::ApiKeys;
 pub use error::ConfigError;
 
-use crate::link::{InstanceOptions, ProtectionMode, Role, StateMode};
+use crate::link::{InstanceOptions, PressureMode, ProtectionMode, Role, StateMode};
 
 /// The fields of the configuration file; flags have the same names with `-`, except `capacity`.
 const FIELDS: &str = "listen, control, data, state, database_url, redis_url, load, ready_file, capacity, \
-                      protection, trust_criticality, api_rate, api_keys";
+                      protection, pressure, trust_criticality, api_rate, api_keys";
 /// Environment variables and the fields that they set.
 pub(crate) const ENVIRONMENT: [(&str, &str); 2] =
     [("FOUR_PLANE_DATABASE_URL", "database_url"), ("FOUR_PLANE_REDIS_URL", "redis_url")];
@@ -160,6 +160,13 @@ impl RunOptions {
                 self.instance.protection = match text {
                     "on" => ProtectionMode::On,
                     "off" => ProtectionMode::Off,
+                    _ => return Err(wrong(field, text, "on or off")),
+                }
+            }
+            "pressure" => {
+                self.instance.pressure = match text {
+                    "on" => PressureMode::On,
+                    "off" => PressureMode::Off,
                     _ => return Err(wrong(field, text, "on or off")),
                 }
             }

@@ -275,6 +275,28 @@ impl ProtectionMode {
     }
 }
 
+/// Whether the edge sheds for what its process feels.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "both modes are handled wherever modes are told apart")]
+pub enum PressureMode {
+    /// It goes by its workers alone: on a machine that others use as well, a late event loop is their doing.
+    #[default]
+    Off,
+    /// The less critical are refused while its event loop is late or the control group's memory runs out.
+    On,
+}
+
+impl PressureMode {
+    /// The name used on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+        }
+    }
+}
+
 /// Requests per second of each caller unless told otherwise: far above what the edges let through.
 const API_RATE: u32 = 10_000;
 
@@ -291,6 +313,8 @@ pub struct InstanceOptions {
     pub redis_url: Option<String>,
     /// Whether calls are protected.
     pub protection: ProtectionMode,
+    /// Whether the edge sheds for what its process feels.
+    pub pressure: PressureMode,
     /// Whether the edge takes what a request's `x-criticality` says for true. By default it only lowers what the path is
     /// worth: whoever asks would raise it otherwise.
     pub trust_criticality: bool,
@@ -308,6 +332,7 @@ impl Default for InstanceOptions {
             database_url: None,
             redis_url: None,
             protection: ProtectionMode::default(),
+            pressure: PressureMode::default(),
             trust_criticality: false,
             api_rate: API_RATE,
             api_keys: ApiKeys::default(),

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::routing::any;
 use four_plane::link::Role;
 use http::{HeaderMap, Request};
+use seawall_core::{Clock as _, MonotonicClock};
 use support::{Stack, send};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -75,4 +76,31 @@ async fn no_critical_request_is_refused_while_sheddable_ones_are_served() {
         shed = shed.saturating_add(usize::from(answer.await.unwrap() == 503));
     }
     assert!((60..96).contains(&shed), "{shed}");
+}
+
+#[tokio::test]
+async fn an_edge_under_pressure_refuses_what_matters_less_and_says_so_until_it_is_well_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = Stack::new(folder.path());
+    stack.feel_pressure();
+    let edge = edge_before(&mut stack, Router::new().fallback(any(async || "{}"))).await;
+    let ask = async |method: &'static str, path: &'static str| {
+        let request = Request::builder().method(method).uri(path).body("").expect("a request");
+        send(edge, request).await.expect("an answer").status
+    };
+    support::until("the edge is well", async || ask("GET", "/feed/ann").await == 200).await;
+
+    // The edge runs on this event loop, which somebody holds for longer than its second mark.
+    let hold = std::time::Duration::from_millis(900);
+    let start = MonotonicClock.now();
+    while MonotonicClock.now().since(start) < hold {
+        std::hint::spin_loop();
+    }
+    support::until("feed and recommendations are refused", async || {
+        (ask("GET", "/feed/ann").await, ask("GET", "/recommendations/ann").await) == (503, 503)
+    })
+    .await;
+    assert_eq!(ask("POST", "/payments").await, 200);
+
+    support::until("the edge is well again", async || ask("GET", "/feed/ann").await == 200).await;
 }

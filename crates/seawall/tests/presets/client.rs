@@ -8,6 +8,7 @@ use seawall::{
     circuit_breaker::State,
     core::{Clock, InheritDeadline, NoObserver, Timestamp, VirtualClock},
     http::Deadline,
+    load_shedder::{ThrottleConfig, ThrottleLayer},
 };
 use tower::{Service, ServiceExt};
 
@@ -269,4 +270,29 @@ fn a_boxed_client_has_a_name() {
     let answer = drive(&clock, async { boxed.ready().await.unwrap().call(get()).await }).0;
 
     assert_eq!(answer.unwrap().status(), 200);
+}
+
+#[test]
+fn a_throttle_holds_calls_back_from_a_service_that_refuses_them_and_trips_nothing() {
+    const CALLS: usize = 200;
+    let (clock, layers, service) = preset(Does::Shed);
+    let throttle = ThrottleLayer::with_env(ThrottleConfig::default(), env(&clock));
+    let layers = layers.without_retry().with_throttle(throttle).leak();
+    let client = layers.protect(service.clone());
+
+    let call = |_| {
+        clock.advance(10 * MS);
+        drive(&clock, client.clone().oneshot(get())).0
+    };
+    let ended: Vec<_> = (0..CALLS).map(call).collect();
+
+    let held_back = ended
+        .iter()
+        .filter(|end| matches!(end, Err(Error::Rejected(why)) if why.reason() == Reason::Throttled))
+        .count();
+    assert_eq!(held_back + service.seen().len(), CALLS);
+    // It asked to be left alone for a second, twice.
+    assert!((2..=4).contains(&service.seen().len()), "{}", service.seen().len());
+    assert_eq!(layers.breaker().gate().state(), State::Closed);
+    assert_eq!(layers.bulkhead().gate().in_flight(), 0);
 }

@@ -16,6 +16,7 @@ use seawall::{
     bulkhead::{BulkheadConfig, BulkheadLayer},
     core::{GateLayer, NoObserver, VirtualClock, inherited_deadline},
     http::DO_NOT_RETRY_HEADER,
+    load_shedder::{CgroupReader, Pressure, QueueingShedderConfig},
 };
 use seawall_testkit::{Ledger, Recorder};
 use serde_json::Value;
@@ -140,6 +141,57 @@ fn streams_that_stay_open_keep_no_place_from_others() {
     assert!(streams.iter().all(|stream| stream.status() == 200 && !stream.body().is_end_stream()));
     assert_eq!(layers.shedder().gate().in_flight(), 0);
     assert!((0..200).all(|_| ask("/").status() == 200));
+}
+
+#[test]
+fn with_a_queue_the_seventeenth_call_at_once_waits_for_the_first_to_end() {
+    let (clock, layers, handler) = preset(Does::Take(10 * MS));
+    let layers = layers.with_queue(QueueingShedderConfig::default()).leak();
+    let service = layers.layer(Handler(handler.clone()));
+    let mut calls: Vec<_> = (0..16).map(|_| Box::pin(service.clone().oneshot(get()))).collect();
+    assert!(calls.iter_mut().all(|call| poll_once(call.as_mut()).is_pending()));
+
+    let mut waiting = pin!(service.oneshot(get()));
+    assert!(poll_once(waiting.as_mut()).is_pending());
+    assert_eq!((layers.shedder().gate().queued(), handler.seen().len()), (1, 16));
+    clock.advance(10 * MS);
+    assert!(calls.iter_mut().all(|call| poll_once(call.as_mut()).is_ready()));
+
+    assert_eq!(drive(&clock, waiting).0.unwrap().status(), 200);
+    assert_eq!((layers.shedder().gate().queued(), layers.shedder().gate().in_flight()), (0, 0));
+}
+
+/// What requests of rising criticality get: sheddable, degraded, default, critical.
+fn by_criticality<S, B>(clock: &VirtualClock, service: &S) -> [u16; 4]
+where
+    S: Service<Incoming, Response = Response<B>, Error = Infallible> + Clone,
+{
+    ["sheddable", "degraded", "default", "critical"].map(|worth| {
+        let request = Request::get("/").header("x-criticality", worth).body(Full::default()).unwrap();
+        served(clock, service.clone(), request).0
+    })
+}
+
+#[test]
+fn a_server_that_feels_that_its_event_loop_is_late_sheds_what_matters_less() {
+    let (clock, layers, handler) = preset(Does::Answer(200));
+    let queueing = layers.clone().with_queue(QueueingShedderConfig::default());
+    let nowhere = || CgroupReader::below("/nowhere");
+    let mut feel = pin!(layers.feel(Pressure::default(), nowhere()));
+    let mut feel_queueing = pin!(queueing.feel(Pressure::default(), nowhere()));
+    let services = (layers.layer(Handler(handler.clone())), queueing.layer(Handler(handler)));
+    let mut poll = || {
+        assert!(poll_once(feel.as_mut()).is_pending() && poll_once(feel_queueing.as_mut()).is_pending());
+    };
+
+    poll();
+    assert_eq!(by_criticality(&clock, &services.0), [200; 4]);
+    // 300 ms late.
+    clock.advance(350 * MS);
+    poll();
+
+    assert_eq!(by_criticality(&clock, &services.0), [503, 503, 200, 200]);
+    assert_eq!(by_criticality(&clock, &services.1), [503, 503, 200, 200]);
 }
 
 #[test]

@@ -16,11 +16,15 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use metrics::gauge;
 use seawall::http::HttpAttributes;
-use seawall::load_shedder::{LimitRange, LoadShedderConfig, QueueingLoadShedderLayer, QueueingShedderConfig};
-use seawall_core::{Attributes as _, ByResult, Env, Error, MetricsObserver, MonotonicClock, NoAttributes, Pattern};
+use seawall::load_shedder::{
+    CgroupReader, LimitRange, LoadShedderConfig, Pressure, QueueingLoadShedderLayer, QueueingShedderConfig,
+};
+use seawall_core::{
+    Attributes as _, ByResult, Criticality, Env, Error, MetricsObserver, MonotonicClock, NoAttributes, Pattern,
+};
 
 use super::client::Client;
-use super::criticality::{self, Criticalities};
+use super::criticality::{self, Criticalities, name};
 use super::figures;
 use super::gateway::collected;
 use super::peer;
@@ -28,7 +32,7 @@ use super::problem;
 use super::serving::{self, Serving, Shed};
 use super::upstream::{Protection, RetryOn, Upstream};
 use super::workers::{WORKERS, Workers};
-use crate::link::{Instance, ProtectionMode, Role};
+use crate::link::{Instance, PressureMode, ProtectionMode, Role};
 
 /// Longer than a gateway takes with all its attempts.
 const TO_GATEWAY: Protection =
@@ -72,6 +76,17 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     let serving = Serving::new(&instance, serving::checks(&instance));
     let gateways = Upstream::new(Client::default(), &instance, Role::Gateway, &TO_GATEWAY)?;
     let edge = Edge::new(&instance, Workers::new(instance.capacity), gateways)?;
+    if let Some(shedder) = edge.shedder.clone().filter(|_| instance.options.pressure == PressureMode::On) {
+        let report = instance.report.clone();
+        tokio::spawn(Pressure::default().watch(MonotonicClock, CgroupReader::new(), move |floor| {
+            shedder.gate().shed_below(floor);
+            let text = match floor {
+                Criticality::Sheddable => "the process is well again".to_owned(),
+                floor => format!("the process is under pressure: what is worth less than {} is refused", name(floor)),
+            };
+            report.event("warn", text);
+        }));
+    }
     if let Some(shedder) = edge.shedder.clone() {
         let metrics = serving.metrics().clone();
         let waiting = gauge!("four_plane_waiting", "service" => Role::Edge.name(), "instance" => instance.name());

@@ -138,7 +138,7 @@ impl Actor {
 
     fn arguments(&self, role: Role, number: u32) -> Vec<OsString> {
         let listen = if role == Role::Edge { self.plan.edge.to_string() } else { "127.0.0.1:0".to_owned() };
-        let pairs: [(&str, OsString); 9] = [
+        let pairs: [(&str, OsString); 10] = [
             ("--role", role.name().into()),
             ("--instance", number.to_string().into()),
             ("--capacity", self.plan.capacity.of(role).to_string().into()),
@@ -146,6 +146,7 @@ impl Actor {
             ("--state", self.plan.options.state.name().into()),
             ("--data", self.plan.options.data.clone().into()),
             ("--protection", self.plan.options.protection.name().into()),
+            ("--pressure", self.plan.options.pressure.name().into()),
             ("--api-rate", self.plan.options.api_rate.to_string().into()),
             ("--trust-criticality", self.plan.options.trust_criticality.to_string().into()),
         ];

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use four_plane::link::{
-    Endpoint, Fault, FaultKind, FromInstance, Instance, InstanceOptions, Reporter, Role, StateMode, StateParts,
-    Topology,
+    Endpoint, Fault, FaultKind, FromInstance, Instance, InstanceOptions, PressureMode, Reporter, Role, StateMode,
+    StateParts, Topology,
 };
 use four_plane::services;
 use tokio::sync::{mpsc, watch};
@@ -58,6 +58,11 @@ impl Stack {
     /// Edges started from here on believe what requests say that they are worth.
     pub(crate) fn trust_criticality(&mut self) {
         self.options.trust_criticality = true;
+    }
+
+    /// Edges started from here on shed for what their process feels.
+    pub(crate) fn feel_pressure(&mut self) {
+        self.options.pressure = PressureMode::On;
     }
 
     /// Edges started from here on can do this many requests per second.
