@@ -277,9 +277,14 @@ where
     let tasks: Vec<_> =
         polls.iter().map(|polls| tokio::spawn(polls.count(service.clone().oneshot(Script::Hold)))).collect();
 
+    settle().await;
+    let mut most_at_once = 0_usize;
     for _ in 0..CALLERS {
-        tokio::task::yield_now().await;
+        let before: Vec<_> = polls.iter().map(Polls::get).collect();
         bench.probe.release(1);
+        settle().await;
+        let since = polls.iter().zip(before).map(|(polls, before)| polls.get().saturating_sub(before));
+        most_at_once = most_at_once.max(since.max().unwrap_or(0));
     }
     let mut refused = 0_usize;
     for task in tasks {
@@ -294,6 +299,7 @@ where
     assert_eq!(TokioClock.now().since(begin), waits, "somebody slept until its time was up: a wake-up was lost");
     assert_eq!(refused > 0, crowd == Crowd::IsRefused, "{refused} were refused");
     assert_eq!(bench.probe.most_running() < CALLERS, crowd != Crowd::Passes, "{crowd:?}");
+    assert!(most_at_once <= POLLS_PER_EVENT, "a waiter was polled {most_at_once} times when one call ended");
     // Two events concern a waiter that queues: its turn, and its answer. A waiter that does not, one.
     let queues = matches!(crowd, Crowd::Waits | Crowd::WaitsFor(_));
     let allowed = if queues { 2 * POLLS_PER_EVENT } else { POLLS_PER_EVENT };

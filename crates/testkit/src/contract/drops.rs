@@ -1,11 +1,18 @@
-use std::task::{Context, Waker};
+use std::{
+    fmt::Debug,
+    task::{Context, Waker},
+};
 
 use seawall_core::{Entropy, SeededEntropy};
 use tower::{ServiceExt, buffer::Buffer};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{BOUND, Behind, Bench, Leaf, Subject, settle, soon};
+use super::{
+    BOUND, Behind, Bench, Leaf, Subject,
+    endings::{ENDINGS, drive},
+    settle, soon,
+};
 use crate::{Script, TestEnv};
 
 /// How far a call is let go before everything of it is dropped.
@@ -31,13 +38,19 @@ const STEPS: [DroppedAfter; 7] = [
     DroppedAfter::Answer,
 ];
 
-/// Dropping any handle and any future at any point leaves nothing held and keeps nobody out: at each step ten times in a
-/// row, and then 100,000 times at random; over the probe itself, over tower's limit of one, over tower's buffer and under
-/// it.
+/// However a call ends, by an answer, a failure, a timeout or a panic, it leaves nothing held. And dropping any handle and
+/// any future at any point leaves nothing held and keeps nobody out: at each step ten times in a row, and then 100,000
+/// times at random; over the probe itself, over tower's limit of one, over tower's buffer and under it.
 pub async fn dropping_at_any_point_leaves_nothing_held<L>(make: impl Fn(TestEnv) -> L, held: impl Fn(&L) -> usize)
 where
     L: Layer<Leaf, Service: Subject>,
 {
+    for ending in ENDINGS {
+        let (bench, layer) = new(&make);
+        drive(&mut layer.layer(bench.leaf(Behind::Nothing)), &ending).await;
+        settle().await;
+        assert_nothing_is_held(&bench, &layer, &held, &ending);
+    }
     for behind in [Behind::Nothing, Behind::LimitOfOne, Behind::Buffer] {
         for step in STEPS {
             drop_after(step, behind, &make, &held).await;
@@ -48,11 +61,11 @@ where
             if matches!(behind, Behind::Nothing) { 100_000 } else { 10_000 },
         )
         .await;
-        assert_nothing_is_held(&bench, &layer, &held, behind);
+        assert_nothing_is_held(&bench, &layer, &held, &behind);
 
         let (bench, layer) = new(&make);
         drop_at_random(Buffer::new(layer.layer(bench.leaf(behind)), BOUND), 10_000).await;
-        assert_nothing_is_held(&bench, &layer, &held, behind);
+        assert_nothing_is_held(&bench, &layer, &held, &behind);
     }
 }
 
@@ -62,8 +75,8 @@ fn new<L>(make: impl Fn(TestEnv) -> L) -> (Bench, L) {
     (bench, layer)
 }
 
-fn assert_nothing_is_held<L>(bench: &Bench, layer: &L, held: impl Fn(&L) -> usize, behind: Behind) {
-    assert_eq!(held(layer), 0, "the layer still holds places, over {behind:?}");
+fn assert_nothing_is_held<L>(bench: &Bench, layer: &L, held: impl Fn(&L) -> usize, after: &dyn Debug) {
+    assert_eq!(held(layer), 0, "the layer still holds places: {after:?}");
     bench.assert_idle("after drops");
 }
 
@@ -105,7 +118,7 @@ where
     // Before anybody looks: `held` may try the layer out, and so mend it.
     bench.assert_idle("after drops");
     assert_eq!(soon(&what, service.oneshot(Script::Answer)).await, Ok("answered"), "{what}");
-    assert_nothing_is_held(&bench, &layer, &held, behind);
+    assert_nothing_is_held(&bench, &layer, &held, &behind);
 }
 
 async fn drop_at_random<S>(service: S, calls: usize)

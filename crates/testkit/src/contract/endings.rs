@@ -13,7 +13,7 @@ use crate::{Booked, ProbeError, Script, TestEnv, hold};
 
 /// How one call is made to end.
 #[derive(Copy, Clone, Debug)]
-struct Ending {
+pub(super) struct Ending {
     script: Script,
     /// Drop the future after this many polls.
     polls: usize,
@@ -33,7 +33,7 @@ impl Ending {
     }
 }
 
-const ENDINGS: [Ending; 8] = [
+pub(super) const ENDINGS: [Ending; 8] = [
     Ending { script: Script::Answer, polls: 9, expected: |booked| booked.returned = 1 },
     Ending { script: Script::AnswerLater, polls: 9, expected: |booked| booked.returned = 1 },
     Ending { script: Script::Fail, polls: 9, expected: |booked| booked.failed = 1 },
@@ -72,7 +72,7 @@ async fn poll<F: Future<Output = Answer>>(future: &mut Pin<Box<F>>, polls: usize
     Poll::Pending
 }
 
-async fn drive<S: Subject>(service: &mut S, ending: &Ending) {
+pub(super) async fn drive<S: Subject>(service: &mut S, ending: &Ending) {
     if let Some(mut future) = begin(service, ending.script) {
         let _ = poll(&mut future, ending.polls).await;
     }
@@ -158,6 +158,10 @@ where
         expected.dropped = expected.dropped.saturating_add(places);
         assert_eq!(bench.recorder.booked(), expected, "{ending:?} after a wait");
         bench.assert_idle("after a call that waited");
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let held = fill(&bench, &service, places).await;
+        assert_eq!(bench.probe.running(), places, "{ending:?} after a wait: not all places are free again");
+        drop(held);
     }
 
     let bench = Bench::new();
