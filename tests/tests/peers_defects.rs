@@ -21,6 +21,7 @@
 //! | an exceeded budget is an error of its own | backoff-with-jitter, `an_exhausted_budget_gives_the_original_outcome_and_bounds_the_load` |
 //! | a hint of a day is slept in full | backoff-with-jitter, `the_other_sides_hint_is_waited_out_up_to_the_maximum` |
 //! | clones are called that were never polled ready | backoff-with-jitter, `each_retry_drives_one_fresh_clone_ready`; fallback, `another_service_is_driven_ready_and_its_error_is_kept` |
+//! | an open breaker waits for a service that is not ready | circuit-breaker, `an_open_circuit_refuses_at_once_over_a_service_that_is_not_ready` |
 //! | a service that is not `Sync` cannot be protected | circuit-breaker, `a_service_that_is_not_sync_can_be_protected`; here, `a_service_that_is_not_sync_can_be_retried_bounded_and_stood_in_for` |
 //! | a timer keeps its first waker | timeout, `the_timer_wakes_the_task_that_polled_last`; backoff-with-jitter, `the_wait_wakes_the_task_that_polled_last` |
 //! | a timer needs the runtime that made the clock | timeout, `a_timer_needs_no_runtime_and_not_the_one_it_was_made_in` |

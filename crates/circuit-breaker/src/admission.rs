@@ -75,8 +75,30 @@ impl Breaker {
         if !self.settings.enforces_all() && self.is_spared() {
             return Ok(BreakerTicket { tag: Tag::UNTRACKED, start: Timestamp::MAX });
         }
-        self.counters.rejections.mine().fetch_add(1, Relaxed);
+        self.count_refusal();
         Err(rejection)
+    }
+
+    pub(crate) fn count_refusal(&self) {
+        self.counters.rejections.mine().fetch_add(1, Relaxed);
+    }
+
+    /// What everybody is refused with who finds `word`, which stays as it is.
+    pub(crate) fn foresee(&self, word: Word, now: impl FnOnce() -> Timestamp) -> Option<Rejection> {
+        if !self.settings.enforces_all() {
+            return None;
+        }
+        match word.state() {
+            State::ForcedOpen => Some(REJECTION),
+            State::Open => {
+                let (at, until) = (now(), self.hot.until.load(Relaxed));
+                (at.as_nanos() <= until).then(|| wait_until(REJECTION, at, until))
+            }
+            State::HalfOpen if self.with_place(word).is_none() => {
+                self.verdict(word, Missing::MayBeGivenUp, now()).is_none().then_some(REJECTION)
+            }
+            _ => None,
+        }
     }
 
     #[cold]

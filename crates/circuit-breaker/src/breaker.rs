@@ -91,6 +91,7 @@ impl From<BreakerConfig> for Breaker {
 impl Gate for Breaker {
     type Ticket = BreakerTicket;
     type Wait = NoWait;
+    const FORESEES: bool = true;
 
     #[inline]
     fn admit(
@@ -143,6 +144,16 @@ impl Gate for Breaker {
 
     fn trip(&self, ticket: &BreakerTicket, wait: Option<Duration>, now: impl FnOnce() -> Timestamp) {
         self.open_for_answer(ticket.tag, wait, now());
+    }
+
+    /// While it is open, and in half-open while all places are taken by probes that are still waited for. Not while only a share
+    /// of the refusals is carried out, which is left to chance.
+    fn refusal(&self, now: impl FnOnce() -> Timestamp) -> Option<Rejection> {
+        self.foresee(self.word(), now)
+    }
+
+    fn refused_as_foreseen(&self) {
+        self.count_refusal();
     }
 
     /// A closed circuit with nothing bad in its window may be forgotten, once it is no longer wary of the last outage nor

@@ -112,7 +112,7 @@ impl Breaker {
     }
 
     /// What a half-open word says, on which figures and as of when.
-    fn verdict(&self, word: Word, missing: Missing, at: Timestamp) -> Option<(Verdict, Figures, Timestamp)> {
+    pub(crate) fn verdict(&self, word: Word, missing: Missing, at: Timestamp) -> Option<(Verdict, Figures, Timestamp)> {
         let figures = word.figures();
         if let Some(verdict) = self.settings.judge_round(&figures) {
             return Some((verdict, figures, at));

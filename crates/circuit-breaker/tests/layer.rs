@@ -1,13 +1,17 @@
 //! The breaker as a user stacks it.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use seawall_circuit_breaker::{
     BreakerConfig, BreakerConfigBuilder, CircuitBreakerLayer, Class, Clock, Env, Error, KeyedCircuitBreakerLayer,
     Rejection, State, Timestamp, Window,
 };
 use seawall_core::VirtualClock;
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, limit::GlobalConcurrencyLimitLayer, service_fn};
 
 type TestEnv = Env<VirtualClock>;
 
@@ -259,7 +263,7 @@ async fn a_call_that_is_given_up_on_is_as_old_as_its_first_poll_without_an_answe
 
 /// What one poll of `future` gives.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    let polled = std::pin::Pin::new(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    let polled = std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()));
     if let std::task::Poll::Ready(output) = polled { Some(output) } else { None }
 }
 
@@ -323,4 +327,57 @@ async fn the_breakers_of_all_keys_are_listed_and_given_new_settings() {
         let _ = failing.oneshot(host.to_owned()).await;
         assert_eq!(layer.gate(host).gate().state(), State::Open, "{host}");
     }
+}
+
+/// A handle over a limit of 1, whose only place is held by what comes with it.
+fn over_a_full_limit(
+    layer: &CircuitBreakerLayer<TestEnv>,
+) -> (impl Sized, impl Service<bool, Response = &'static str, Error = Error<&'static str>> + Clone) {
+    let narrow = GlobalConcurrencyLimitLayer::new(1);
+    let mut holder = narrow.layer(service_fn(dependency));
+    assert!(is_ready(&mut holder));
+    (holder, layer.protect(narrow.layer(service_fn(dependency))))
+}
+
+fn is_ready(service: &mut impl Service<bool>) -> bool {
+    service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()
+}
+
+#[tokio::test]
+async fn an_open_circuit_refuses_at_once_over_a_service_that_is_not_ready() {
+    let (layer, clock) = layer(config(|config| config));
+    let (_holder, service) = over_a_full_limit(&layer);
+    layer.gate().trip(None, clock.now());
+
+    let refused = service.clone().oneshot(true).await.unwrap_err();
+
+    assert_eq!(refused.rejection().and_then(Rejection::retry_after), Some(Duration::from_nanos(5_000_000_001)));
+    layer.gate().force_open(clock.now());
+    assert!(service.oneshot(true).await.unwrap_err().rejection().is_some());
+    assert_eq!(layer.gate().snapshot(clock.now()).rejections, 2);
+}
+
+#[tokio::test]
+async fn over_a_service_that_is_not_ready_half_open_refuses_at_once_only_while_all_places_are_taken() {
+    let (layer, clock) = layer(config(|config| config.probes(1)));
+    let (_holder, mut service) = over_a_full_limit(&layer);
+    layer.gate().trip(None, clock.now());
+    clock.advance(Duration::from_secs(6));
+    assert!(!is_ready(&mut service), "the next call is a probe, which waits for the service");
+
+    let _probe = layer.gate().try_admit(clock.now()).unwrap();
+
+    assert!(service.clone().oneshot(true).await.unwrap_err().rejection().is_some());
+    clock.advance(Duration::from_secs(5));
+    assert!(!is_ready(&mut service), "a probe that is too old holds nobody up");
+}
+
+#[tokio::test]
+async fn a_breaker_whose_refusals_are_not_all_carried_out_waits_for_the_service() {
+    let (layer, clock) = layer(config(|config| config.enforce(0.0)));
+    let (_holder, mut service) = over_a_full_limit(&layer);
+
+    layer.gate().trip(None, clock.now());
+
+    assert!(!is_ready(&mut service));
 }

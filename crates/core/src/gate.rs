@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use crate::{Admission, CallContext, Outcome, Timestamp, Wait};
+use crate::{Admission, CallContext, Outcome, Rejection, Timestamp, Wait};
 
 /// A decision on calls: let this one through or not, and learn from how it ended.
 ///
@@ -19,6 +19,9 @@ pub trait Gate: Send + Sync + 'static {
     /// Whether [`Gate::finish`] does anything. `false`: no call carries a guard, and `finish` is never called.
     const RECORDS: bool = true;
 
+    /// Whether [`Gate::refusal`] ever says anything. `false`: it is never asked, and its layer keeps nothing for it.
+    const FORESEES: bool = false;
+
     /// Decides on one call.
     fn admit(
         &self,
@@ -28,6 +31,18 @@ pub trait Gate: Send + Sync + 'static {
 
     /// Takes back the ticket of a call that has ended.
     fn finish(&self, ticket: Self::Ticket, outcome: Outcome, now: impl FnOnce() -> Timestamp);
+
+    /// What any call would be refused with now, whatever it asks for and whoever asks. Takes and counts nothing. The layer
+    /// asks this while its inner service is not ready: a call that is refused anyway need not wait for that. `None` by
+    /// default, and whenever it depends on the call or on chance.
+    fn refusal(&self, now: impl FnOnce() -> Timestamp) -> Option<Rejection> {
+        let _ = now;
+        None
+    }
+
+    /// Hears that a call was refused as [`Gate::refusal`] had said, without [`Gate::admit`]: for gates that count what they
+    /// refuse. Does nothing by default.
+    fn refused_as_foreseen(&self) {}
 
     /// Hears, each time that an admitted call is polled and has no answer yet, that it goes on. A gate that wants to know
     /// only how long calls wait stamps their start here, and spares those that are ready at once the clock. Does nothing
@@ -65,6 +80,7 @@ impl<G: Gate> Gate for Arc<G> {
     type Ticket = G::Ticket;
     type Wait = G::Wait;
     const RECORDS: bool = G::RECORDS;
+    const FORESEES: bool = G::FORESEES;
 
     #[inline]
     fn admit(
@@ -78,6 +94,14 @@ impl<G: Gate> Gate for Arc<G> {
     #[inline]
     fn finish(&self, ticket: Self::Ticket, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
         G::finish(self, ticket, outcome, now);
+    }
+
+    fn refusal(&self, now: impl FnOnce() -> Timestamp) -> Option<Rejection> {
+        G::refusal(self, now)
+    }
+
+    fn refused_as_foreseen(&self) {
+        G::refused_as_foreseen(self);
     }
 
     #[inline]

@@ -7,6 +7,7 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -62,11 +63,19 @@ where
     G: Gate<Wait: Readiness<S, Req>>,
     E: Serves<Req, S::Response, S::Error>,
 {
-    /// Asks the gate, and calls `inner` if it may.
+    /// Asks the gate, and calls `inner` if it may; not if it is refused already, as was foreseen.
     #[inline(always)]
-    pub(crate) fn begin(shared: &Shared<Gated<G, E>>, inner: &mut S, request: Req) -> Self {
+    pub(crate) fn begin(
+        shared: &Shared<Gated<G, E>>,
+        inner: &mut S,
+        request: Req,
+        foreseen: Option<&Rejection>,
+    ) -> Self {
         let Gated { gate, env } = &**shared;
-        let admission = gate.admit(|| env.context(&request), || env.clock().now());
+        let admission = match foreseen {
+            Some(foreseen) if G::FORESEES => Admission::Refused(refuse(gate, env, foreseen)),
+            _ => gate.admit(|| env.context(&request), || env.clock().now()),
+        };
         Self::decided(shared, inner, request, admission)
     }
 
@@ -155,6 +164,15 @@ where
             }
         }
     }
+}
+
+/// What a call that was told to come is refused with now.
+#[cold]
+#[inline(never)]
+fn refuse<G: Gate, E: Environment>(gate: &G, env: &E, foreseen: &Rejection) -> Rejection {
+    gate.refused_as_foreseen();
+    // The gate may have opened since, but the inner service is not known to be ready: the next try may be let through.
+    gate.refusal(|| env.clock().now()).unwrap_or_else(|| foreseen.with_retry_after(Duration::ZERO))
 }
 
 /// Judges and settles a call that was answered.

@@ -10,20 +10,25 @@ use std::{
 
 use tower_service::Service;
 
-use crate::{Env, Gate, GateFuture, Gated, Readiness, Serves, Settle, Shared};
+use crate::{Clock, Env, Environment, Gate, GateFuture, Gated, Readiness, Rejection, Serves, Settle, Shared};
 
 /// A service behind a [`GateLayer`](crate::GateLayer).
 ///
 /// Permits are taken in `call`, never in `poll_ready`: an idle or dropped handle holds nothing of the gate's. A refused
 /// call leaves the readiness that the inner service granted with this handle, for its next call.
+///
+/// While the inner service is not ready, a gate that refuses everybody ([`Gate::refusal`]) does so at once: the handle is
+/// ready, and its next call is refused without touching the inner service, also when the gate has changed its mind by then.
 pub struct GateService<S, G: Gate, E: 'static = Env> {
     inner: S,
     shared: Shared<Gated<G, E>>,
+    /// What the next call is refused with, since the inner service is not ready for it.
+    foreseen: Option<Rejection>,
 }
 
 impl<S, G: Gate, E> GateService<S, G, E> {
     pub(crate) const fn new(inner: S, shared: Shared<Gated<G, E>>) -> Self {
-        Self { inner, shared }
+        Self { inner, shared, foreseen: None }
     }
 
     /// The gate itself.
@@ -37,9 +42,20 @@ impl<S, G: Gate, E> GateService<S, G, E> {
     }
 }
 
+impl<S, G: Gate, E: Environment> GateService<S, G, E> {
+    /// Asks the gate, as the inner service is not ready. `true`: the next call is refused.
+    #[cold]
+    #[inline(never)]
+    fn foresee(&mut self) -> bool {
+        let Gated { gate, env } = &*self.shared;
+        self.foreseen = gate.refusal(|| env.clock().now());
+        self.foreseen.is_some()
+    }
+}
+
 impl<S: Clone, G: Gate, E> Clone for GateService<S, G, E> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), shared: self.shared.clone() }
+        Self::new(self.inner.clone(), self.shared.clone())
     }
 }
 
@@ -64,11 +80,18 @@ where
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        <G::Wait as Readiness<S, Req>>::poll_ready(&mut self.inner, cx)
+        let polled = <G::Wait as Readiness<S, Req>>::poll_ready(&mut self.inner, cx);
+        if G::FORESEES {
+            self.foreseen = None;
+            if polled.is_pending() && self.foresee() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        polled
     }
 
     #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
-        GateFuture::begin(&self.shared, &mut self.inner, request)
+        GateFuture::begin(&self.shared, &mut self.inner, request, self.foreseen.as_ref())
     }
 }

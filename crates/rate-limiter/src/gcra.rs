@@ -175,6 +175,7 @@ impl Gate for Gcra {
     type Ticket = ();
     type Wait = NoWait;
     const RECORDS: bool = false;
+    const FORESEES: bool = true;
 
     #[inline]
     fn admit(&self, context: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<()> {
@@ -183,6 +184,11 @@ impl Gate for Gcra {
     }
 
     fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
+
+    /// While not even a call that costs 1 would be admitted.
+    fn refusal(&self, now: impl FnOnce() -> Timestamp) -> Option<Rejection> {
+        self.check(1, now()).err()
+    }
 
     /// Whether the whole burst is there and the quota is the one that it was built with.
     fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {

@@ -5,12 +5,17 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
+    task::{Context, Waker},
     time::Duration,
 };
 
 use seawall_core::{CallContext, Class, Env, KeyedLayer, Observer, Outcome, Pattern, Reason, Rejection, VirtualClock};
 use seawall_rate_limiter::{Error, Gcra, KeyedGcra, KeyedRateLimiterLayer, Quota, Quotas, RateLimiterLayer};
-use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
+use tower::{
+    Layer, Service, ServiceExt,
+    limit::{ConcurrencyLimitLayer, GlobalConcurrencyLimitLayer},
+    service_fn,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -210,4 +215,21 @@ async fn a_tenants_quota_and_everybodys_hold_at_once_and_a_refusal_uses_up_neith
     assert!(service.clone().oneshot("cid".to_owned()).await.is_err());
     clock.advance(SECOND);
     assert!(service.oneshot("cid".to_owned()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_used_up_quota_refuses_at_once_over_a_service_that_is_not_ready_and_tells_the_wait() {
+    let (layer, clock) = layer(per_second(4, 1));
+    let narrow = GlobalConcurrencyLimitLayer::new(1);
+    let mut holder = narrow.layer(service_fn(echo));
+    let service = layer.protect(narrow.layer(service_fn(echo)));
+    assert_eq!(service.clone().oneshot(1).await, Ok(1));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(holder.poll_ready(&mut cx).is_ready());
+
+    let refused = service.clone().oneshot(2).await.unwrap_err();
+
+    assert_eq!(refused.rejection().and_then(Rejection::retry_after), Some(Duration::from_millis(250)));
+    clock.advance(Duration::from_millis(250));
+    assert!(service.clone().poll_ready(&mut cx).is_pending());
 }

@@ -50,6 +50,6 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let shared = self.layer.key.pick(&request, |key| self.layer.table.entry(key));
-        GateFuture::begin(&shared, &mut self.inner, request)
+        GateFuture::begin(&shared, &mut self.inner, request, None)
     }
 }
