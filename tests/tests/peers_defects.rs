@@ -5,7 +5,7 @@
 //! | a window of calls never slides | circuit-breaker, `a_count_window_slides_so_a_hundred_thousand_successes_do_not_hide_an_outage` |
 //! | each connection of a server, or each use of a layer, has a state of its own | `contract::axum`, `state_is_shared_by_clones_and_by_layer_calls` of each layer |
 //! | half-open for ever: probes spaced widely, no probes, a hung probe | circuit-breaker, `probes_spaced_wider_than_the_window_still_close_it`, `what_cannot_be_is_refused_with_field_value_and_what_is_allowed`, `a_hung_probe_frees_its_place_when_it_is_too_old` |
-//! | more probes than allowed | circuit-breaker, `of_a_million_calls_at_the_trip_no_more_than_the_probes_pass_ever` |
+//! | more probes than allowed | circuit-breaker, `of_a_million_calls_at_the_trip_no_more_than_the_probes_pass_ever`, `of_a_million_calls_in_half_open_no_more_than_the_probes_pass_a_round_however_they_end` |
 //! | a dependency that hangs does not open the stack of the README | `a_hung_dependency_opens_the_breaker_between_a_timeout_and_a_retry` |
 //! | calls given up on do not count unless all are | circuit-breaker, `one_answer_among_a_thousand_cancelled_calls_does_not_hide_that_it_hangs` |
 //! | panics do not count | circuit-breaker, `a_dependency_that_panics_opens_it_also_when_the_panic_is_caught` |

@@ -13,6 +13,9 @@ use crate::{
 
 pub(crate) const REJECTION: Rejection = Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen);
 
+/// For so long one probe after the other is waited for that does not end: a second, in nanoseconds.
+const PATIENCE: u64 = 1_000_000_000;
+
 /// What becomes of calls that ask while not all are let through.
 impl Breaker {
     #[inline(never)]
@@ -95,7 +98,10 @@ impl Breaker {
                 (at.as_nanos() <= until).then(|| wait_until(REJECTION, at, until))
             }
             State::HalfOpen if self.with_place(word).is_none() => {
-                self.verdict(word, Missing::MayBeGivenUp, now()).is_none().then_some(REJECTION)
+                let at = now();
+                let waits = self.with_place_beside(word, at).is_none()
+                    && self.verdict(word, Missing::MayBeGivenUp, at).is_none();
+                waits.then_some(REJECTION)
             }
             _ => None,
         }
@@ -129,18 +135,51 @@ impl Breaker {
     }
 
     pub(crate) fn with_place(&self, word: Word) -> Option<Word> {
-        word.with_place(self.settings.probes(), self.settings.probes_at_once())
+        let at_once = self.settings.probes_at_once().saturating_add(self.hot.hanging.count(word.tag()));
+        if self.is_used_up(word) { None } else { word.with_place(at_once) }
+    }
+
+    /// A place beside probes that hang: where none has ended nor been sent for [`PATIENCE`], one more is sent. It is answered if
+    /// only the others hang, as those do that were sent before the other side was well.
+    fn with_place_beside(&self, word: Word, at: Timestamp) -> Option<Word> {
+        let probed_at = self.hot.probed_at.load(Relaxed);
+        let last = probed_at.max(self.hot.probed_beside_at.load(Relaxed));
+        let due = at.as_nanos() >= last.saturating_add(PATIENCE)
+            && at.as_nanos() < probed_at.saturating_add(self.settings.max_probe_age());
+        if due && !self.is_used_up(word) { word.with_place(u64::MAX) } else { None }
+    }
+
+    /// When those probes that have not ended are too old to wait for.
+    pub(crate) fn given_up_at(&self) -> Timestamp {
+        let (probed_at, beside) = (self.hot.probed_at.load(Relaxed), self.hot.probed_beside_at.load(Relaxed));
+        let given_up = probed_at.saturating_add(self.settings.max_probe_age());
+        // Nor is one of them judged by those beside it before its own time.
+        let beside = if beside > probed_at { beside.saturating_add(PATIENCE) } else { 0 };
+        Timestamp::from_nanos(given_up.max(beside))
+    }
+
+    /// Whether as many calls as there may be probes have passed in this round, and not given their places back.
+    pub(crate) fn is_used_up(&self, word: Word) -> bool {
+        word.places().saturating_add(self.hot.given_up.count(word.tag())) >= self.settings.probes()
     }
 
     /// A place in the round of probes that `word` is in, if there is one.
     fn take_place(&self, mut word: Word, at: Timestamp) -> Option<BreakerTicket> {
         let tag = word.tag();
         loop {
-            let next = self.with_place(word)?;
+            let regular = self.with_place(word);
+            let (next, stamp) = match regular {
+                Some(next) => (next, &self.hot.probed_at),
+                None => (self.with_place_beside(word, at)?, &self.hot.probed_beside_at),
+            };
             // Before the place is taken, so that who finds all places taken never sees too old a stamp.
-            self.hot.probed_at.fetch_max(at.as_nanos(), Relaxed);
+            stamp.fetch_max(at.as_nanos(), Relaxed);
             match self.exchange(word, next) {
                 Ok(()) => {
+                    if regular.is_none() {
+                        let hanging = next.outstanding().saturating_sub(self.settings.probes_at_once());
+                        self.hot.hanging.raise(tag, hanging);
+                    }
                     self.counters.probes.fetch_add(1, Relaxed);
                     return Some(BreakerTicket { tag, start: at });
                 }

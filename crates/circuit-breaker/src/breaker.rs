@@ -15,7 +15,7 @@ use crate::{
     admission::REJECTION,
     config::{BreakerConfig, Window},
     counters::Counters,
-    hot::Hot,
+    hot::{Hot, RoundCount},
     ledger::Ledger,
     lock::Lock,
     peers::{Member, Peers},
@@ -71,8 +71,10 @@ impl From<BreakerConfig> for Breaker {
             hot: CachePadded::new(Hot {
                 word: AtomicU64::new(Word::NEW.bits()),
                 until: AtomicU64::new(0),
-                given_up: AtomicU64::new(0),
+                given_up: RoundCount::default(),
+                hanging: RoundCount::default(),
                 probed_at: AtomicU64::new(0),
+                probed_beside_at: AtomicU64::new(0),
                 closed_at: AtomicU64::new(0),
                 wary_until: AtomicU64::new(0),
                 draw: AtomicU64::new(seed),
@@ -350,12 +352,36 @@ mod loom_tests {
             let due = open(&breaker);
             let first = breaker.try_admit(due).unwrap();
             let other = Arc::clone(&breaker);
-            let there = thread::spawn(move || end(&other, first, Outcome::Cancelled));
+            let there = thread::spawn(move || end(&other, first, Outcome::Finished(Class::Ignored)));
 
             let here = breaker.try_admit(due).ok();
             there.join().unwrap();
 
             assert_eq!(breaker.try_admit(due).is_ok(), here.is_none());
+        });
+    }
+
+    #[test]
+    fn no_call_takes_the_place_of_a_probe_that_is_given_up_on() {
+        model(|| {
+            let breaker = Arc::new(breaker(2));
+            let due = open(&breaker);
+            let first = breaker.try_admit(due).unwrap();
+            let other = Arc::clone(&breaker);
+            let there = thread::spawn(move || end(&other, first, Outcome::TimedOut));
+            let impatient = Arc::clone(&breaker);
+
+            let second = breaker.try_admit(due).unwrap();
+            let gone = thread::spawn(move || {
+                let age = Duration::from_secs(1);
+                impatient.record(second, Outcome::Cancelled, Duration::ZERO, START.saturating_add(age));
+            });
+            let third = breaker.try_admit(due).ok();
+            there.join().unwrap();
+            gone.join().unwrap();
+
+            assert_eq!(third, None);
+            assert_eq!((breaker.state(), breaker.snapshot(due).openings), (State::Open, 2));
         });
     }
 

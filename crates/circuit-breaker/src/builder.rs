@@ -190,13 +190,16 @@ impl BreakerConfigBuilder {
 
     /// How many calls are let through in half-open, in all, before they are judged. Default 14: the fewest
     /// that, when they all fail, are more than chance would do once in 10,000 times at the default threshold, so fewer
-    /// cannot tell a dependency that is down from one with many background errors. As a rule two or three decide. 1 to 255.
+    /// cannot tell a dependency that is down from one with many background errors. As a rule two or three decide. A probe that
+    /// is given up on uses its place up, unless [`cancelled`](Self::cancelled) is nothing; one that was refused further in or
+    /// whose answer counts as nothing gives it back. 1 to 255.
     pub const fn probes(mut self, probes: u32) -> Self {
         self.probes = probes;
         self
     }
 
-    /// How many probes may be under way at the same time: so many callers wait when it still hangs. Default 3, or
+    /// How many probes may be under way at the same time: so many callers wait when it still hangs, and one more each second
+    /// that none of them ends, as what hung before the other side was well shows nothing. Default 3, or
     /// [`probes`](Self::probes) if that is less; 1 to the number of probes.
     pub const fn probes_at_once(mut self, probes: u32) -> Self {
         self.probes_at_once = Some(probes);

@@ -2,7 +2,6 @@ use seawall_core::{Outcome, Timestamp, assigned_stripe, sync::atomic::Ordering::
 
 use crate::{
     breaker::{Breaker, SUCCESS},
-    change::Cause,
     figures::Figures,
     mark::Mark,
     results::Results,
@@ -153,11 +152,13 @@ impl Breaker {
             (State::HalfOpen, None) => {
                 let given_up = matches!(outcome, Outcome::Cancelled | Outcome::DeadlineExceeded)
                     && self.settings.counts_cancelled();
-                // As many as there may be probes are sent anew; otherwise impatient callers would go on for ever.
-                if given_up && self.hot.given_up.fetch_add(1, Relaxed) >= self.settings.probes() {
-                    self.open(word.tag(), Cause::ProbesHung, word.figures(), at);
-                } else {
-                    self.change_round(word, Word::without_place);
+                if given_up {
+                    // Before its place is free, so that no other call takes it.
+                    self.hot.given_up.add(word.tag());
+                }
+                self.change_round(word, Word::without_place);
+                if given_up {
+                    self.settle_round(word.tag(), Missing::AreAwaited, at);
                 }
             }
             (State::Disabled, Some(mark)) => {

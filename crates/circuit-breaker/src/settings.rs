@@ -283,7 +283,7 @@ impl Settings {
     /// The verdict on a round of probes; `None` while there is none yet.
     pub(crate) fn judge_round(&self, figures: &Figures) -> Option<Verdict> {
         match self.recovery.load(Relaxed) {
-            TESTED => self.test_round(figures),
+            TESTED => self.test_round(figures, self.probes()),
             BY_RATIO if figures.calls < self.min_calls().min(self.probes()) => None,
             BY_RATIO => Some(self.judge_ended(figures)),
             required => self.judge_successes(figures, required.into()),
@@ -318,6 +318,16 @@ impl Settings {
         if self.counts_successes() { Verdict::Open(Cause::ProbesHung) } else { self.judge_ended(figures) }
     }
 
+    /// The verdict on a round that stays without some of its results, as their callers have given up: no more can come.
+    pub(crate) fn judge_used_up(&self, figures: &Figures) -> Verdict {
+        if figures.calls == 0 || self.counts_successes() {
+            return Verdict::Open(Cause::ProbesHung);
+        }
+        let tested = self.recovery.load(Relaxed) == TESTED;
+        let found = if tested { self.test_round(figures, figures.calls) } else { None };
+        found.unwrap_or_else(|| self.judge_ended(figures))
+    }
+
     /// Whether a round is judged by its successes.
     pub(crate) fn counts_successes(&self) -> bool {
         !matches!(self.recovery.load(Relaxed), TESTED | BY_RATIO)
@@ -327,8 +337,7 @@ impl Settings {
         f64::from_bits(self.failure_ratio.load(Relaxed)) > 1.0
     }
 
-    fn test_round(&self, figures: &Figures) -> Option<Verdict> {
-        let probes = self.probes();
+    fn test_round(&self, figures: &Figures, probes: u64) -> Option<Verdict> {
         let failing = if self.has_no_failure_ratio() {
             if figures.failures > 0 { Finding::Bad } else { recovery::test(0, figures.calls, probes, EVEN) }
         } else {

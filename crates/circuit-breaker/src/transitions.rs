@@ -73,7 +73,9 @@ impl Breaker {
         if word.tag() != tag || at.as_nanos() <= self.hot.until.load(Relaxed) {
             return word;
         }
-        self.hot.given_up.store(0, Relaxed);
+        let next = word.next(State::HalfOpen).tag();
+        self.hot.given_up.start(next);
+        self.hot.hanging.start(next);
         let step = Step { to: State::HalfOpen, cause: Cause::WaitOver, figures: Figures::default(), at, wait: None };
         let word = self.change(&mut ledger, word, &step);
         drop(ledger);
@@ -117,11 +119,13 @@ impl Breaker {
         if let Some(verdict) = self.settings.judge_round(&figures) {
             return Some((verdict, figures, at));
         }
+        if word.outstanding() == 0 && self.is_used_up(word) {
+            return Some((self.settings.judge_used_up(&figures), figures, at));
+        }
         if missing == Missing::AreAwaited {
             return None;
         }
-        let given_up = Timestamp::from_nanos(self.hot.probed_at.load(Relaxed))
-            .saturating_add(Duration::from_nanos(self.settings.max_probe_age()));
+        let given_up = self.given_up_at();
         let full = self.with_place(word).is_none();
         if !full || word.outstanding() == 0 || at < given_up || given_up == Timestamp::MAX {
             return None;

@@ -158,10 +158,9 @@ impl Word {
         }
     }
 
-    /// One more probe, if there is room for it below `probes`, which is at most 255, and no more than `at_once` are then
-    /// under way.
-    pub(crate) const fn with_place(self, probes: u64, at_once: u64) -> Option<Self> {
-        if self.places() < probes && self.outstanding() < at_once {
+    /// One more probe, if no more than `at_once`, and no more than 255 in all, are then under way.
+    pub(crate) const fn with_place(self, at_once: u64) -> Option<Self> {
+        if self.places() < COUNTER_MASK && self.outstanding() < at_once {
             Some(Self(self.0.wrapping_add(1 << PLACES)))
         } else {
             None
@@ -208,9 +207,9 @@ mod tests {
         let mut word = Word::NEW.next(State::HalfOpen);
         let tag = word.tag();
         for _ in 0..255 {
-            word = word.with_place(255, 255).unwrap();
+            word = word.with_place(255).unwrap();
         }
-        assert_eq!(word.with_place(255, 255), None);
+        assert_eq!(word.with_place(255), None);
         for _ in 0..300 {
             word = word.with_result(Mark::FailedSlow);
         }

@@ -133,7 +133,7 @@ impl Oracle {
             match self.state {
                 State::Open if now <= self.until => return false,
                 State::Open => self.go(State::HalfOpen),
-                State::HalfOpen if self.places < self.settings.probes => {
+                State::HalfOpen if self.places + self.given_up < self.settings.probes => {
                     self.places += 1;
                     self.probed_at = now;
                     return true;
@@ -166,13 +166,11 @@ impl Oracle {
             Ended::Failed => true,
             Ended::Cancelled if latency >= CANCELLED_MS => true,
             Ended::Cancelled => {
-                let half_open = self.state == State::HalfOpen;
-                if half_open && self.given_up >= self.settings.probes {
-                    self.open(now);
-                    return;
+                if self.state == State::HalfOpen {
+                    self.places -= 1;
+                    self.given_up += 1;
+                    self.end_if_used_up(now);
                 }
-                self.given_up += u32::from(half_open);
-                self.places = self.places.saturating_sub(1);
                 return;
             }
         };
@@ -189,6 +187,22 @@ impl Oracle {
         if in_a_row || figures.0 >= minimum && self.too_bad(figures) {
             self.open(now);
         } else if self.state == State::HalfOpen && figures.0 >= minimum {
+            self.go(State::Closed);
+            self.closed_at = Some(now);
+        } else if self.state == State::HalfOpen {
+            self.end_if_used_up(now);
+        }
+    }
+
+    /// All places are used and all probes have ended: what results there are decide.
+    fn end_if_used_up(&mut self, now: u64) {
+        let figures = self.figures(now);
+        if figures.0 < self.places || self.places + self.given_up < self.settings.probes {
+            return;
+        }
+        if figures.0 == 0 || self.too_bad(figures) {
+            self.open(now);
+        } else {
             self.go(State::Closed);
             self.closed_at = Some(now);
         }

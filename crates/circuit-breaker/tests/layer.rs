@@ -124,8 +124,8 @@ async fn a_dependency_that_panics_opens_it_also_when_the_panic_is_caught() {
 }
 
 #[tokio::test]
-async fn probes_that_are_dropped_give_their_places_back() {
-    let (layer, clock) = layer(config(|config| config.probes(1)));
+async fn a_probe_that_is_dropped_holds_nobody_up() {
+    let (layer, clock) = layer(config(|config| config.probes(2).probes_at_once(1)));
     for _ in 0..4 {
         let _ = layer.run(dependency(false)).await;
     }

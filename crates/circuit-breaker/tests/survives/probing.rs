@@ -10,6 +10,8 @@ use std::{
 
 use seawall_circuit_breaker::{BreakerConfigBuilder, Cause, Class, CountAs, Outcome, Recovery, State};
 
+use seawall_core::{Entropy, SeededEntropy};
+
 use crate::kit::{FAILED, SUCCEEDED, admit, breaker, calls, end, ms, trip};
 
 #[test]
@@ -87,14 +89,33 @@ fn probes_of_an_earlier_half_open_period_do_not_decide_a_later_one() {
 }
 
 #[test]
-fn a_cancelled_probe_gives_its_place_back() {
-    let breaker = breaker(|config| config.probes(1));
-    trip(&breaker, ms(0));
+fn a_probe_that_is_given_up_on_uses_its_place_up_and_the_others_decide() {
+    for (outcome, state) in [(SUCCEEDED, State::Closed), (FAILED, State::Open)] {
+        let breaker = breaker(|config| config.probes(2));
+        trip(&breaker, ms(0));
+        end(&breaker, admit(&breaker, ms(5_001)), Outcome::Cancelled, ms(5_001));
 
-    end(&breaker, admit(&breaker, ms(5_001)), Outcome::Cancelled, ms(5_001));
+        calls(&breaker, 1, outcome, ms(5_001));
 
-    calls(&breaker, 1, SUCCEEDED, ms(5_001));
-    assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), state);
+    }
+}
+
+#[test]
+fn the_last_probe_to_be_given_up_on_ends_the_round_by_what_the_others_showed() {
+    let rules = [Recovery::Tested, Recovery::ByRatio, Recovery::BySuccesses(2)];
+    for (recovery, state) in rules.into_iter().zip([State::Closed, State::Closed, State::Open]) {
+        let breaker = breaker(|config| config.probes(3).recovery(recovery));
+        trip(&breaker, ms(0));
+        let probes: Vec<_> = (0..3).map(|_| admit(&breaker, ms(5_001))).collect();
+
+        for (probe, outcome) in probes.into_iter().zip([Outcome::Cancelled, SUCCEEDED, Outcome::Cancelled]) {
+            assert_eq!(breaker.state(), State::HalfOpen);
+            end(&breaker, probe, outcome, ms(5_001));
+        }
+
+        assert_eq!(breaker.state(), state, "{recovery:?}");
+    }
 }
 
 #[test]
@@ -172,16 +193,41 @@ fn of_a_hundred_thousand_calls_in_half_open_only_a_few_pass_at_once_and_fourteen
 }
 
 #[test]
-fn three_hung_probes_open_it_again_and_no_fourth_caller_waits_for_it() {
-    let breaker = breaker(|config| config.max_probe_age(Duration::from_secs(10)));
+fn beside_hung_probes_one_more_goes_each_second_until_they_are_too_old() {
+    let breaker = breaker(|config| config.max_probe_age(Duration::from_secs(4)));
     trip(&breaker, ms(0));
     let _hung: Vec<_> = (0..3).map(|_| admit(&breaker, ms(6_000))).collect();
 
-    assert!(breaker.try_admit(ms(15_999)).is_err());
-    assert!(breaker.try_admit(ms(16_000)).is_err());
+    let admitted: Vec<u64> = (6_000..11_000).filter(|now| breaker.try_admit(ms(*now)).is_ok()).collect();
 
-    let change = breaker.snapshot(ms(16_000)).last_change.expect("it has changed");
-    assert_eq!((change.to, change.cause), (State::Open, Cause::ProbesHung));
+    assert_eq!(admitted, [7_000, 8_000, 9_000]);
+    let change = breaker.snapshot(ms(11_000)).last_change.expect("it has changed");
+    assert_eq!((change.to, change.cause, change.at), (State::Open, Cause::ProbesHung, ms(10_000)));
+}
+
+#[test]
+fn a_probe_beside_hung_ones_is_waited_for_in_its_turn() {
+    let breaker = breaker(|config| config.max_probe_age(Duration::from_secs(4)));
+    trip(&breaker, ms(0));
+    let _hung: Vec<_> = (0..3).map(|_| admit(&breaker, ms(6_000))).collect();
+    let beside = admit(&breaker, ms(9_900));
+
+    assert!(breaker.try_admit(ms(10_899)).is_err());
+    assert_eq!(breaker.state(), State::HalfOpen);
+    end(&breaker, beside, SUCCEEDED, ms(10_899));
+    end(&breaker, admit(&breaker, ms(10_899)), SUCCEEDED, ms(10_899));
+
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[test]
+fn probes_beside_hung_ones_are_among_those_that_there_may_be() {
+    let breaker = breaker(|config| config.probes(5).max_probe_age(Duration::MAX));
+    trip(&breaker, ms(0));
+
+    let passed = (0..600).filter(|second| breaker.try_admit(ms(6_000 + 1_000 * second)).is_ok()).count();
+
+    assert_eq!(passed, 5);
 }
 
 #[test]
@@ -288,7 +334,7 @@ fn without_a_failure_ratio_a_round_that_is_judged_by_ratio_closes_when_none_has_
 }
 
 #[test]
-fn impatient_callers_are_sent_anew_only_as_often_as_there_are_probes() {
+fn of_callers_that_give_up_no_more_pass_than_there_are_probes() {
     for outcome in [Outcome::Cancelled, Outcome::DeadlineExceeded] {
         let breaker = breaker(|config| config);
         trip(&breaker, ms(0));
@@ -303,23 +349,58 @@ fn impatient_callers_are_sent_anew_only_as_often_as_there_are_probes() {
         }
 
         let change = breaker.snapshot(ms(6_000)).last_change.expect("it has changed");
-        assert_eq!((passed, change.to, change.cause), (15, State::Open, Cause::ProbesHung));
+        assert_eq!((passed, change.to, change.cause), (14, State::Open, Cause::ProbesHung));
     }
 }
 
 #[test]
-fn each_round_sends_as_many_anew_and_answers_that_say_nothing_are_no_part_of_them() {
+fn each_round_has_places_of_its_own_and_answers_that_say_nothing_use_none_up() {
     let breaker = breaker(|config| config.probes(2).max_open_for(Duration::from_secs(5)));
     trip(&breaker, ms(0));
 
     for round in 1..=3 {
         let now = ms(round * 5_002);
-        for outcome in [Outcome::Cancelled, Outcome::Cancelled, Outcome::Finished(Class::Ignored)] {
+        for outcome in [Outcome::Cancelled, Outcome::Finished(Class::Ignored)] {
             end(&breaker, admit(&breaker, now), outcome, now);
         }
         assert_eq!(breaker.state(), State::HalfOpen);
         end(&breaker, admit(&breaker, now), Outcome::Cancelled, now);
         assert_eq!(breaker.state(), State::Open);
+    }
+}
+
+/// However the probes end, and with as many callers as there can be at any moment of a round.
+#[test]
+fn of_a_million_calls_in_half_open_no_more_than_the_probes_pass_a_round_however_they_end() {
+    const CALLS: u64 = 334_000;
+    let ends = [SUCCEEDED, FAILED, Outcome::Cancelled, Outcome::DeadlineExceeded, Outcome::TimedOut, Outcome::Panicked];
+    for (recovery, at_once) in [(Recovery::Tested, 3), (Recovery::ByRatio, 14), (Recovery::BySuccesses(14), 14)] {
+        let breaker = breaker(|config| config.recovery(recovery).probes_at_once(at_once).open_for(Duration::ZERO));
+        let words = SeededEntropy::new(7);
+        let (mut under_way, mut passed) = (Vec::new(), std::collections::BTreeMap::<u64, u64>::new());
+        trip(&breaker, ms(0));
+
+        for call in 0..CALLS {
+            let now = ms(1 + call / 100);
+            if breaker.state() == State::Closed {
+                trip(&breaker, now);
+                under_way.clear();
+            }
+            let rounds = breaker.snapshot(now).openings;
+            if let Ok(ticket) = breaker.try_admit(now) {
+                // A refused call may open it first, so the round is read again.
+                assert_eq!(breaker.snapshot(now).openings, rounds);
+                *passed.entry(rounds).or_default() += 1;
+                under_way.push(ticket);
+                assert!(under_way.len() as u64 <= u64::from(at_once) * rounds);
+            } else if let Some(ticket) = under_way.pop() {
+                let end = ends[usize::try_from(words.next_u64() % 6).unwrap_or(0)];
+                breaker.record(ticket, end, Duration::from_millis(1), now);
+            }
+        }
+
+        assert!(passed.len() > 1_000 && passed.values().all(|passed| *passed <= 14), "{recovery:?}");
+        assert!(passed.values().any(|passed| *passed == 14), "{recovery:?}");
     }
 }
 
