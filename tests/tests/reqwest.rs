@@ -14,6 +14,7 @@ use seawall::{
     load_shedder::{LoadShedderConfig, LoadShedderLayer},
     timeout::{TimeoutConfig, TimeoutLayer},
 };
+use tokio::net::TcpListener;
 use tower::{Service, ServiceExt};
 
 /// A server with a page that works, one that fails, and one that never answers.
@@ -22,7 +23,7 @@ async fn server() -> String {
         .route("/", get(|| async { "hello" }))
         .route("/broken", get(|| async { StatusCode::BAD_GATEWAY }))
         .route("/hangs", get(std::future::pending::<()>));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });
     format!("http://{address}")
@@ -89,7 +90,7 @@ async fn a_retry_knows_that_a_get_may_be_repeated() {
 
 #[tokio::test]
 async fn a_retry_knows_which_requests_never_had_a_connection() {
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     for url in [format!("http://{closed}/"), "http://no-such-host.invalid/".to_owned()] {
         let error = Client::new().post(url).send().await.unwrap_err();
 
@@ -101,12 +102,23 @@ async fn a_retry_knows_which_requests_never_had_a_connection() {
 
 #[tokio::test]
 async fn a_retry_without_http_is_told_how_to_keep_a_request() {
-    let server = server().await;
+    let hangs_up = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", hangs_up.local_addr().unwrap());
+    let asked = tokio::spawn(async move {
+        for _ in 0..2 {
+            drop(hangs_up.accept().await.unwrap());
+        }
+        axum::serve(hangs_up, Router::new().route("/", get(|| async { "hello" }))).await
+    });
     let replay = Rebuild::new(Request::try_clone, |kept: &Request, _| kept.try_clone());
     let layer = RetryLayer::new(RetryConfig::new(IfUnknown::Repeat)).with_replay(replay);
     let client = layer.protect(Client::new());
 
-    assert_eq!(client.oneshot(request(&server, "/")).await.unwrap().status(), 200);
+    let answer = client.oneshot(request(&server, "/")).await.unwrap();
+    asked.abort();
+
+    assert_eq!(answer.text().await.unwrap(), "hello");
+    assert_eq!(layer.figures().retries, 2);
 }
 
 #[tokio::test]

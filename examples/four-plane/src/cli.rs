@@ -136,8 +136,8 @@ pub fn command(
             json_only("score", &mut flags).map(|json| json.map_or(Command::Help, |json| Command::Score { json }))
         }
         "verify" => verify(&mut flags),
-        "help" => Ok(Command::Help),
-        "version" => Ok(Command::Version),
+        "help" => alone("help", &mut flags, Command::Help),
+        "version" => alone("version", &mut flags, Command::Version),
         _ => Err(ConfigError::Command { command: name }),
     }
 }
@@ -317,6 +317,11 @@ fn json_only(name: &'static str, flags: &mut lexopt::Parser) -> Result<Option<bo
     Ok(Some(json))
 }
 
+/// For a command that takes nothing.
+fn alone(name: &'static str, flags: &mut lexopt::Parser, command: Command) -> Result<Command, ConfigError> {
+    next(name, flags)?.map_or(Ok(command), |flag| Err(unknown(name, &flag)))
+}
+
 fn next(command: &'static str, flags: &mut lexopt::Parser) -> Result<Option<String>, ConfigError> {
     match flags.next() {
         Ok(None) => Ok(None),
@@ -392,6 +397,8 @@ mod tests {
         for (line, expected) in [
             ("fly", "command is \"fly\"; allowed are run, load, chaos, drill, score, verify, help, version"),
             ("--lisen 1", "run: unknown flag --lisen; `four-plane help` lists what is allowed"),
+            ("help --lisen", "help: unknown flag --lisen; `four-plane help` lists what is allowed"),
+            ("version now", "version: unexpected argument \"now\"; `four-plane help` lists what is allowed"),
             ("run -x", "run: unknown flag -x; `four-plane help` lists what is allowed"),
             ("run now", "run: unexpected argument \"now\"; `four-plane help` lists what is allowed"),
             ("--load", "run: missing argument for option '--load'; `four-plane help` lists what is allowed"),

@@ -257,10 +257,14 @@ fn endpoint(
     let shown = || url.rsplit_once('@').map_or_else(|| url.to_owned(), |(_, host)| format!("…@{host}"));
     let uri: http::Uri = url.parse().map_err(|_| wrong(field, &shown(), allowed))?;
     let host = uri.host().filter(|host| !host.is_empty());
-    match (uri.scheme_str(), host) {
-        (Some(scheme), Some(host)) if schemes.contains(&scheme) => {
-            Ok((host.to_owned(), uri.port_u16().unwrap_or(usual_port)))
-        }
+    let port = match (uri.port_u16(), uri.authority()) {
+        (Some(port), _) => Some(port),
+        // A port that is none, 99999 say, is not the usual one.
+        (None, Some(authority)) => authority.as_str().ends_with(host.unwrap_or_default()).then_some(usual_port),
+        (None, None) => None,
+    };
+    match (uri.scheme_str(), host, port) {
+        (Some(scheme), Some(host), Some(port)) if schemes.contains(&scheme) => Ok((host.to_owned(), port)),
         _ => Err(wrong(field, &shown(), allowed)),
     }
 }
@@ -321,6 +325,7 @@ mod tests {
             (r#"{"capacity": {"edge": 0}}"#, "capacity.edge is \"0\"; allowed is 1 to 100000 requests per second"),
             (r#"{"capacity": 5}"#, "capacity is \"5\"; allowed is an object such as {\"edge\": 250}"),
             (r#"{"redis_url": "http://x"}"#, "redis_url is \"http://x\"; allowed is redis://HOST:PORT"),
+            (r#"{"redis_url": "redis://x:99999"}"#, "redis_url is \"redis://x:99999\"; allowed is redis://HOST:PORT"),
             (r#"{"data": ""}"#, "data is \"\"; allowed is a path"),
         ] {
             assert_eq!(message(text), expected);

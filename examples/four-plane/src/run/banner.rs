@@ -34,3 +34,28 @@ pub(super) fn text(ready: &Ready, load: f64) -> String {
         cache_real = real(&state.cache),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::ready::StateNames;
+
+    #[test]
+    fn it_says_what_is_a_real_server_and_what_is_not() {
+        let state = StateNames { database: "postgresql".to_owned(), cache: "embedded".to_owned() };
+        let url = |port| format!("http://127.0.0.1:{port}");
+        let ready = Ready { edge: url(1), page: url(2), control: url(3), state, processes: Vec::new() };
+
+        let said = text(&ready, 200.0);
+
+        for line in [
+            "database  postgresql (real server)",
+            "cache     embedded (in a process of this program)",
+            "load      200 requests per second from within (--load)",
+            "curl -i 'http://127.0.0.1:1/catalog/search",
+        ] {
+            assert!(said.contains(line), "{line:?} is missing in {said}");
+        }
+        assert!(text(&ready, 0.0).contains("load      none from within (--load)"));
+    }
+}
