@@ -12,49 +12,7 @@ use crate::link::Role;
 use crate::load::LoadOptions;
 
 /// What `four-plane help` prints.
-pub const HELP: &str = "\
-four-plane: a production stack on one machine, whose instances are real processes and can be broken
-
-  four-plane [run]      start everything, serve until Ctrl-C
-    --listen ADDRESS      edge, default 127.0.0.1:8080; port 0 takes a free one
-    --control ADDRESS     control plane and page, default the edge's port + 1, or a free one where that is taken
-    --api-rate RPS        requests per second of each known x-api-key, and of each address without one, default 10000
-    --api-keys FILE       the known ones: a JSON object of names and the SHA-256 of their keys
-    --trust-criticality true|false  whether the edge believes x-criticality, default false: it only lowers
-    --pressure on|off     on: an edge whose event loop is late, or memory short, refuses what matters less; default off
-    --protection on|off   off: no shedding, breakers, bulkheads, throttles, retries, to see what they are worth
-    --load RPS            built-in load, default 200; 0 sends nothing
-    --state auto|embedded real servers where given or installed, or embedded parts only
-    --database-url URL    a PostgreSQL to use (or FOUR_PLANE_DATABASE_URL)
-    --redis-url URL       a Redis to use (or FOUR_PLANE_REDIS_URL)
-    --data DIR            what is kept between runs, default ./four-plane-data
-    --ready-file FILE     written when everything answers: URLs, parts and processes as JSON
-    --config FILE         the same as JSON, names with _ instead of -; flags win; capacity is there alone
-  four-plane load       drive a running stack: open loop, Zipf popularity
-    --url URL             the edge, required
-    --rps N               default 200
-    --seconds N           default 10
-    --seed N              default 1: the same seed sends the same requests
-    --json                totals as one JSON object
-  four-plane chaos      break a stack of its own and measure what it does
-    --all | --fault NAME  every fault, or one: instance-termination, network-latency, overload, cache-invalidation,
-                          PART-termination of gateway, recommendation, edge and state, and PART-hang, PART-errors,
-                          PART-refusal and PART-trickle of catalog, recommendation, database and cache
-    --json                one JSON object a line
-  four-plane drill      2, 5 and 10 times what the edges declare, with the stack's protection and without
-    --seconds N           how long each overload lasts, default 60
-    --capacity N          what each edge declares in requests per second, default 100
-    --json                one JSON object a line
-  four-plane score      the document's scorecard, filled in from evidence
-    --json
-  four-plane verify     every figure of the document beside what is measured
-    --json                one JSON object a line
-    --output FILE         the JSON lines go to FILE, the table to standard output
-  four-plane help       this text, as does --help
-  four-plane version    its version, as does --version
-
-Faults of a running stack: POST /control/faults at its control plane, or the page.
-";
+pub const HELP: &str = include_str!("cli/help.txt");
 
 /// One command with its flags.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,6 +8,7 @@ mod http;
 mod reading;
 mod scrape;
 mod status;
+mod view;
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use tokio::sync::watch;
 use self::events::{Events, Severity};
 use self::faults::Faults;
 use self::history::History;
-use self::status::{FaultStatus, Host, LoadStatus, Parts, Status, View};
+use self::status::{FaultStatus, LoadStatus, Parts, Status};
+use self::view::{Host, View};
 use crate::clock;
 use crate::link::{Fault, FaultKind, Role};
 use crate::load::driver::LoadDriver;

@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Control;
 use super::reading::Reading;
-use super::status::Host;
+use super::view::Host;
 use crate::client::{Client, ClientError};
 use crate::clock;
 use crate::services::figures;
