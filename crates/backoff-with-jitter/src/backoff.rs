@@ -1,10 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
-use seawall_core::{Entropy, unit_interval};
+use seawall_core::{Entropy, Timer, unit_interval};
 
 use crate::{
-    BackoffError, Delays, Jitter,
-    curve::{Curve, doubling, nanos, real},
+    BackoffError, Delays, Jitter, Pauses,
+    curve::{Curve, Custom, doubling, nanos, real},
     jitter::{SMOOTH_SCALE, nanos_up_to, share, smooth_curve},
 };
 
@@ -97,6 +97,22 @@ impl Backoff {
             return Err(BackoffError::Empty);
         };
         Self::new(Curve::Listed(waits), first, max)
+    }
+
+    /// What `wait` says of each retry (the first is 0), at most `max`: for a sequence that is none of the others. It is asked
+    /// for the wait without jitter, once a retry and never under a lock.
+    ///
+    /// ```
+    /// use seawall_backoff_with_jitter::Backoff;
+    /// use std::time::Duration;
+    ///
+    /// let squares = Backoff::from_fn(Duration::from_secs(60), |retry| Duration::from_secs((retry + 1).saturating_pow(2)));
+    /// let waits: Vec<u64> = (0..9).map(|retry| squares.ceiling(retry).as_secs()).collect();
+    /// assert_eq!(waits, [1, 4, 9, 16, 25, 36, 49, 60, 60]);
+    /// ```
+    pub fn from_fn(max: Duration, wait: impl Fn(u64) -> Duration + Send + Sync + 'static) -> Self {
+        let initial = nanos(wait(0).min(max));
+        Self { curve: Curve::Custom(Custom(Arc::new(wait))), jitter: Jitter::Full, initial, max: nanos(max) }
     }
 
     /// 1, 2, 4, 8 s, then 8 s each: for background work that has the time.
@@ -214,6 +230,32 @@ impl Backoff {
     pub const fn delays<R: Entropy>(self, entropy: R) -> Delays<R> {
         Delays::new(self, entropy)
     }
+
+    /// The waits one after another, slept on `timer`: for loops without Tower.
+    ///
+    /// ```
+    /// use seawall_backoff_with_jitter::Backoff;
+    /// use seawall_core::{MonotonicClock, ThreadEntropy};
+    /// use std::time::Duration;
+    ///
+    /// # async fn fetch() -> Result<u32, std::io::Error> { Ok(7) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let pauses = Backoff::default().pauses(ThreadEntropy, MonotonicClock);
+    /// let mut pauses = pauses.with_max_elapsed(Duration::from_secs(30));
+    /// let answer = loop {
+    ///     match fetch().await {
+    ///         Ok(answer) => break Ok(answer),
+    ///         Err(error) if pauses.pause().await.is_none() => break Err(error),
+    ///         Err(_) => {}
+    ///     }
+    /// };
+    /// assert_eq!(answer.ok(), Some(7));
+    /// # }
+    /// ```
+    pub const fn pauses<R: Entropy, T: Timer>(self, entropy: R, timer: T) -> Pauses<T, R> {
+        Pauses::new(self.delays(entropy), timer)
+    }
 }
 
 impl Default for Backoff {
@@ -270,6 +312,7 @@ mod tests {
             Backoff::constant(Duration::ZERO),
             Backoff::fibonacci(ms(1), Duration::MAX).unwrap(),
             Backoff::listed([ms(1), Duration::MAX]).unwrap(),
+            Backoff::from_fn(year, |retry| ms(retry.saturating_mul(retry))),
         ];
         let jitters = [
             Jitter::None,
@@ -339,6 +382,18 @@ mod tests {
             assert_eq!(sequence, Err(BackoffError::NoWait));
         }
         assert!(Backoff::listed([Duration::ZERO, ms(1)]).is_ok(), "at once, then after a millisecond");
+    }
+
+    #[test]
+    fn a_sequence_of_ones_own_has_its_maximum_and_its_jitter_and_is_equal_to_its_clones() {
+        let own = |max| Backoff::from_fn(max, |retry| ms(if retry == 1 { 900 } else { 10 }));
+        let backoff = own(ms(100));
+
+        assert_eq!(first(&backoff, 3), [10, 100, 10]);
+        assert_eq!(backoff.next(&mut Position::default(), 1 << 63), ms(5));
+        assert_eq!(first(&own(Duration::ZERO), 2), [0, 0]);
+        assert_eq!(backoff, backoff.clone());
+        assert_ne!(backoff, own(ms(100)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{fmt, ptr, sync::Arc, time::Duration};
 
 use seawall_core::Timestamp;
 
@@ -24,6 +24,23 @@ pub(crate) enum Curve {
     Exponential(f64),
     Fibonacci,
     Listed(Arc<[Duration]>),
+    Custom(Custom),
+}
+
+/// A sequence that somebody else wrote. It is equal to its clones alone.
+#[derive(Clone)]
+pub(crate) struct Custom(pub(crate) Arc<dyn Fn(u64) -> Duration + Send + Sync>);
+
+impl PartialEq for Custom {
+    fn eq(&self, other: &Self) -> bool {
+        ptr::addr_eq(Arc::as_ptr(&self.0), Arc::as_ptr(&other.0))
+    }
+}
+
+impl fmt::Debug for Custom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Custom")
+    }
 }
 
 impl Curve {
@@ -39,6 +56,7 @@ impl Curve {
                 let number = usize::try_from(retry).ok().and_then(|retry| FIBONACCI.get(retry)).copied();
                 initial.saturating_mul(number.unwrap_or(u64::MAX)).min(max)
             }
+            Self::Custom(wait) => nanos(wait.0(retry)).min(max),
             Self::Listed(waits) => {
                 let last = waits.len().saturating_sub(1);
                 waits.get(usize::try_from(retry).map_or(last, |retry| retry.min(last))).map_or(0, |wait| nanos(*wait))

@@ -38,6 +38,7 @@ mod jitter;
 mod layer;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod pauses;
 mod replay;
 mod run;
 mod schedule;
@@ -58,6 +59,7 @@ pub use jitter::Jitter;
 pub use layer::RetryLayer;
 #[cfg(feature = "metrics")]
 pub use metrics::RetryMetrics;
+pub use pauses::Pauses;
 pub use replay::{CloneRequest, Rebuild, Replay};
 pub use run::RetryRun;
 pub use schedule::{Next, RetrySchedule, Stopped};
