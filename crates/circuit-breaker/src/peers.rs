@@ -101,6 +101,23 @@ impl Peers {
         self
     }
 
+    /// The success rate below which one is an outlier now; `None` when too few have enough calls. Negative where rates lie so
+    /// far apart that nobody is one.
+    pub fn threshold(&self, now: Timestamp) -> Option<f64> {
+        threshold(&self.rates(now), self.fewest, self.factor)
+    }
+
+    /// The success rates of those that are closed and have enough calls.
+    fn rates(&self, at: Timestamp) -> Vec<f64> {
+        let members: Vec<_> = self.group.members.get().iter().filter_map(Weak::upgrade).collect();
+        members
+            .iter()
+            .map(|member| member.figures(at))
+            .filter(|figures| figures.calls >= u64::from(self.min_calls))
+            .filter_map(|figures| figures.failure_ratio().map(|failing| 1.0 - failing))
+            .collect()
+    }
+
     pub(crate) fn join(&self, member: &Arc<Member>) {
         let mut members = self.group.members.get();
         if members.len() == members.capacity() {
@@ -129,14 +146,7 @@ impl Peers {
         if at.as_nanos() < due || self.group.next_look.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return;
         }
-        let members: Vec<_> = self.group.members.get().iter().filter_map(Weak::upgrade).collect();
-        let rates: Vec<f64> = members
-            .iter()
-            .map(|member| member.figures(at))
-            .filter(|figures| figures.calls >= u64::from(self.min_calls))
-            .filter_map(|figures| figures.failure_ratio().map(|failing| 1.0 - failing))
-            .collect();
-        let threshold = threshold(&rates, self.fewest, self.factor).unwrap_or(0.0);
+        let threshold = self.threshold(at).unwrap_or(0.0);
         self.group.threshold.store(threshold.to_bits(), Relaxed);
     }
 }
