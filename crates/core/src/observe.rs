@@ -43,6 +43,14 @@ pub trait Observer: Send + Sync + 'static {
         let _ = rejection;
     }
 
+    /// A call that was under way was cut, and has ended by that: who hears of every end has it in [`Observer::on_call`] as well.
+    /// So by default this tells nothing more to those, and to all others that a call was refused: each call is told once.
+    fn on_cut(&self, rejection: &Rejection) {
+        if !Self::PER_CALL {
+            self.on_reject(rejection);
+        }
+    }
+
     /// An admitted call, or one that left the queue by itself, has ended. Only when [`Observer::PER_CALL`].
     fn on_call(&self, outcome: Outcome) {
         let _ = outcome;
@@ -84,6 +92,11 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
         self.1.on_reject(rejection);
     }
 
+    fn on_cut(&self, rejection: &Rejection) {
+        self.0.on_cut(rejection);
+        self.1.on_cut(rejection);
+    }
+
     fn on_call(&self, outcome: Outcome) {
         if A::PER_CALL {
             self.0.on_call(outcome);
@@ -123,6 +136,10 @@ impl<O: Observer> Observer for std::sync::Arc<O> {
 
     fn on_reject(&self, rejection: &Rejection) {
         O::on_reject(self, rejection);
+    }
+
+    fn on_cut(&self, rejection: &Rejection) {
+        O::on_cut(self, rejection);
     }
 
     fn on_call(&self, outcome: Outcome) {

@@ -221,10 +221,11 @@ impl<E: Environment> Watch<E> {
     /// The call was refused, or cut.
     pub(crate) fn rejected(&mut self, rejection: &Rejection) {
         let Some((core, start)) = self.watched.take() else { return };
-        core.env.observer().on_reject(rejection);
         if !rejection.may_have_been_sent() {
+            core.env.observer().on_reject(rejection);
             return;
         }
+        core.env.observer().on_cut(rejection);
         let outcome = Outcome::of_rejection(rejection);
         if core.learns {
             core.learn(start, outcome);

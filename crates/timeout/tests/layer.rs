@@ -283,7 +283,7 @@ fn every_call_ends_in_exactly_one_outcome() {
     clock.advance(SECOND);
     assert!(poll(&mut cut).is_ready());
     drop(cut);
-    assert_eq!(log.take(), (vec![Reason::AttemptTimeout], vec![Outcome::TimedOut]));
+    assert_eq!(log.take(), (vec![], vec![Outcome::TimedOut]));
 
     drop(layer.run(std::future::pending::<Result<u32, Broken>>()));
     assert_eq!(log.take(), (vec![], vec![Outcome::Cancelled]));
@@ -295,6 +295,37 @@ fn every_call_ends_in_exactly_one_outcome() {
     drop(panics);
     assert!(caught.is_err());
     assert_eq!(log.take(), (vec![], vec![Outcome::Panicked]));
+}
+
+/// Hears of refusals alone, or of every call and of cuts.
+#[derive(Clone, Default)]
+struct Told<const PER_CALL: bool>(Arc<Mutex<Vec<&'static str>>>);
+
+impl<const PER_CALL: bool> Observer for Told<PER_CALL> {
+    const PER_CALL: bool = PER_CALL;
+
+    fn on_reject(&self, rejection: &Rejection) {
+        self.0.lock().expect("no panic").push(rejection.reason().as_str());
+    }
+
+    fn on_call(&self, outcome: Outcome) {
+        self.0.lock().expect("no panic").push(outcome.as_str());
+    }
+}
+
+#[test]
+fn a_cut_call_is_told_once_and_a_pair_of_observers_is_told_as_each_of_them_would_be() {
+    let (refusals, calls) = (Told::<false>::default(), Told::<true>::default());
+    let clock = VirtualClock::new();
+    let env = Env::new().with_clock(clock.clone()).with_observer((refusals.clone(), calls.clone()));
+    let layer = TimeoutLayer::with_env(TimeoutConfig::attempt(SECOND).expect("allowed"), env);
+
+    let mut cut = Box::pin(layer.run(std::future::pending::<Result<u32, Broken>>()));
+    clock.advance(SECOND);
+    assert!(poll(&mut cut).is_ready());
+
+    assert_eq!(*refusals.0.lock().unwrap(), ["attempt_timeout"]);
+    assert_eq!(*calls.0.lock().unwrap(), ["timed_out"]);
 }
 
 #[test]

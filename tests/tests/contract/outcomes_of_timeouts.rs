@@ -5,8 +5,8 @@ use std::time::Duration;
 use seawall::{
     backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer},
     circuit_breaker::{BreakerConfig, CircuitBreakerLayer, State},
-    core::{CallContext, Clock, Env, Error, TokioClock, WrapError},
-    timeout::{TimeoutConfig, TimeoutLayer},
+    core::{CallContext, Clock, Env, Error, Timestamp, TokioClock, WrapError},
+    timeout::{CarryDeadline, TimeoutConfig, TimeoutLayer},
 };
 use seawall_testkit::{Probe, Recorder, Script, TestEnv};
 use tower::{Layer, Service, ServiceExt};
@@ -151,6 +151,47 @@ async fn deadlines_that_leave_as_long_as_counts_open_the_breaker_of_one_that_han
             breaker.layer(timeout.layer(hangs)).oneshot(context()).await
         };
         assert!(ended.is_err());
+    }
+
+    assert_eq!(breaker.gate().state(), State::Open);
+}
+
+/// When the caller stops waiting, and whether that is the end of a total timeout.
+type Until = (Option<Timestamp>, bool);
+
+#[derive(Clone)]
+struct Carry;
+
+impl CarryDeadline<Until> for Carry {
+    fn carry(&self, until: &mut Until, deadline: Timestamp) {
+        *until = (Some(deadline), false);
+    }
+
+    fn carry_total(&self, until: &mut Until, end: Timestamp) {
+        *until = (Some(end), true);
+    }
+}
+
+fn known((until, total): &Until) -> CallContext {
+    match until {
+        Some(end) if *total => CallContext::new().with_total_deadline(*end),
+        Some(deadline) => CallContext::new().with_deadline(*deadline),
+        None => CallContext::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_total_carried_inward_that_is_shorter_than_an_attempt_opens_the_breaker_of_one_that_hangs() {
+    let env = || Env::new().with_clock(TokioClock).with_attributes(known as fn(&Until) -> CallContext);
+    let limit = |config| TimeoutLayer::with_env(config, env()).with_carry(Carry);
+    let breaker = CircuitBreakerLayer::with_env(BreakerConfig::default(), env());
+    let attempt = limit(TimeoutConfig::attempt(Duration::from_secs(2)).unwrap());
+    let total = limit(TimeoutConfig::total(Duration::from_millis(100)).unwrap());
+    let hangs = WrapError::new(tower::service_fn(async |_: Until| std::future::pending::<Result<(), &str>>().await));
+    let service = total.layer(breaker.layer(attempt.layer(hangs)));
+
+    for _ in 0..20 {
+        assert!(service.clone().oneshot((None, false)).await.is_err());
     }
 
     assert_eq!(breaker.gate().state(), State::Open);

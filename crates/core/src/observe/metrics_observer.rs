@@ -10,7 +10,8 @@ use super::Observer;
 use crate::{Class, Outcome, Pattern, Rejection};
 
 /// Counts through the `metrics` facade:
-/// `seawall_<pattern>_calls_total{name, outcome}` and `seawall_<pattern>_rejections_total{name, reason}`.
+/// `seawall_<pattern>_calls_total{name, outcome}` and `seawall_<pattern>_rejections_total{name, reason}`, which together are
+/// all calls. Why those were cut that ended by it is in `seawall_<pattern>_cuts_total{name, reason}`.
 ///
 /// How long those waited that a gate let in out of its queue is in the histogram `seawall_<pattern>_wait_seconds{name}`.
 /// A retry also counts `seawall_retry_retries_total{name, after}` by the outcome of the attempt before,
@@ -37,6 +38,7 @@ pub struct MetricsObserver {
     retries: Arc<ByLabel>,
     repeats: Arc<ByLabel>,
     rejections: Arc<ByLabel>,
+    cuts: Arc<ByLabel>,
     given_up: Arc<ByLabel>,
     degraded: Arc<ByLabel>,
 }
@@ -62,6 +64,7 @@ impl MetricsObserver {
             retries: Arc::default(),
             repeats: Arc::default(),
             rejections: Arc::default(),
+            cuts: Arc::default(),
             given_up: Arc::default(),
             degraded: Arc::default(),
             pattern,
@@ -119,6 +122,11 @@ impl Observer for MetricsObserver {
     fn on_reject(&self, rejection: &Rejection) {
         let reason = rejection.reason().as_str();
         self.rejections.increment(reason, || self.labelled("rejections", "reason", reason));
+    }
+
+    fn on_cut(&self, rejection: &Rejection) {
+        let reason = rejection.reason().as_str();
+        self.cuts.increment(reason, || self.labelled("cuts", "reason", reason));
     }
 
     fn on_call(&self, outcome: Outcome) {

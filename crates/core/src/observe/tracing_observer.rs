@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::Observer;
 use crate::{Outcome, Rejection};
 
-/// Emits one `tracing` event at debug level per refused, repeated or degraded call.
+/// Emits one `tracing` event at debug level per refused, cut, repeated or degraded call.
 #[derive(Clone, Debug)]
 pub struct TracingObserver {
     name: String,
@@ -25,6 +25,15 @@ impl Observer for TracingObserver {
             retry_after = ?rejection.retry_after(),
             queued = rejection.queued(),
             "call refused"
+        );
+    }
+
+    fn on_cut(&self, rejection: &Rejection) {
+        tracing::debug!(
+            name = %self.name,
+            pattern = rejection.pattern().as_str(),
+            reason = rejection.reason().as_str(),
+            "call cut"
         );
     }
 
