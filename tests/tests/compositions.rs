@@ -1,5 +1,5 @@
-//! Orders of layers, each driven by a dependency that works, then fails, hangs, panics or is refused, and recovers, in
-//! virtual time. What happens is written down in docs/compositions.md: the test fails when that page says something else,
+//! Orders of layers, on the side of the caller and of the server, each over something that works, then fails, hangs, panics, is
+//! too busy or trickles, and recovers, in virtual time. What happens is written down in docs/compositions.md: the test fails when that page says something else,
 //! and `SEAWALL_WRITE_DOCS=1 cargo test -p seawall-tests --test compositions` writes it anew.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
@@ -18,11 +18,15 @@ use seawall::{
     backoff_with_jitter::{Backoff, IfUnknown, Jitter, RetryConfig, RetryLayer},
     bulkhead::{BulkheadConfig, BulkheadLayer},
     circuit_breaker::{BreakerConfig, CircuitBreakerLayer, State},
-    core::{CallContext, Clock, Env, Error, Timestamp, TokioClock, WrapError},
+    core::{
+        CallContext, Class, Classify, Clock, Env, Error, GateLayer, SeededEntropy, Timestamp, TokioClock, Verdict,
+        WrapError,
+    },
     fallback::{FallbackLayer, Value},
+    load_shedder::{LoadShedderConfig, LoadShedderLayer, Throttle, ThrottleConfig},
     timeout::{CarryDeadline, TimeoutConfig, TimeoutLayer},
 };
-use seawall_testkit::{Probe, ProbeError, ProbeFuture, Script};
+use seawall_testkit::{Probe, ProbeFuture, Script};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 
 const CALL_EVERY: Duration = Duration::from_millis(100);
@@ -53,10 +57,30 @@ fn context(request: &Ask) -> CallContext {
     context
 }
 
-type TestEnv = Env<TokioClock, seawall::core::ByResult, fn(&Ask) -> CallContext>;
+/// Why the dependency gives no answer.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Trouble {
+    Failed,
+    Busy,
+}
+
+#[derive(Copy, Clone, Debug)]
+struct ByTrouble;
+
+impl Classify<&'static str, Trouble> for ByTrouble {
+    fn classify(&self, result: Result<&&'static str, &Trouble>) -> Verdict {
+        Verdict::new(match result {
+            Ok(_) => Class::Success,
+            Err(Trouble::Failed) => Class::Failure,
+            Err(Trouble::Busy) => Class::Overload,
+        })
+    }
+}
+
+type TestEnv = Env<TokioClock, ByTrouble, fn(&Ask) -> CallContext>;
 
 fn env() -> TestEnv {
-    Env::new().with_clock(TokioClock).with_attributes(context as fn(&Ask) -> CallContext)
+    Env::new().with_clock(TokioClock).with_classifier(ByTrouble).with_attributes(context as fn(&Ask) -> CallContext)
 }
 
 /// What the dependency does with every call.
@@ -66,13 +90,17 @@ enum Fault {
     Hangs,
     Panics,
     Slow,
+    Busy,
+    Trickles,
 }
 
-const FAULTS: [(Fault, &str); 4] = [
+const FAULTS: [(Fault, &str); 6] = [
     (Fault::Fails, "fails at once"),
     (Fault::Hangs, "hangs"),
     (Fault::Panics, "panics"),
     (Fault::Slow, "takes 800 ms"),
+    (Fault::Busy, "says that it is too busy"),
+    (Fault::Trickles, "trickles: an answer takes 3 s"),
 ];
 
 /// A dependency whose state can be set.
@@ -90,11 +118,11 @@ impl Dependency {
 
 impl Service<Ask> for Dependency {
     type Response = &'static str;
-    type Error = ProbeError;
+    type Error = Trouble;
     type Future = futures::Later;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProbeError>> {
-        self.probe.poll_ready(cx)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        self.probe.poll_ready(cx).map_err(|_| Trouble::Failed)
     }
 
     fn call(&mut self, _: Ask) -> futures::Later {
@@ -102,49 +130,56 @@ impl Service<Ask> for Dependency {
         const HANGS: u8 = Fault::Hangs as u8 + 1;
         const PANICS: u8 = Fault::Panics as u8 + 1;
         const SLOW: u8 = Fault::Slow as u8 + 1;
-        let (script, wait) = match self.fault.load(SeqCst) {
-            FAILS => (Script::Fail, Duration::ZERO),
+        const BUSY: u8 = Fault::Busy as u8 + 1;
+        const TRICKLES: u8 = Fault::Trickles as u8 + 1;
+        let fault = self.fault.load(SeqCst);
+        let trouble = if fault == BUSY { Trouble::Busy } else { Trouble::Failed };
+        let (script, wait) = match fault {
+            FAILS | BUSY => (Script::Fail, Duration::ZERO),
             HANGS => (Script::Hang, Duration::ZERO),
             PANICS => (Script::PanicInPoll, Duration::ZERO),
             SLOW => (Script::Answer, Duration::from_millis(800)),
+            TRICKLES => (Script::Answer, Duration::from_secs(3)),
             _ => (Script::Answer, Duration::from_millis(10)),
         };
-        futures::Later::new(self.probe.call(script), wait)
+        futures::Later::new(self.probe.call(script), wait, trouble)
     }
 }
 
 /// The dependency's answers, some time later.
 mod futures {
-    use super::{Context, Duration, Poll, ProbeError, ProbeFuture};
+    use super::{Context, Duration, Poll, ProbeFuture, Trouble};
     use std::pin::Pin;
 
     pub(super) struct Later {
         wait: Pin<Box<tokio::time::Sleep>>,
         call: ProbeFuture,
+        trouble: Trouble,
     }
 
     impl Later {
-        pub(super) fn new(call: ProbeFuture, wait: Duration) -> Self {
-            Self { wait: Box::pin(tokio::time::sleep(wait)), call }
+        pub(super) fn new(call: ProbeFuture, wait: Duration, trouble: Trouble) -> Self {
+            Self { wait: Box::pin(tokio::time::sleep(wait)), call, trouble }
         }
     }
 
     impl Future for Later {
-        type Output = Result<&'static str, ProbeError>;
+        type Output = Result<&'static str, Trouble>;
 
         fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
             std::task::ready!(self.wait.as_mut().poll(cx));
-            Pin::new(&mut self.call).poll(cx)
+            let trouble = self.trouble;
+            Pin::new(&mut self.call).poll(cx).map_err(|_| trouble)
         }
     }
 }
 
-type Stack = BoxCloneSyncService<Ask, &'static str, Error<ProbeError>>;
+type Stack = BoxCloneSyncService<Ask, &'static str, Error<Trouble>>;
 
-/// One order of layers, and its breaker.
+/// One order of layers, and its breaker where it has one.
 struct Composition {
     name: &'static str,
-    make: fn(Dependency) -> (Stack, CircuitBreakerLayer<TestEnv>),
+    make: fn(Dependency) -> (Stack, Option<CircuitBreakerLayer<TestEnv>>),
 }
 
 fn total() -> TimeoutLayer<TestEnv, Carry> {
@@ -169,13 +204,21 @@ fn bulkhead() -> BulkheadLayer<TestEnv> {
     BulkheadLayer::with_env(BulkheadConfig::new(20).unwrap(), env())
 }
 
-const COMPOSITIONS: [Composition; 6] = [
+fn throttle() -> GateLayer<Throttle<SeededEntropy>, TestEnv> {
+    GateLayer::with_env(Throttle::with_entropy(ThrottleConfig::default(), SeededEntropy::new(1)), env())
+}
+
+fn shedder() -> LoadShedderLayer<TestEnv> {
+    LoadShedderLayer::with_env(LoadShedderConfig::default(), env())
+}
+
+const COMPOSITIONS: [Composition; 10] = [
     Composition {
         name: "timeout > retry > breaker",
         make: |dependency| {
             let breaker = breaker();
             let stack = ServiceBuilder::new().layer(total()).layer(retry()).layer(breaker.clone());
-            (Stack::new(stack.service(WrapError::new(dependency))), breaker)
+            (Stack::new(stack.service(WrapError::new(dependency))), Some(breaker))
         },
     },
     Composition {
@@ -183,7 +226,7 @@ const COMPOSITIONS: [Composition; 6] = [
         make: |dependency| {
             let breaker = breaker();
             let stack = ServiceBuilder::new().layer(retry()).layer(attempt()).layer(breaker.clone());
-            (Stack::new(stack.service(WrapError::new(dependency))), breaker)
+            (Stack::new(stack.service(WrapError::new(dependency))), Some(breaker))
         },
     },
     Composition {
@@ -191,7 +234,7 @@ const COMPOSITIONS: [Composition; 6] = [
         make: |dependency| {
             let breaker = breaker();
             let stack = ServiceBuilder::new().layer(retry()).layer(breaker.clone()).layer(attempt());
-            (Stack::new(stack.service(WrapError::new(dependency))), breaker)
+            (Stack::new(stack.service(WrapError::new(dependency))), Some(breaker))
         },
     },
     Composition {
@@ -199,7 +242,7 @@ const COMPOSITIONS: [Composition; 6] = [
         make: |dependency| {
             let breaker = breaker();
             let stack = ServiceBuilder::new().layer(breaker.clone()).layer(retry()).layer(attempt());
-            (Stack::new(stack.service(WrapError::new(dependency))), breaker)
+            (Stack::new(stack.service(WrapError::new(dependency))), Some(breaker))
         },
     },
     Composition {
@@ -208,7 +251,7 @@ const COMPOSITIONS: [Composition; 6] = [
             let breaker = breaker();
             let stack = ServiceBuilder::new().layer(total()).layer(retry()).layer(breaker.clone());
             let stack = stack.layer(bulkhead()).layer(attempt());
-            (Stack::new(stack.service(WrapError::new(dependency))), breaker)
+            (Stack::new(stack.service(WrapError::new(dependency))), Some(breaker))
         },
     },
     Composition {
@@ -218,7 +261,38 @@ const COMPOSITIONS: [Composition; 6] = [
             let stack = ServiceBuilder::new().layer(total()).layer(retry()).layer(breaker.clone());
             let stack = stack.layer(bulkhead()).layer(attempt()).service(WrapError::new(dependency));
             let fallback = FallbackLayer::with_env(Value::new("degraded"), env()).layer(stack);
-            (Stack::new(fallback.map_err(|error| error.into_parts().0)), breaker)
+            (Stack::new(fallback.map_err(|error| error.into_parts().0)), Some(breaker))
+        },
+    },
+    Composition {
+        name: "timeout > retry > breaker > throttle > bulkhead > timeout",
+        make: |dependency| {
+            let breaker = breaker();
+            let stack = ServiceBuilder::new().layer(total()).layer(retry()).layer(breaker.clone()).layer(throttle());
+            let stack = stack.layer(bulkhead()).layer(attempt());
+            (Stack::new(stack.service(WrapError::new(dependency))), Some(breaker))
+        },
+    },
+    Composition {
+        name: "server: timeout > bulkhead",
+        make: |handler| {
+            let stack = ServiceBuilder::new().layer(total()).layer(bulkhead());
+            (Stack::new(stack.service(WrapError::new(handler))), None)
+        },
+    },
+    Composition {
+        name: "server: timeout > load shedder > bulkhead",
+        make: |handler| {
+            let stack = ServiceBuilder::new().layer(total()).layer(shedder()).layer(bulkhead());
+            (Stack::new(stack.service(WrapError::new(handler))), None)
+        },
+    },
+    Composition {
+        name: "server: load shedder > timeout > fallback",
+        make: |handler| {
+            let handler = FallbackLayer::with_env(Value::new("degraded"), env()).layer(WrapError::new(handler));
+            let stack = ServiceBuilder::new().layer(shedder()).layer(total());
+            (Stack::new(stack.service(handler.map_err(|error| error.into_parts().0))), None)
         },
     },
 ];
@@ -236,6 +310,7 @@ enum End {
 
 #[derive(Debug, Default)]
 struct Row {
+    has_breaker: bool,
     ends: Vec<(End, Duration)>,
     attempts: usize,
     opened: Option<Duration>,
@@ -272,7 +347,8 @@ async fn call(stack: Stack) -> (End, Duration) {
 async fn drive(composition: &Composition, fault: Fault) -> Row {
     let dependency = Dependency { probe: Probe::new(), fault: Arc::new(AtomicU8::new(0)) };
     let (stack, breaker) = (composition.make)(dependency.clone());
-    let mut row = Row::default();
+    let is = |state| breaker.as_ref().is_some_and(|breaker| breaker.gate().state() == state);
+    let mut row = Row { has_breaker: breaker.is_some(), ..Row::default() };
     for _ in 0..WARM {
         assert_eq!(call(stack.clone()).await.0, End::Answered, "{}: a healthy call", composition.name);
         tokio::time::sleep(CALL_EVERY).await;
@@ -284,7 +360,7 @@ async fn drive(composition: &Composition, fault: Fault) -> Row {
     for _ in 0..BROKEN {
         calls.push(tokio::spawn(call(stack.clone())));
         tokio::time::sleep(CALL_EVERY).await;
-        if breaker.gate().state() == State::Open && row.opened.is_none() {
+        if is(State::Open) && row.opened.is_none() {
             row.opened = Some(TokioClock.now().since(begin));
         }
     }
@@ -299,7 +375,7 @@ async fn drive(composition: &Composition, fault: Fault) -> Row {
         if end != End::Answered {
             last_bad = Some(at);
         }
-        if breaker.gate().state() == State::Closed && row.closed.is_none() {
+        if is(State::Closed) && row.closed.is_none() {
             row.closed = Some(TokioClock.now().since(healthy));
         }
         tokio::time::sleep(CALL_EVERY).await;
@@ -328,7 +404,8 @@ fn page(rows: &[(&str, &str, Row)]) -> String {
          Ten calls a second, in virtual time: 5 s with a dependency that answers in 10 ms, 10 s with the fault, then 30 s\n\
          healthy again. Total timeout 5 s, attempt timeout 1 s, 20 places in the bulkhead; retry and breaker as they are by\n\
          default, without jitter. *Attempts* are the calls that reached the dependency while it was broken, out of 100 made.\n\
-         *Good again* is when the last call that was not answered well had begun, counted from the end of the fault.\n",
+         Where an order is one of a server, what breaks is its handler. *Good again* is when the last call that was not\n\
+         answered well had begun, counted from the end of the fault.\n",
     );
     for (_, fault) in FAULTS {
         let _ = write!(
@@ -341,8 +418,9 @@ fn page(rows: &[(&str, &str, Row)]) -> String {
             let [answered, degraded, failed, refused, cut, panicked] =
                 [End::Answered, End::Degraded, End::Failed, End::Refused, End::Cut, End::Panicked]
                     .map(|end| row.count(end));
-            let (longest, opened) = (seconds(Some(row.longest())), seconds(row.opened));
-            let (closed, recovered) = (seconds(row.closed), seconds(row.recovered));
+            let of_breaker = |time| if row.has_breaker { seconds(time) } else { "–".to_owned() };
+            let (longest, opened) = (seconds(Some(row.longest())), of_breaker(row.opened));
+            let (closed, recovered) = (of_breaker(row.closed), seconds(row.recovered));
             let _ = writeln!(
                 page,
                 "| {name} | {answered} | {degraded} | {failed} | {refused} | {cut} | {panicked} | {} | {longest} | {opened} | {closed} | {recovered} |",
@@ -366,6 +444,7 @@ async fn each_order_of_layers_does_what_the_page_says() {
     for (fault, text) in FAULTS {
         for composition in &COMPOSITIONS {
             let row = drive(composition, fault).await;
+            assert_keeps_its_promises(&format!("{}, {text}", composition.name), fault, &row);
             rows.push((composition.name, text, row));
         }
     }
@@ -377,22 +456,23 @@ async fn each_order_of_layers_does_what_the_page_says() {
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
     assert!(written == page, "docs/compositions.md says something else; this is what happens:\n{page}");
-
-    for (name, text, row) in &rows {
-        assert_keeps_its_promises(&format!("{name}, {text}"), *text != "takes 800 ms", row);
-    }
 }
 
 /// What holds in every order: no call is lost, nothing is left behind, a broken dependency is spared, a healthy one used.
-fn assert_keeps_its_promises(which: &str, broken: bool, row: &Row) {
+fn assert_keeps_its_promises(which: &str, fault: Fault, row: &Row) {
     assert_eq!(row.ends.len(), usize::try_from(BROKEN).unwrap(), "{which}: a call never ended");
     assert_eq!(row.left_running, 0, "{which}: calls still run");
-    if broken {
+    if row.has_breaker && matches!(fault, Fault::Fails | Fault::Hangs | Fault::Panics) {
         assert!(row.opened.is_some(), "{which}: the breaker never opened");
         assert!(row.attempts <= 100, "{which}: {} attempts reached the dependency", row.attempts);
     }
-    assert!(row.closed.is_some(), "{which}: the breaker never closed");
-    assert!(row.recovered.unwrap() <= Duration::from_secs(12), "{which}: good again after {:?}", row.recovered);
+    if fault == Fault::Busy {
+        assert_eq!(row.opened, None, "{which}: a dependency that sheds load was cut off");
+    }
+    assert!(!row.has_breaker || row.closed.is_some(), "{which}: the breaker never closed");
+    // A throttle remembers refusals for 10 s, and asks less often until it has forgotten them.
+    let most = Duration::from_secs(if fault == Fault::Busy { 15 } else { 12 });
+    assert!(row.recovered.unwrap() <= most, "{which}: good again after {:?}", row.recovered);
 }
 
 fn payload<'a>(info: &'a std::panic::PanicHookInfo<'_>) -> Option<&'a str> {
