@@ -57,6 +57,37 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A fleet that an open circuit has told the same wait, to the nanosecond.
+#[tokio::test(start_paused = true)]
+async fn callers_that_a_breaker_told_the_same_wait_do_not_come_back_together() {
+    let env = || Env::new().with_clock(TokioClock);
+    let breaker = CircuitBreakerLayer::with_env(BreakerConfig::builder().jitter(0.0).build().unwrap(), env());
+    let config = RetryConfig::new(IfUnknown::Repeat).with_attempts(2).unwrap().without_budget();
+    let retry = RetryLayer::with_env(config, env().with_entropy(SeededEntropy::new(3)));
+    let begun = TokioClock.now();
+    breaker.gate().trip(None, begun);
+    let service = retry.layer(breaker.protect(service_fn(async |()| Ok::<_, Infallible>(()))));
+
+    let calls: Vec<_> = (0..1_000)
+        .map(|_| {
+            let call = service.clone().oneshot(());
+            tokio::spawn(async move {
+                let _ = call.await;
+                TokioClock.now().since(begun)
+            })
+        })
+        .collect();
+    let mut tenths = [0; 10];
+    for call in calls {
+        let after = call.await.unwrap().checked_sub(5 * SECOND).unwrap();
+        tenths[usize::try_from(after.as_millis() / 100).unwrap()] += 1;
+    }
+
+    // A tenth of the wait, which is less than the backoff's own ceiling would have it.
+    assert!(tenths[..5].iter().all(|calls| (150..250).contains(calls)), "{tenths:?}");
+    assert_eq!(tenths.iter().sum::<i32>(), 1_000);
+}
+
 #[test]
 fn waits_at_the_cap_are_spread_like_all_others() {
     for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::Proportional(0.3)] {

@@ -136,3 +136,14 @@ fn failures_in_a_row_open_it_whatever_the_window_says() {
     let cause = breaker.snapshot(ms(0)).last_change.map(|change| change.cause);
     assert_eq!(cause, Some(Cause::ConsecutiveFailures { failures: 3 }));
 }
+
+#[test]
+fn a_window_smaller_than_the_minimum_decides_when_it_is_full() {
+    let breaker = breaker(|config| config.window(Window::Calls(5)).min_calls(100));
+
+    calls(&breaker, 4, FAILED, ms(0));
+    assert_eq!(breaker.state(), State::Closed);
+    calls(&breaker, 1, FAILED, ms(0));
+
+    assert_eq!(breaker.state(), State::Open);
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use seawall_circuit_breaker::{State, Timestamp};
+use seawall_circuit_breaker::{Breaker, BreakerConfig, State, Timestamp};
 
 use crate::kit::{FAILED, SUCCEEDED, breaker, calls, ms, trip};
 
@@ -56,4 +56,18 @@ fn a_stamp_from_another_core_that_trails_is_neither_refused_for_ages_nor_probed(
     let wait = breaker.try_admit(Timestamp::from_nanos(99_999_990)).err().and_then(|no| no.retry_after());
 
     assert_eq!(wait, Some(Duration::from_nanos(5_000_000_011)));
+}
+
+#[test]
+fn breakers_that_opened_together_do_not_probe_together() {
+    let mut tenths = [0; 10];
+    for _ in 0..1_000 {
+        let breaker = Breaker::from(BreakerConfig::default());
+        trip(&breaker, ms(0));
+        let wait = breaker.try_admit(ms(0)).unwrap_err().retry_after().expect("it is told");
+        let above_half = wait.checked_sub(Duration::from_millis(2_500)).expect("at least half of the open time");
+        tenths[usize::try_from(above_half.as_millis() / 250).expect("below the open time").min(9)] += 1;
+    }
+
+    assert!(tenths.iter().all(|breakers| (50..150).contains(breakers)), "{tenths:?}");
 }

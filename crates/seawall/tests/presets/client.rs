@@ -144,6 +144,19 @@ fn the_circuit_opens_when_half_of_twenty_calls_failed_within_10_s() {
 }
 
 #[test]
+fn the_twentieth_call_opens_the_circuit_and_the_nineteenth_does_not() {
+    let (clock, layers, service) = preset(Does::Answer(500));
+    let states: Vec<State> = (0..20)
+        .map(|_| {
+            let _ = end(&clock, &layers, &service, post());
+            layers.breaker().gate().state()
+        })
+        .collect();
+
+    assert_eq!((&states[..19], states[19]), (&[State::Closed; 19][..], State::Open));
+}
+
+#[test]
 fn calls_that_hang_open_the_circuit_and_calls_that_are_shed_do_not() {
     for (does, state) in [(Does::Hang, State::Open), (Does::Shed, State::Closed), (Does::Answer(404), State::Closed)] {
         let (clock, layers, service) = preset(does);
