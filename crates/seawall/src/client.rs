@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use seawall_core::{ClockScope, ClockScopeLayer, Environment, ScopeBoundary, ScopeBoundaryLayer, WrapError};
-use seawall_timeout::{TimeoutConfig, TimeoutError, TimeoutLayer};
+use seawall_http::ResponseBodyTimeoutLayer;
+use seawall_timeout::{StreamLimits, TimeoutConfig, TimeoutError, TimeoutLayer};
 use tower::{Service, util::BoxCloneSyncService};
 use tower_layer::{Identity, Layer};
 
@@ -126,6 +127,32 @@ impl<E: Environment, C, R, B, K, A, D, F, H> Client<TimeoutLayer<E, C>, R, B, K,
         self.limits = self.limits.with_total(total)?;
         self.total = self.total.with_config(config);
         Ok(self)
+    }
+}
+
+impl<E: Environment<Clock: Clone>, C, R, B, K, A, D, F, H> Client<TimeoutLayer<E, C>, R, B, K, A, D, F, H> {
+    /// Bounds the bodies of responses: those of a server that sends the head in time and then stands still, or trickles. Outside
+    /// of all the others, so that the timeouts of the head do not end a download, and the caller's own deadline does. A body that
+    /// is cut gives back its place in the bulkhead. Default: none, as only the caller knows how long a body may take.
+    ///
+    /// ```
+    /// use seawall::timeout::StreamLimits;
+    /// use std::time::Duration;
+    ///
+    /// # fn limits() -> Result<(), seawall::timeout::TimeoutError> {
+    /// let limits = StreamLimits::new().with_idle(Duration::from_secs(10))?.with_total(Duration::from_secs(300))?;
+    /// let client = seawall::client().with_body_limits(limits);
+    /// # let _ = client;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[expect(clippy::type_complexity, reason = "one parameter per part, as everywhere here")]
+    pub fn with_body_limits(
+        self,
+        limits: StreamLimits,
+    ) -> Client<TimeoutLayer<E, C>, R, B, K, A, D, Around<F, ResponseBodyTimeoutLayer<E::Clock>>, H> {
+        let clock = self.total.clock().clone();
+        self.with_fallback(ResponseBodyTimeoutLayer::new(limits).with_clock(clock))
     }
 }
 

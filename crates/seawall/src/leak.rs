@@ -1,7 +1,7 @@
 use seawall_backoff_with_jitter::RetryLayer;
 use seawall_core::{Environment, Gate, GateLayer};
 use seawall_fallback::FallbackLayer;
-use seawall_http::ReceiveDeadlineLayer;
+use seawall_http::{ReceiveDeadlineLayer, ResponseBodyTimeoutLayer};
 use seawall_timeout::TimeoutLayer;
 use tower_layer::Identity;
 
@@ -44,6 +44,12 @@ impl<A, X, E: Environment, W, M> Leak for FallbackLayer<A, X, E, W, M> {
 
 #[cfg(feature = "reqwest")]
 impl Leak for seawall_http::TimedRequestLayer {
+    fn leak(self) -> Self {
+        self
+    }
+}
+
+impl<K> Leak for ResponseBodyTimeoutLayer<K> {
     fn leak(self) -> Self {
         self
     }

@@ -85,6 +85,11 @@ impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
         self.core.own_limit(self.core.env.clock().now())
     }
 
+    /// The clock that it goes by.
+    pub fn clock(&self) -> &E::Clock {
+        self.core.env.clock()
+    }
+
     /// How many calls would have been refused for their deadline, where that is
     /// [observed only](TimeoutConfig::with_deadline_observed_only).
     pub fn spared(&self) -> u64 {

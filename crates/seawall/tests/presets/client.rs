@@ -4,11 +4,12 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use seawall::{
-    Error, HttpClient, Reason,
+    Error, HttpClient, Reason, Rejection,
     circuit_breaker::State,
     core::{Clock, InheritDeadline, NoObserver, Timestamp, VirtualClock},
     http::Deadline,
     load_shedder::{ThrottleConfig, ThrottleLayer},
+    timeout::StreamLimits,
 };
 use tower::{Service, ServiceExt};
 
@@ -307,5 +308,41 @@ fn a_throttle_holds_calls_back_from_a_service_that_refuses_them_and_trips_nothin
     // It asked to be left alone for a second, twice.
     assert!((2..=4).contains(&service.seen().len()), "{}", service.seen().len());
     assert_eq!(layers.breaker().gate().state(), State::Closed);
+    assert_eq!(layers.bulkhead().gate().in_flight(), 0);
+}
+
+/// A body of which nothing comes after the head.
+struct Stalls;
+
+impl http_body::Body for Stalls {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[test]
+fn a_body_that_stands_still_is_cut_and_gives_its_place_back_where_bodies_are_bounded() {
+    let clock = VirtualClock::new();
+    let limits = StreamLimits::new().with_idle(10 * SECOND).unwrap();
+    let layers = seawall::client_with_env(env(&clock)).with_body_limits(limits);
+    let head_alone = tower::service_fn(async |_: Incoming| Ok::<_, std::io::Error>(http::Response::new(Stalls)));
+    let (answer, _) = drive(&clock, layers.protect(head_alone).oneshot(get()));
+    let mut body = answer.unwrap().into_body();
+    assert!(poll_once(pin!(body.frame())).is_pending());
+    clock.advance(9_999 * MS);
+    assert!(poll_once(pin!(body.frame())).is_pending());
+    assert_eq!(layers.bulkhead().gate().in_flight(), 1);
+
+    clock.advance(MS);
+    let ended = poll_once(pin!(body.frame()));
+
+    let cut = |reason: &Rejection| reason.reason() == Reason::IdleTimeout;
+    assert!(matches!(ended, std::task::Poll::Ready(Some(Err(Error::Rejected(reason)))) if cut(&reason)));
     assert_eq!(layers.bulkhead().gate().in_flight(), 0);
 }
