@@ -20,7 +20,7 @@ const CEILINGS: &[(&str, f64)] = &[
     ("timeout/stack-pending", 475.0),
     ("retry/no-retry", 18.0),
     ("retry/budget", 70.0),
-    ("stack/client", 680.0),
+    ("stack/client", 705.0),
     ("stack/timeout-retry-breaker", 420.0),
 ];
 
@@ -46,7 +46,11 @@ const BARS: &[(&str, Bar)] = &[
         "circuit-breaker/closed",
         Bar {
             instructions: Some(137.0),
-            peers: &[("seatbelt breaker", 4.0), ("tower-resilience CircuitBreaker", 4.0)],
+            peers: &[
+                ("seatbelt breaker", 4.0),
+                ("seatbelt breaker, own trait", 3.0),
+                ("tower-resilience CircuitBreaker", 4.0),
+            ],
             ..NONE
         },
     ),
@@ -73,14 +77,29 @@ const BARS: &[(&str, Bar)] = &[
         "stack/client-leaked",
         Bar { peers: &[("tower three", 0.95)], peers_two_threads: &[("tower three", 1.3)], ..NONE },
     ),
-    ("stack/timeout-retry-breaker", Bar { peers: &[("seatbelt Timeout > Retry > Breaker", 5.0)], ..NONE }),
+    (
+        "stack/timeout-retry-breaker",
+        Bar {
+            peers: &[
+                ("seatbelt Timeout > Retry > Breaker", 5.0),
+                ("seatbelt Timeout > Retry > Breaker, own trait", 3.0),
+            ],
+            ..NONE
+        },
+    ),
 ];
 
-/// Rows that may cost at most so many times what another costs: a queue's step, however many wait.
+/// Rows that may cost at most so many times what another costs: a queue's step, however many wait; a closed circuit, however
+/// many calls are in its window and some of them bad.
 const FLAT: &[(&str, &str, f64)] = &[
+    ("circuit-breaker/closed-with-failures", "circuit-breaker/closed", 1.5),
+    ("circuit-breaker/closed-1m-in-window", "circuit-breaker/closed", 1.5),
     ("queueing/depth-10000", "queueing/depth-10", 1.3),
     ("queueing/shedder-depth-10000", "queueing/shedder-depth-10", 1.3),
 ];
+
+/// Rows that may take as long as others together: a refusal costs less than the call and one look at the clock.
+const WITHIN: &[(&str, &[&str])] = &[("circuit-breaker/open", &["floor/bare-call", "floor/clock"])];
 
 /// The figures of one row.
 pub type Figures = (&'static str, Measured, Option<f64>);
@@ -103,6 +122,15 @@ pub fn apart(figures: &[Figures]) -> Vec<Missed> {
         {
             let text = format!("{dear}: {deep:.0} instructions, {cheap} {flat:.0}, bar {most} times as many");
             missed.push(Missed { fatal: true, text });
+        }
+    }
+    for (row, parts) in WITHIN {
+        let parts: Option<Vec<f64>> = parts.iter().map(|part| find(*part).map(|(_, part, _)| part.ns_median)).collect();
+        let Some(((_, ours, _), parts)) = find(*row).zip(parts) else { continue };
+        let most: f64 = parts.iter().sum();
+        if ours.ns_median > most {
+            let text = format!("{row}: {:.1} ns, bar {most:.1}, which a call and a clock reading take", ours.ns_median);
+            missed.push(Missed { fatal: false, text });
         }
     }
     missed
@@ -189,6 +217,17 @@ mod tests {
             allocs: 0.0,
         };
         (name, measured, Some(instructions))
+    }
+
+    #[test]
+    fn a_refusal_may_take_as_long_as_a_call_and_a_clock_reading_together() {
+        let missed = |ns| {
+            let bare = figures("floor/bare-call", 2.0, 4.0);
+            apart(&[bare, figures("floor/clock", 12.0, 27.0), figures("circuit-breaker/open", ns, 120.0)]).len()
+        };
+
+        assert_eq!((missed(14.0), missed(14.1)), (0, 1));
+        assert_eq!(apart(&[figures("circuit-breaker/open", 100.0, 120.0)]).len(), 0, "nothing to compare it with");
     }
 
     #[test]

@@ -43,6 +43,24 @@ where
     }
 }
 
+/// A service of `layered`'s trait, which seatbelt is written for, that is called again and again.
+#[derive(Clone, Debug)]
+pub struct Executes<S>(pub S);
+
+impl<S: layered::Service<u64> + Clone + 'static> Operation for Executes<S> {
+    fn run(&mut self, iterations: u64) {
+        let mut cx = Context::from_waker(Waker::noop());
+        for iteration in 0..iterations {
+            let mut future = pin!(self.0.execute(black_box(iteration)));
+            while future.as_mut().poll(&mut cx).is_pending() {}
+        }
+    }
+
+    fn share(&self) -> Box<dyn Operation> {
+        Box::new(self.clone())
+    }
+}
+
 /// A function that is called again and again.
 #[derive(Clone, Debug)]
 pub struct Steps<F>(pub F);
@@ -88,6 +106,14 @@ impl Service<u64> for Leaf {
 
     fn call(&mut self, request: u64) -> Self::Future {
         ready(Ok(request))
+    }
+}
+
+impl layered::Service<u64> for Leaf {
+    type Out = Result<u64, Failed>;
+
+    async fn execute(&self, request: u64) -> Self::Out {
+        Ok(request)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The circuit breaker beside seatbelt's, tower-resilience's and recloser.
+//! The circuit breaker beside seatbelt's, through Tower and by its own trait, tower-resilience's, recloser and failsafe.
 
 use std::{
     task::{Context, Poll},
@@ -93,6 +93,12 @@ fn million_in_window() -> Box<dyn Operation> {
     Box::new(Calls(filled(by_time(), MILLION).protect(Leaf::default())))
 }
 
+/// The largest window there is, of which a thousandth is bad, so that every result is written down.
+fn million_in_count_window() -> Box<dyn Operation> {
+    let layer = CircuitBreakerLayer::new(built(BreakerConfig::builder().window(Window::Calls(65_535)).build()));
+    Box::new(Calls(filled(layer, MILLION).protect(Leaf::default())))
+}
+
 fn refusing() -> Box<dyn Operation> {
     Box::new(Calls(open().protect(Leaf::default())))
 }
@@ -102,7 +108,15 @@ fn refusing_by_force() -> Box<dyn Operation> {
 }
 
 pub(super) fn rows() -> Vec<Row> {
-    let peers = || vec![peers::SEATBELT_BREAKER, peers::RESILIENCE_BREAKER, peers::RECLOSER];
+    let peers = || {
+        vec![
+            peers::SEATBELT_BREAKER,
+            peers::SEATBELT_BREAKER_OWN,
+            peers::RESILIENCE_BREAKER,
+            peers::RECLOSER,
+            peers::FAILSAFE,
+        ]
+    };
     vec![
         layer_row("circuit-breaker/closed", "own", closed, peers()),
         layer_row(
@@ -112,6 +126,7 @@ pub(super) fn rows() -> Vec<Row> {
             [peers(), vec![floor::STRIPED_COUNTER]].concat(),
         ),
         layer_row("circuit-breaker/closed-count-window", "own", closed_by_count, peers()),
+        layer_row("circuit-breaker/closed-count-window-1m", "own", million_in_count_window, Vec::new()),
         layer_row("circuit-breaker/closed-with-failures", "own", with_failures, Vec::new()),
         layer_row("circuit-breaker/closed-1m-in-window", "own", million_in_window, Vec::new()),
         Row { over_bare_call: false, ..layer_row("circuit-breaker/open", "own", refusing, Vec::new()) },

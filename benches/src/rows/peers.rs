@@ -19,7 +19,7 @@ use tower_resilience_circuitbreaker::CircuitBreakerLayer;
 use tower_resilience_timelimiter::TimeLimiterLayer;
 
 use super::Side;
-use crate::operation::{Calls, Failed, LaterLeaf, Leaf, Operation, Steps, built};
+use crate::operation::{Calls, Executes, Failed, LaterLeaf, Leaf, Operation, Steps, built};
 
 /// Wide enough that nothing is refused.
 const PLACES: usize = 1_000;
@@ -72,6 +72,24 @@ pub(super) const SEATBELT_BREAKER: Side = side!(
     "seatbelt breaker",
     Calls(ServiceBuilder::new().layer(seatbelt_breaker!(&seatbelt_context())).service(Leaf::default()))
 );
+
+pub(super) const SEATBELT_BREAKER_OWN: Side = side!(
+    "seatbelt breaker, own trait",
+    Executes(ServiceBuilder::new().layer(seatbelt_breaker!(&seatbelt_context())).service(Leaf::default()))
+);
+
+pub(super) const SEATBELT_STACK_OWN: Side = side!(
+    "seatbelt Timeout > Retry > Breaker, own trait",
+    Executes(seatbelt_stack!(&seatbelt_context(), Leaf::default()))
+);
+
+/// As its users set it up: by the share of successes, or five failures in a row.
+pub(super) const FAILSAFE: Side = side!("failsafe", {
+    let breaker = failsafe::Config::new().build();
+    Steps(move |request| {
+        let _ = black_box(failsafe::CircuitBreaker::call(&breaker, || Ok::<_, Failed>(black_box(request))));
+    })
+});
 
 pub(super) const SEATBELT_STACK: Side =
     side!("seatbelt Timeout > Retry > Breaker", Calls(seatbelt_stack!(&seatbelt_context(), Leaf::default())));

@@ -119,8 +119,18 @@ pub(super) fn rows() -> Vec<Row> {
         layer_row("stack/client", "shared", ready, towers()),
         layer_row("stack/client-leaked", "shared", ready_leaked, towers()),
         layer_row("stack/client-pending", "shared", pending, vec![peers::TOWER_THREE_PENDING]).allocating(),
-        layer_row("stack/timeout-retry-breaker", "shared", three_counted, vec![peers::SEATBELT_STACK]),
-        layer_row("stack/timeout-retry-breaker-leaked", "shared", three_leaked, vec![peers::SEATBELT_STACK]),
+        layer_row(
+            "stack/timeout-retry-breaker",
+            "shared",
+            three_counted,
+            vec![peers::SEATBELT_STACK, peers::SEATBELT_STACK_OWN],
+        ),
+        layer_row(
+            "stack/timeout-retry-breaker-leaked",
+            "shared",
+            three_leaked,
+            vec![peers::SEATBELT_STACK, peers::SEATBELT_STACK_OWN],
+        ),
         // A request's extensions, where the deadline goes, are one allocation of the http crate's.
         layer_row("stack/server", "shared", server, Vec::new()).allocating(),
     ]

@@ -7,7 +7,8 @@ use crate::{builder::BreakerConfigBuilder, error::BreakerConfigError};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Window {
-    /// The last so many results, exactly. 1 to 65,535; each takes 8 to 16 bytes.
+    /// The last so many results, exactly. 1 to 65,535; each takes 8 to 16 bytes. [`Window::Time`] holds any number
+    /// of them.
     Calls(u32),
     /// The results of so many seconds of the clock, the current one included. Whole seconds, 1 s to 1 h; each takes 8 to
     /// 16 bytes per core.
