@@ -1,9 +1,11 @@
 //! Breaks a stack of its own and measures what it does.
 
+mod asked;
 pub mod drill;
 mod experiment;
+mod flush;
 mod overload;
-mod promises;
+pub(crate) mod promises;
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,8 +22,10 @@ use crate::say;
 enum Kind {
     /// Instances of a role are killed, one after another.
     Kill(Kills),
-    /// A fault on one target, of a kind and with a value, for some seconds.
-    Fault { kind: &'static str, target: &'static str, value: u32, seconds: u32 },
+    /// A fault on one target.
+    Fault(Fault),
+    /// The cache forgets everything, once.
+    Flush,
     /// Five times the edge's declared capacity.
     Overload,
     /// The part that would be broken does not exist.
@@ -40,6 +44,15 @@ struct Kills {
     every: Duration,
 }
 
+/// A fault of a kind and with a value on one target, for some seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fault {
+    kind: &'static str,
+    target: &'static str,
+    value: u32,
+    seconds: u32,
+}
+
 /// As short as three kills can show what happens.
 const fn few(role: &'static str) -> Kind {
     Kind::Kill(Kills { role, count: 3, rps: 200, every: Duration::from_secs(2) })
@@ -47,7 +60,7 @@ const fn few(role: &'static str) -> Kind {
 
 /// All of one dependency's instances for as long as a breaker needs to open, be open, and find that nothing has changed.
 const fn dependency(kind: &'static str, target: &'static str, value: u32) -> Kind {
-    Kind::Fault { kind, target, value, seconds: 10 }
+    Kind::Fault(Fault { kind, target, value, seconds: 10 })
 }
 
 /// Ten kills within more than 30,000 requests: enough to show that none is lost.
@@ -56,9 +69,9 @@ const MANY: Kills = Kills { role: "catalog", count: 10, rps: 300, every: Duratio
 /// Every fault by name, the document's five experiments first.
 const FAULTS: [(&str, Kind); 26] = [
     ("instance-termination", Kind::Kill(MANY)),
-    ("network-latency", Kind::Fault { kind: "latency", target: "database", value: 500, seconds: 15 }),
+    ("network-latency", Kind::Fault(Fault { kind: "latency", target: "database", value: 500, seconds: 15 })),
     ("database-failure", Kind::NotYet { missing: "a replica to fail over to" }),
-    ("cache-invalidation", dependency("flush", "cache", 0)),
+    ("cache-invalidation", Kind::Flush),
     ("region-isolation", Kind::NotYet { missing: "a second region" }),
     ("overload", Kind::Overload),
     ("gateway-termination", few("gateway")),
@@ -115,7 +128,7 @@ pub struct Row {
     pub closed_s: Option<f64>,
     /// The part of the answers during the fault that fallbacks gave.
     pub fallback_share: Option<f64>,
-    /// Attempts during the fault beyond one for each request.
+    /// Attempts at the broken part during the fault beyond one for each call to it.
     pub extra_load: Option<f64>,
     /// What was seen to bring the stack through.
     pub remedied_by: Option<String>,
@@ -130,7 +143,7 @@ pub struct Row {
 }
 
 impl Row {
-    fn without_figures(fault: &'static str, verdict: &'static str, reason: String) -> Self {
+    pub(crate) fn without_figures(fault: &'static str, verdict: &'static str, reason: String) -> Self {
         Self {
             fault,
             detected_s: None,
@@ -176,16 +189,37 @@ pub async fn measure(binary: &Path, fault: &str, edge_capacity: f64) -> Result<R
             return Ok(Row::without_figures(name, "not-yet", format!("there is not yet {missing}")));
         }
         Kind::Kill(kills) => experiment::kills(binary, name, kills).await,
-        Kind::Fault { kind, target, value, seconds } => {
-            let fault = json!({"kind": kind, "target": target, "value": value, "seconds": seconds});
-            experiment::fault(binary, name, &fault, seconds).await
-        }
+        Kind::Fault(fault) => alone(binary, name, &fault).await,
+        Kind::Flush => flush::measure(binary, name).await,
         Kind::Overload => overload::measure(binary, name, edge_capacity).await,
     };
     Ok(match measured {
         Ok(row) => Row { missed: promises::missed(&row), ..row },
         Err(error) => Row::without_figures(name, "failed", format!("{error:#}")),
     })
+}
+
+async fn alone(binary: &Path, name: &'static str, fault: &Fault) -> anyhow::Result<Row> {
+    let stack = experiment::warm(binary).await?;
+    let row = experiment::fault(&stack, name, fault).await?;
+    stack.stop().await?;
+    Ok(row)
+}
+
+/// Breaks dependencies of one stack, one after another, each when it has recovered from the one before.
+///
+/// # Errors
+/// When the stack does not come up or does not recover, or a name is not that of a fault on a dependency.
+pub async fn in_turn(binary: &Path, names: &[&str]) -> anyhow::Result<Vec<Row>> {
+    let stack = experiment::warm(binary).await?;
+    let mut rows = Vec::new();
+    for name in names {
+        let (name, Kind::Fault(fault)) = known(name)? else { anyhow::bail!("{name} is no fault on a dependency") };
+        let row = experiment::fault(&stack, name, &fault).await?;
+        rows.push(Row { missed: promises::missed(&row), ..row });
+    }
+    stack.stop().await?;
+    Ok(rows)
 }
 
 /// `four-plane chaos`: measures one fault, or all, and prints a row for each as soon as it is there.

@@ -43,18 +43,19 @@ async fn a_slow_database_opens_a_breaker_and_is_stood_in_for_until_it_closes_aga
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_way_in_which_a_dependency_fails_opens_a_breaker_and_costs_no_answer_and_little_load() {
-    // The catalog's own pages have no other source than the last good ones: those never asked for fail.
-    for (fault, whole) in
-        [("catalog-hang", false), ("recommendation-refusal", true), ("database-trickle", true), ("cache-errors", true)]
-    {
+    for fault in ["catalog-hang", "recommendation-refusal", "database-trickle", "cache-errors"] {
         let row = measured(fault).await;
 
-        assert!(row.opened_s < Some(10.0) && row.opened_s.is_some(), "{row:?}");
-        assert!(row.closed_s < Some(15.0) && row.closed_s.is_some(), "{row:?}");
-        assert!(row.extra_load <= Some(0.15), "{row:?}");
-        assert!(fault == "cache-errors" || row.fallback_share > Some(0.05), "{row:?}");
-        assert!(!whole || (row.errors, row.lost) == (Some(0), Some(0)), "{row:?}");
+        assert_eq!(row.missed, [""; 0], "{row:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_was_emptied_is_missed_at_once_and_filled_again_by_what_is_asked_for() {
+    let row = measured("cache-invalidation").await;
+
+    assert_eq!(row.missed, [""; 0], "{row:?}");
+    assert!(row.detected_s.is_some(), "{row:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

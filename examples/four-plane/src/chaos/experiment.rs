@@ -7,22 +7,25 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{Kills, Row};
+use super::asked::Asked;
+use super::{Fault, Kills, Row};
+use crate::client::Client;
 use crate::clock;
 use crate::load::{self, LoadOptions, LoadReport};
 use crate::trial::{Stack, instance, items, services};
 
-/// Requests per second beside an injected fault, well within every capacity.
-const RPS: u32 = 200;
+/// Requests per second beside an injected fault, well within every capacity, and enough that a tenth of those to each
+/// dependency is more than a retry budget grants a client that makes few.
+const RPS: u32 = 280;
 /// Requests per second that each edge declares where instances are killed: enough that a busy machine's hiccup is not
 /// overload, and what fails is the kill's doing.
-const EDGE_CAPACITY: f64 = 500.0;
+pub(super) const EDGE_CAPACITY: f64 = 500.0;
 /// Load before the fault, so that caches and windows are filled.
 const WARM_UP: u32 = 6;
 /// Load after the recovery, which has to stay clean.
 const COOL_DOWN: Duration = Duration::from_secs(3);
 /// The longest that is waited for a recovery.
-const LIMIT: Duration = Duration::from_secs(LIMIT_SECONDS as u64);
+pub(super) const LIMIT: Duration = Duration::from_secs(LIMIT_SECONDS as u64);
 const LIMIT_SECONDS: u32 = 120;
 /// Without a bad answer for this long, the stack has recovered.
 const CLEAN: Duration = Duration::from_secs(2);
@@ -79,52 +82,53 @@ async fn kill(stack: &Stack, role: &str) -> anyhow::Result<(Duration, Duration)>
     Ok((detected, clock::since_start().saturating_sub(begin)))
 }
 
-/// Injects a fault under load, and waits until every answer is as asked again.
-pub(super) async fn fault(binary: &Path, name: &'static str, fault: &Value, seconds: u32) -> anyhow::Result<Row> {
+/// A stack under a load of its own that fills caches and windows.
+pub(super) async fn warm(binary: &Path) -> anyhow::Result<Stack> {
     let stack = Stack::start(binary, &["--load", "20"]).await?;
-    let load =
-        |seconds, seed| LoadOptions { rps: RPS.into(), seconds, seed, ..LoadOptions::new(stack.ready().edge.clone()) };
-    load::run(&load(WARM_UP, 7), std::future::pending()).await?;
-    let before = stack.status().await?;
+    load::run(&steady(&stack, WARM_UP, 7), std::future::pending()).await?;
+    Ok(stack)
+}
+
+fn steady(stack: &Stack, seconds: u32, seed: u64) -> LoadOptions {
+    LoadOptions { rps: RPS.into(), seconds, seed, ..LoadOptions::new(stack.ready().edge.clone()) }
+}
+
+/// Injects a fault under load, and waits until every answer is as asked again.
+pub(super) async fn fault(stack: &Stack, name: &'static str, fault: &Fault) -> anyhow::Result<Row> {
+    let client = Client::new();
+    let asked = async || Asked::of(fault.target, stack.ready(), &client).await;
+    let (before, asked_before) = (stack.status().await?, asked().await?);
     let begin = clock::since_start();
-    stack.inject(fault).await?;
-    let during = load(seconds, 8);
+    let Fault { kind, target, value, seconds } = *fault;
+    stack.inject(&json!({"kind": kind, "target": target, "value": value, "seconds": seconds})).await?;
+    let during = steady(stack, seconds, 8);
     let end = begin.saturating_add(Duration::from_secs(seconds.into()));
-    let (during, seen) = tokio::join!(load::run(&during, std::future::pending()), watched(&stack, &before, begin, end));
+    let (during, seen) = tokio::join!(load::run(&during, std::future::pending()), watched(stack, &before, begin, end));
     let (during, (detected, opened)) = (during?, seen?);
-    let retried = retries(&stack.status().await?) - retries(&before);
+    let extra = asked().await?.extra_since(asked_before);
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let after = load(LIMIT_SECONDS, 9);
+    let after = steady(stack, LIMIT_SECONDS, 9);
     let after = load::run(&after, async {
         let _dropped = stopped.await;
     });
     let recovering = async {
-        let all_closed = |status: &Value| !breaker_is_open(status);
-        let outcome = async {
-            stack.until("every breaker is closed", LIMIT, all_closed).await?;
-            let closed = clock::since_start().saturating_sub(end);
-            anyhow::Ok((closed, recovery(&stack, end).await?))
-        };
-        let outcome = outcome.await;
+        let outcome = recovery(stack, end).await;
         tokio::time::sleep(COOL_DOWN).await;
         drop(stop);
         outcome
     };
     let (after, recovering) = tokio::join!(after, recovering);
     let (after, (closed, recovered)) = (after?, recovering?);
-    stack.stop().await?;
     let (sent, degraded) = (during.sorted.sent, during.totals.degraded);
     let share = |part: u64| f64::from(u32::try_from(part).unwrap_or(u32::MAX));
-    let of_sent = |part: f64| Some((part / share(sent).max(1.0) * 1000.0).round() / 1000.0);
     let seen = [
         (opened.is_some(), "circuit breakers"),
-        (retried > 0.0, "retries"),
+        (extra > 0.0, "retries"),
         (degraded > 0, "fallbacks"),
         (during.totals.shed > 0, "shedding"),
     ];
     let figures = json!({
-        "retries": retried,
         "p99_ms": during.totals.p99_ms,
         "p99_afterwards_ms": after.totals.p99_ms,
         "statuses": during.statuses,
@@ -139,8 +143,8 @@ pub(super) async fn fault(binary: &Path, name: &'static str, fault: &Value, seco
         lost: Some(both(LoadReport::unanswered)),
         opened_s: opened.map(rounded),
         closed_s: opened.map(|_| rounded(closed)),
-        fallback_share: of_sent(share(degraded)),
-        extra_load: of_sent(retried),
+        fallback_share: Some(to_thousandths(share(degraded) / share(sent).max(1.0))),
+        extra_load: Some(to_thousandths(extra)),
         ..row
     })
 }
@@ -174,19 +178,24 @@ fn fails_a_check(status: &Value) -> bool {
     instances.any(|instance| instance["health"].as_str().is_some_and(|health| health != "pass"))
 }
 
-/// The time from `end` to the last bad answer or open breaker, once it has been clean for long enough.
-async fn recovery(stack: &Stack, end: Duration) -> anyhow::Result<Duration> {
-    let mut last_bad = end;
+/// The times from `end` until every breaker was closed, and to the last bad answer or open breaker, once it has been clean
+/// for long enough.
+async fn recovery(stack: &Stack, end: Duration) -> anyhow::Result<(Duration, Duration)> {
+    let (mut closed, mut last_bad) = (None, end);
     let mut seen = bad_answers(&stack.status().await?);
     loop {
         let status = stack.status().await?;
         let now = clock::since_start();
         let bad = bad_answers(&status);
-        if bad > seen || breaker_is_open(&status) {
+        let is_open = breaker_is_open(&status);
+        if !is_open {
+            closed.get_or_insert(now);
+        }
+        if bad > seen || is_open {
             (seen, last_bad) = (bad, now);
         }
-        if now.saturating_sub(last_bad) >= CLEAN {
-            return Ok(last_bad.saturating_sub(end));
+        if let Some(closed) = closed.filter(|_| now.saturating_sub(last_bad) >= CLEAN) {
+            return Ok((closed.saturating_sub(end), last_bad.saturating_sub(end)));
         }
         ensure!(
             now.saturating_sub(end) < LIMIT,
@@ -217,7 +226,7 @@ fn breaker_is_open(status: &Value) -> bool {
 }
 
 /// Runs an experiment between a warm-up and a cool-down, with a load of this process's own.
-async fn under_load<T>(
+pub(super) async fn under_load<T>(
     stack: &Stack,
     rps: u32,
     experiment: impl Future<Output = anyhow::Result<T>>,
@@ -241,7 +250,11 @@ async fn under_load<T>(
 
 /// Seconds, to the millisecond.
 pub(super) fn rounded(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+    to_thousandths(duration.as_secs_f64())
+}
+
+fn to_thousandths(figure: f64) -> f64 {
+    (figure * 1000.0).round() / 1000.0
 }
 
 /// A measured row; `seen` is what was seen to help.

@@ -14,7 +14,8 @@ use seawall::http::{CarryInRequest, Http, HttpAdvice, HttpAttributes, HttpEnv, S
 use seawall::load_shedder::{KeyedThrottleLayer, ThrottleConfig};
 use seawall::timeout::{AdaptiveConfig, TimeoutConfig, TimeoutLayer};
 use seawall_core::{
-    Class, Classify, Env, Error, MetricsObserver, MonotonicClock, Pattern, Reason, Rejection, Verdict, WrapErrorLayer,
+    Budget, Class, Classify, Env, Error, MetricsObserver, Minimum, MonotonicClock, Pace, Pattern, Reason, Rejection,
+    Verdict, WindowBudget, WrapErrorLayer,
 };
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
@@ -25,6 +26,10 @@ use super::instances::Instances;
 use super::metrics::CallMetrics;
 use crate::link::{Instance, ProtectionMode, Role};
 
+/// Retries for each call to a role over ten seconds, or one a second where that is more. A little less than the tenth that a
+/// failure may cost: it may begin right after a window of calls that needed none, and outlast it.
+const RETRIES: f64 = 0.08;
+const RETRIES_OVER: Duration = Duration::from_secs(10);
 /// How much earlier than the caller stops waiting an instance has to be done: what an answer takes back over loopback.
 const RESERVE: Duration = Duration::from_millis(2);
 /// Throttles are kept for so many instances, those that are gone included until they are forgotten.
@@ -135,7 +140,9 @@ impl Upstream {
         };
         // What one instance asks to be waited for says nothing of the next; and while none is to be called, the caller's
         // fallback answers at once.
-        let config = RetryConfig::new(IfUnknown::OnlyUnsent).with_max_hint(Duration::ZERO);
+        let budget = WindowBudget::new(RETRIES, 1, RETRIES_OVER)?.with_minimum(Minimum::Within).with_pace(Pace::Steady);
+        let config =
+            RetryConfig::new(IfUnknown::OnlyUnsent).with_max_hint(Duration::ZERO).with_budget(Budget::from(budget));
         let retry = RetryLayer::with_env(config, env).with_when(when);
         let breaker = CircuitBreakerLayer::with_env(BreakerConfig::default(), observed(Pattern::CircuitBreaker));
         figures::of_breaker(name, &breaker);

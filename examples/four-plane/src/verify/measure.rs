@@ -9,6 +9,7 @@ mod bulkhead;
 mod bulkhead_cost;
 mod cached;
 mod calm;
+mod dependencies;
 mod drilled;
 mod fallback;
 mod flush;
@@ -47,7 +48,7 @@ type Claims<O> = &'static [(&'static str, fn(&O) -> Finding)];
 /// 10,000 requests within a minute.
 const LOAD: u32 = 250;
 
-/// What the groups may take, one after another: a run ends within five minutes and a half. A group with no
+/// What the groups may take, one after another: a run ends within eight minutes. A group with no
 /// time left has not observed anything.
 const PATTERNS: Duration = Duration::from_secs(20);
 const QUERIES: Duration = Duration::from_secs(40);
@@ -62,6 +63,7 @@ const FALLBACK: Duration = Duration::from_secs(50);
 const HANG: Duration = Duration::from_secs(25);
 const OVERLOAD: Duration = Duration::from_secs(15);
 const DRILL: Duration = Duration::from_secs(70);
+const DEPENDENCIES: Duration = Duration::from_mins(3);
 const SCORE: Duration = Duration::from_secs(30);
 
 /// Makes all measurements, the ones over a stack on one that is started for it.
@@ -97,6 +99,8 @@ pub async fn all() -> anyhow::Result<Findings> {
     judge(&mut findings, scored::CLAIMS, &scored);
     let drilled = within("overloading two stacks", DRILL, drilled::observe(&program)).await;
     judge(&mut findings, drilled::CLAIMS, &drilled);
+    let failed = within("failing one dependency after another", DEPENDENCIES, dependencies::observe(&program)).await;
+    judge(&mut findings, dependencies::CLAIMS, &failed);
     say("starting a stack");
     let stack = Stack::start(&program, LOAD).await?;
     over_stack(&stack, &mut findings).await?;
@@ -170,6 +174,7 @@ mod tests {
             ids(pool_cost::CLAIMS),
             ids(rate_limit::CLAIMS),
             ids(drilled::CLAIMS),
+            ids(dependencies::CLAIMS),
             ids(breaker_cost::CLAIMS),
             ids(health_checks::CLAIMS),
             ids(gateway_call::CLAIMS),
