@@ -107,8 +107,8 @@ pub struct Knee {
     clean_windows: u32,
     quick_windows: u32,
     doubts: u32,
-    /// The limit was in use in the last window, too: one that began while it was not shows less than the limit asks for.
-    was_pressed: bool,
+    /// The limit was in use in the last window: one that began while it was not shows less than the limit asks for.
+    was_in_use: bool,
     /// The limit has grown by nothing but leaps.
     starting: bool,
     first_leaps: FirstLeaps,
@@ -149,7 +149,7 @@ impl Knee {
             clean_windows: CLEAN,
             quick_windows: 0,
             doubts: 0,
-            was_pressed: true,
+            was_in_use: true,
             starting: true,
             first_leaps: FirstLeaps::default(),
             limit_probed: limit,
@@ -200,8 +200,8 @@ impl Knee {
         Some(seen.mean)
     }
 
-    /// Moves the limit by what a window under load shows against `base`.
-    fn follow(&mut self, base: f64, mean: f64, max_in_flight: f64) {
+    /// Moves the limit by what a window shows against `base`; up only if the limit was in use all the time.
+    fn follow(&mut self, base: f64, mean: f64, pressed: bool) {
         let ratio = base / mean;
         self.quick_windows = if self.is_too_high(ratio) { self.quick_windows.saturating_add(1) } else { 0 };
         if self.quick_windows >= QUICK_WINDOWS {
@@ -209,7 +209,6 @@ impl Knee {
             self.base = Some(mean);
             self.base_weight = 0.0;
         }
-        let pressed = max_in_flight >= (PRESSED * self.limit).floor();
         let no_queue = 1.0 - 0.5 * self.allowed() / self.limit;
         let clean = ratio > if self.starting { no_queue.min(first_leaps::LEAPT_TOO_FAR) } else { no_queue };
         self.clean_windows = if clean { self.clean_windows.saturating_add(pressed.into()) } else { 0 };
@@ -224,8 +223,7 @@ impl Knee {
             target = target.max(self.limit);
         }
         let mut next = self.limit + smoothing * (target - self.limit);
-        let was_pressed = std::mem::replace(&mut self.was_pressed, pressed);
-        if pressed && was_pressed && self.clean_windows > CLEAN_WINDOWS {
+        if pressed && self.clean_windows > CLEAN_WINDOWS {
             next = next.max(if self.starting { FIRST_LEAP } else { LEAP } * self.limit);
         }
         if leapt_too_far {
@@ -332,6 +330,8 @@ impl LimitAlgorithm for Knee {
         self.variance += 0.1 * (variance_of(window) - self.variance);
         self.samples_since_probe += f64::from(window.samples);
         self.due = None;
+        let in_use = f64::from(window.max_in_flight) >= (PRESSED * self.limit).floor();
+        let pressed = std::mem::replace(&mut self.was_in_use, in_use) && in_use;
         if window.is_mostly_dropped() {
             self.clean_windows = 0;
             self.first_leaps = FirstLeaps::default();
@@ -340,7 +340,6 @@ impl LimitAlgorithm for Knee {
         }
         if f64::from(window.max_in_flight) < self.limit / 2.0 {
             // Idle enough: this is the unloaded latency.
-            self.was_pressed = false;
             self.base = Some(self.base.map_or(mean, |base| base + SMOOTHING * (mean - base)));
             return;
         }
@@ -353,7 +352,7 @@ impl LimitAlgorithm for Knee {
         let seen =
             if self.starting { self.judge_leap(base, mean, f64::from(window.samples.max(1))) } else { Some(mean) };
         if let Some(mean) = seen {
-            self.follow(base, mean, window.max_in_flight.into());
+            self.follow(base, mean, pressed);
         }
         self.due = self.next_probe();
         if self.limit * SUNK > self.limit_probed {
