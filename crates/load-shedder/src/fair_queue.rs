@@ -4,8 +4,11 @@ use seawall_core::{Timestamp, WaitKey, WaitList};
 
 use crate::ControlledDelay;
 
-/// So many tenants are told apart at once; when more wait, some share a line.
+/// So many lines there are at once.
 const MAX_LINES: usize = 1_024;
+/// Tenants that have not been served yet share so many of them: whoever comes under another number with each call has as
+/// much as so many others together, and no more.
+const NEWCOMERS: usize = 8;
 /// How many lines are looked at for one that can be used again.
 const LOOKED_AT: usize = 16;
 /// A tenant that has asked for less than its share may be served so many units ahead of the others.
@@ -13,6 +16,9 @@ const CREDIT: u64 = 16;
 
 /// Those who wait, by tenant: room goes to the tenant that has been given least, so that each has the same share and
 /// what one does not need goes to the others.
+///
+/// A tenant has a line of its own from the first time on that it is served; until then it waits in one of those for
+/// newcomers.
 ///
 /// A tenant's tag is what it has been given so far, in units of cost; it never falls further behind than [`CREDIT`], or
 /// one that comes back after a while would shut the others out. Each tenant has a delay of its own: one that floods the
@@ -22,11 +28,13 @@ const CREDIT: u64 = 16;
 /// Goyal, Vin and Cheng, "Start-time fair queueing", SIGCOMM 1996.
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
-    /// The first is that of tenant 0.
+    /// The first is that of tenant 0, the next are those for newcomers.
     lines: Vec<Line<T>>,
     by_tenant: HashMap<u64, usize>,
     /// The lines in which somebody waits, by tag.
     active: BTreeSet<(u64, usize)>,
+    /// The same lines by length.
+    longest: BTreeSet<(usize, usize)>,
     /// The tag of whoever was served last.
     served: u64,
     len: usize,
@@ -68,12 +76,16 @@ impl<T> FairQueue<T> {
     /// With a delay for those whose tenant nobody knows, and one for each tenant that is told apart.
     pub(crate) fn new(unknown: Option<ControlledDelay>, delay: Option<ControlledDelay>) -> Self {
         Self {
-            lines: vec![Line::of(0, unknown)],
+            lines: std::iter::once(unknown)
+                .chain(std::iter::repeat_n(delay, NEWCOMERS))
+                .map(|delay| Line::of(0, delay))
+                .collect(),
             by_tenant: HashMap::new(),
             active: BTreeSet::new(),
+            longest: BTreeSet::new(),
             served: 0,
             len: 0,
-            cursor: 1,
+            cursor: NEWCOMERS,
             delay,
         }
     }
@@ -97,7 +109,7 @@ impl<T> FairQueue<T> {
     }
 
     /// The delay of the line of `tenant`, if waits are bounded by one.
-    pub(crate) fn delay_of(&mut self, tenant: u64) -> Option<ControlledDelay> {
+    pub(crate) fn delay_of(&self, tenant: u64) -> Option<ControlledDelay> {
         let index = self.line_of(tenant);
         self.lines.get(index)?.delay
     }
@@ -116,7 +128,11 @@ impl<T> FairQueue<T> {
             self.active.insert((line.tag, index));
         }
         self.len = self.len.saturating_add(1);
-        FairKey { line: index, key: line.waiting.push_back(value) }
+        let key = line.waiting.push_back(value);
+        let len = line.waiting.len();
+        self.longest.remove(&(len.saturating_sub(1), index));
+        self.longest.insert((len, index));
+        FairKey { line: index, key }
     }
 
     pub(crate) fn get_mut(&mut self, place: FairKey) -> Option<&mut T> {
@@ -139,19 +155,22 @@ impl<T> FairQueue<T> {
 
     /// The oldest of the tenant that waits most.
     pub(crate) fn oldest_of_the_longest(&self) -> Option<FairKey> {
-        let (_, line) =
-            *self.active.iter().max_by_key(|(_, line)| self.lines.get(*line).map(|line| line.waiting.len()))?;
+        let (_, line) = *self.longest.last()?;
         Some(FairKey { line, key: self.lines.get(line)?.waiting.front()? })
     }
 
-    /// The tenant of `place` is given `cost`.
-    pub(crate) fn charge(&mut self, place: FairKey, cost: u32) {
+    /// The line of `place`, where one of `tenant` waits, is given `cost`.
+    pub(crate) fn charge(&mut self, place: FairKey, tenant: u64, cost: u32) {
         let Some(line) = self.lines.get_mut(place.line) else { return };
         self.served = self.served.max(line.tag);
         let waits = self.active.remove(&(line.tag, place.line));
         line.tag = line.tag.saturating_add(cost.into());
+        let tag = line.tag;
         if waits {
-            self.active.insert((line.tag, place.line));
+            self.active.insert((tag, place.line));
+        }
+        if (1..=NEWCOMERS).contains(&place.line) && !self.by_tenant.contains_key(&tenant) {
+            self.welcome(tenant, tag);
         }
     }
 
@@ -161,6 +180,11 @@ impl<T> FairQueue<T> {
         let unlinked = line.waiting.unlink(place.key);
         if unlinked {
             self.len = self.len.saturating_sub(1);
+            let len = line.waiting.len();
+            self.longest.remove(&(len.saturating_add(1), place.line));
+            if len > 0 {
+                self.longest.insert((len, place.line));
+            }
             if line.waiting.is_empty() {
                 self.active.remove(&(line.tag, place.line));
             }
@@ -174,35 +198,39 @@ impl<T> FairQueue<T> {
         self.lines.get_mut(place.line)?.waiting.remove(place.key)
     }
 
-    fn line_of(&mut self, tenant: u64) -> usize {
+    fn line_of(&self, tenant: u64) -> usize {
         if tenant == 0 {
             return 0;
         }
-        if let Some(line) = self.by_tenant.get(&tenant) {
-            return *line;
-        }
+        let newcomer = || 1_usize.saturating_add(usize::try_from(tenant).unwrap_or_default() % NEWCOMERS);
+        self.by_tenant.get(&tenant).copied().unwrap_or_else(newcomer)
+    }
+
+    /// Gives `tenant`, which has been given `tag`, a line of its own, if there is one to give.
+    fn welcome(&mut self, tenant: u64, tag: u64) {
         let index = if self.lines.len() < MAX_LINES {
             self.lines.push(Line::of(tenant, self.delay));
             self.lines.len().saturating_sub(1)
         } else if let Some(unused) = self.unused_line() {
             unused
         } else {
-            return usize::try_from(tenant).unwrap_or_default() % MAX_LINES;
+            return;
         };
         if let Some(line) = self.lines.get_mut(index) {
             self.by_tenant.remove(&line.tenant);
             line.tenant = tenant;
+            line.tag = tag;
             line.delay = self.delay;
         }
         self.by_tenant.insert(tenant, index);
-        index
     }
 
     /// A line in which nobody waits and whose tag says nothing any more.
     fn unused_line(&mut self) -> Option<usize> {
         let old = self.served.saturating_sub(CREDIT);
         for _ in 0..LOOKED_AT {
-            self.cursor = if self.cursor.saturating_add(1) < MAX_LINES { self.cursor.saturating_add(1) } else { 1 };
+            let next = self.cursor.saturating_add(1);
+            self.cursor = if next < MAX_LINES { next } else { NEWCOMERS.saturating_add(1) };
             if self.lines.get(self.cursor).is_some_and(|line| line.waiting.is_empty() && line.tag <= old) {
                 return Some(self.cursor);
             }
@@ -217,7 +245,8 @@ mod tests {
 
     fn serve(queue: &mut FairQueue<u64>) -> u64 {
         let place = queue.next(Timestamp::ZERO).expect("somebody waits").served;
-        queue.charge(place, 1);
+        let tenant = *queue.get(place).expect("it waits");
+        queue.charge(place, tenant, 1);
         queue.remove(place).expect("it waits")
     }
 
@@ -258,16 +287,71 @@ mod tests {
     #[test]
     fn more_tenants_than_lines_share_them_and_lines_are_used_again() {
         let mut queue = FairQueue::new(None, None);
-        let places: Vec<_> = (1..5_000).map(|tenant| queue.push(tenant, tenant)).collect();
-
-        assert!(queue.lines.len() <= MAX_LINES && queue.by_tenant.len() <= MAX_LINES);
-        assert_eq!(queue.len(), 4_999);
-        for place in places {
-            assert!(queue.remove(place).is_some());
+        for tenant in 1..5_000 {
+            queue.push(tenant, tenant);
+            assert_eq!(serve(&mut queue), tenant);
         }
 
-        assert!(queue.is_empty() && queue.active.is_empty());
-        queue.push(9_999, 1);
-        assert!(queue.by_tenant.contains_key(&9_999) || queue.lines.len() == MAX_LINES);
+        assert_eq!((queue.lines.len(), queue.by_tenant.len()), (MAX_LINES, MAX_LINES - NEWCOMERS - 1));
+        assert!(queue.is_empty() && queue.active.is_empty() && queue.longest.is_empty());
+        assert!(queue.by_tenant.contains_key(&4_999) && !queue.by_tenant.contains_key(&1));
+    }
+
+    #[test]
+    fn who_comes_under_another_number_with_each_call_leaves_the_others_their_turns() {
+        let mut queue = FairQueue::new(None, None);
+        let (mut number, mut turns) = (100, 0);
+        let mut waits = BTreeSet::new();
+
+        for _ in 0..2_000 {
+            for tenant in 1..5_u64 {
+                if waits.insert(tenant) {
+                    queue.push(tenant, tenant);
+                }
+            }
+            for _ in 0..20 {
+                number += 1;
+                queue.push(number, number);
+            }
+            let served = serve(&mut queue);
+            turns += u64::from(waits.remove(&served));
+        }
+
+        // Those for newcomers are eight lines, theirs are four.
+        assert!((550..=700).contains(&turns), "{turns}");
+    }
+
+    #[test]
+    fn the_longest_line_is_known_whatever_came_and_went() {
+        let mut queue = FairQueue::new(None, None);
+        let mut places = Vec::new();
+        let mut random = 88_172_645_463_325_252_u64;
+
+        for _ in 0..2_000 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            match random % 3 {
+                0 if !places.is_empty() => {
+                    let index = usize::try_from(random >> 32).unwrap() % places.len();
+                    queue.remove(places.swap_remove(index));
+                }
+                1 if !places.is_empty() => {
+                    let served = queue.next(Timestamp::ZERO).unwrap().served;
+                    let tenant = *queue.get(served).unwrap();
+                    queue.charge(served, tenant, 1);
+                    queue.remove(served);
+                    places.retain(|place| *place != served);
+                }
+                _ => places.push(queue.push((random >> 8) % 20, (random >> 8) % 20)),
+            }
+            let longest = queue.lines.iter().map(|line| line.waiting.len()).max();
+            let found = queue.oldest_of_the_longest();
+            assert_eq!(found.is_some(), !places.is_empty());
+            if let Some(found) = found {
+                assert_eq!(Some(queue.lines[found.line].waiting.len()), longest);
+                assert_eq!(queue.lines[found.line].waiting.front(), Some(found.key));
+            }
+        }
     }
 }

@@ -85,8 +85,8 @@ impl<A: LimitAlgorithm> Line<A> {
                 displaced = waiters.tell(place, Turn::Refused).unwrap_or(displaced);
             }
             let until = now.saturating_add(waiters.may_wait(class, context.tenant, typical, now));
-            let CallContext { cost, deadline, .. } = *context;
-            let waiter = Waiter { since: now, cost, deadline, waker: Waker::noop().clone(), turn: None };
+            let CallContext { cost, tenant, deadline, .. } = *context;
+            let waiter = Waiter { since: now, cost, tenant, deadline, waker: Waker::noop().clone(), turn: None };
             Joined::Waiting { place: waiters.push(class, context.tenant, waiter), until }
         };
         displaced.wake();

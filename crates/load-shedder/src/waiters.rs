@@ -40,6 +40,7 @@ pub(crate) struct Waiters {
 pub(crate) struct Waiter {
     pub(crate) since: Timestamp,
     pub(crate) cost: u32,
+    pub(crate) tenant: u64,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) waker: Waker,
     /// What became of it, once it is out of line.
@@ -108,8 +109,8 @@ impl Waiters {
     }
 
     /// How long a call may wait that joins at `now`, when calls take `typical`.
-    pub(crate) fn may_wait(&mut self, class: usize, tenant: u64, typical: Duration, now: Timestamp) -> Duration {
-        let delay = self.classes.get_mut(class).and_then(|class| class.delay_of(tenant));
+    pub(crate) fn may_wait(&self, class: usize, tenant: u64, typical: Duration, now: Timestamp) -> Duration {
+        let delay = self.classes.get(class).and_then(|class| class.delay_of(tenant));
         longest_wait(delay, class, typical, now)
     }
 
@@ -142,9 +143,10 @@ impl Waiters {
 
     /// The same for one that is let in, which its tenant is charged with.
     pub(crate) fn serve(&mut self, place: Place, passage: Passage) -> Option<Waker> {
-        let cost = self.cost_of(place);
         if let Some(class) = self.classes.get_mut(place.class) {
-            class.charge(place.key, cost);
+            if let Some((tenant, cost)) = class.get(place.key).map(|waiter| (waiter.tenant, waiter.cost)) {
+                class.charge(place.key, tenant, cost);
+            }
         }
         self.tell(place, Turn::Served(passage))
     }
