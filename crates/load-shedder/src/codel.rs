@@ -106,6 +106,10 @@ impl CoDel {
         }
     }
 
+    pub(crate) const fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// A queue that leaves at most so many behind its head is short enough whatever the wait. Default 0.
     #[must_use]
     pub const fn with_quiet_backlog(mut self, quiet_backlog: usize) -> Self {

@@ -73,7 +73,7 @@ pub enum QueueDiscipline {
     /// newest comes first. The default.
     ControlledDelay,
     /// [`CoDel`](crate::CoDel): from the head, faster and faster, while the shortest wait within an interval stays above
-    /// the target; always the oldest first. For callers who wait long.
+    /// the target; always the oldest first; nobody waits longer than ten intervals. For callers who wait long.
     CoDel,
 }
 

@@ -84,12 +84,6 @@ pub enum LoadShedderError {
         /// The third mark given.
         third: f64,
     },
-    /// The percentile is none.
-    #[error("percentile is {percentile}; allowed are 0 to 1")]
-    Percentile {
-        /// The value given.
-        percentile: f64,
-    },
     /// The queue has no places, or too many.
     #[error("max_queued is {max_queued}; allowed are 1 to 1000000 (a LoadShedder has no queue)")]
     MaxQueued {

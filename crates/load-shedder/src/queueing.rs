@@ -17,7 +17,7 @@ use crate::{
 ///
 /// - A call that finds no room waits up to 20 ms; up to 5 ms once the queue of its criticality has not been empty for
 ///   20 ms; one of a tenant that is told apart up to 100 ms, and up to 5 ms once that tenant's queue has not been empty
-///   for 100 ms; a critical one up to twice the latency of a call. It never waits past its deadline, and is refused, on
+///   for 100 ms; a critical one up to 500 ms, and then no less than twice the latency of a call. It never waits past its deadline, and is refused, on
 ///   arrival or when its turn comes, when less time is left than a call takes (the mean of the last window).
 /// - Room goes to the most critical call that waits; among equals to the tenant that has been given least; of its calls to
 ///   the oldest, or under overload to the newest, which still has time to be answered. Critical calls may go a tenth above
@@ -25,7 +25,7 @@ use crate::{
 /// - The queue is bounded: when it is full, the oldest of the least critical makes room for a call that is as critical, of
 ///   the tenant that waits most.
 /// - A waiter that leaves frees its place in constant time. While there is room nobody queues and no lock is taken.
-/// - A call takes as much of the limit as it costs; an exempt one goes in whatever the load.
+/// - A call takes as much of the limit as it costs; an exempt one goes in whatever the load, and teaches nothing.
 ///
 /// The wait sleeps on `T`, which must follow the clock of the layer's environment. The default needs the feature
 /// `tokio`.
@@ -127,9 +127,6 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> QueueingLoadShedder<A, T, R> {
 
     #[cold]
     fn queue_up(&self, context: &CallContext, now: Timestamp) -> Admission<Passage, ShedderWait<A, T>> {
-        if context.exempt {
-            return Admission::Admitted(self.line.limiter().begin_exempt(context.cost, now));
-        }
         if self.refusals.lets_through() {
             return Admission::Admitted(self.line.limiter().begin_anyway(context.cost, now));
         }
@@ -163,8 +160,11 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> Gate for QueueingLoadShedder<A, T,
     ) -> Admission<Passage, ShedderWait<A, T>> {
         let (mut context, now) = (context(), now());
         context.cost = context.cost.min(MAX_COST);
+        if context.exempt {
+            return Admission::Admitted(self.line.limiter().begin_exempt(context.cost, now));
+        }
         let too_close = |deadline| self.line.limiter().is_too_close(deadline, now);
-        if !context.exempt && context.deadline.is_some_and(too_close) {
+        if context.deadline.is_some_and(too_close) {
             return self.too_late(&context, now);
         }
         match self.line.limiter().word().enter_if_nobody_waits(context.cost, context.criticality as u32) {

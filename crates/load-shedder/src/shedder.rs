@@ -103,30 +103,24 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
         exempt: bool,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<Passage, Rejection> {
+        if exempt {
+            return Ok(self.limiter.begin_exempt(cost, now()));
+        }
         match self.limiter.word().enter(cost, |seen| share(criticality, seen)) {
             Ok(seen) => {
                 let now = now();
                 let passage = self.limiter.begin(seen, cost, now);
-                if !exempt && deadline.is_some_and(|deadline| self.limiter.is_too_close(deadline, now)) {
+                if deadline.is_some_and(|deadline| self.limiter.is_too_close(deadline, now)) {
                     return self.too_late(passage);
                 }
                 Ok(passage)
             }
-            Err(seen) => self.refuse(seen, cost, exempt, now),
+            Err(seen) => self.refuse(seen, cost, now),
         }
     }
 
     #[cold]
-    fn refuse(
-        &self,
-        seen: Seen,
-        cost: u32,
-        exempt: bool,
-        now: impl FnOnce() -> Timestamp,
-    ) -> Result<Passage, Rejection> {
-        if exempt {
-            return Ok(self.limiter.begin_exempt(cost, now()));
-        }
+    fn refuse(&self, seen: Seen, cost: u32, now: impl FnOnce() -> Timestamp) -> Result<Passage, Rejection> {
         if seen.in_flight() < seen.limit() {
             self.limiter.note_pressed(seen);
         }
@@ -163,7 +157,7 @@ impl<A: LimitAlgorithm, R: Entropy> Gate for LoadShedder<A, R> {
         let context = context();
         let CallContext { deadline, criticality, cost, exempt, .. } = context;
         let cost = cost.min(MAX_COST);
-        let plain = if criticality == Criticality::Default && deadline.is_none() {
+        let plain = if criticality == Criticality::Default && deadline.is_none() && !exempt {
             self.limiter.word().enter_plainly(cost)
         } else {
             Plain::NotToBeSaid
@@ -171,7 +165,7 @@ impl<A: LimitAlgorithm, R: Entropy> Gate for LoadShedder<A, R> {
         // By way of a result, so that what is built here is nowhere where something else can write it.
         let otherwise = match plain {
             Plain::Entered => return Admission::Admitted(Passage::new(now(), 0, cost)),
-            Plain::NoRoom(seen) => self.refuse(seen, cost, exempt, now),
+            Plain::NoRoom(seen) => self.refuse(seen, cost, now),
             Plain::NotToBeSaid => self.admit_otherwise(deadline, criticality, cost, exempt, now),
         };
         match otherwise {

@@ -17,9 +17,12 @@ const CRITICAL_INTERVALS: u32 = 25;
 /// A tenant that is told apart is under overload when its line has not been empty for so many: what others ask for holds
 /// it up no longer than its turn takes, so that a short burst of its own is served.
 const TENANT_INTERVALS: u32 = 5;
-/// Whoever is not under overload may wait for a place as long as it takes to come free: so many times the latency of a
-/// call, where that is more than the interval.
+/// The critical may wait for a place as long as it takes to come free: so many times the latency of a call, where that is
+/// more than the interval.
 const PATIENCE: u32 = 2;
+/// Behind RFC 8289's queue, which judges whose turn it is and nobody before that, nobody waits longer than so many
+/// intervals: before a server that hangs no turn comes.
+const CODEL_INTERVALS: u32 = 10;
 
 /// How long those who wait may wait, and who of them comes first.
 #[derive(Debug, Clone)]
@@ -110,6 +113,9 @@ impl Waiters {
 
     /// How long a call may wait that joins at `now`, when calls take `typical`.
     pub(crate) fn may_wait(&self, class: usize, tenant: u64, typical: Duration, now: Timestamp) -> Duration {
+        if let Some(codel) = &self.codel {
+            return codel.interval().saturating_mul(CODEL_INTERVALS);
+        }
         let delay = self.classes.get(class).and_then(|class| class.delay_of(tenant));
         longest_wait(delay, class, typical, now)
     }
@@ -187,10 +193,9 @@ impl Waiters {
     }
 }
 
-/// How long somebody may wait, when calls take `typical`. The critical do not wait less than for a place.
+/// How long somebody of `class` may wait, when calls take `typical`.
 fn longest_wait(delay: Option<ControlledDelay>, class: usize, typical: Duration, now: Timestamp) -> Duration {
     let Some(delay) = delay else { return Duration::MAX };
-    let patient = class == Criticality::Critical as usize || !delay.is_overloaded(now);
-    let at_least = if patient { typical.saturating_mul(PATIENCE) } else { Duration::ZERO };
-    delay.limit(now).max(at_least)
+    let is_critical = class == Criticality::Critical as usize;
+    delay.limit(now).max(if is_critical { typical.saturating_mul(PATIENCE) } else { Duration::ZERO })
 }

@@ -190,7 +190,7 @@ impl Truth {
     fn arrive(&mut self, class: usize, cost: u32, is_exempt: bool, is_late: bool, now: u64) -> Option<Role> {
         let (limit, share) = (self.limit(), self.share(class));
         let fits = self.in_flight + cost <= share || (self.in_flight == 0 && share > 0);
-        if !fits && is_exempt {
+        if is_exempt {
             self.in_flight += cost;
             return Some(Role::Exempt);
         }
@@ -205,7 +205,7 @@ impl Truth {
         }
         self.in_flight += cost;
         let role = self.join(now);
-        if fits && is_late && !is_exempt && !self.is_shadow {
+        if fits && is_late && !self.is_shadow {
             self.in_flight -= cost;
             self.ended.push(None);
             self.back(role, None);

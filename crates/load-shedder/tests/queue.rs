@@ -1,7 +1,7 @@
 //! The queue before the shedder, and the throttle, as a user stacks them.
 use std::{
     convert::Infallible,
-    future::{Future, pending, ready},
+    future::{Future, Pending, pending, ready},
     pin::Pin,
     sync::{
         Arc,
@@ -13,7 +13,7 @@ use std::{
 
 use seawall_core::{
     Admission, CallContext, Class, Clock, Criticality, Env, Gate, GateLayer, Outcome, Pattern, Reason, Rejection,
-    SeededEntropy, Timestamp, VirtualClock,
+    SeededEntropy, Timer, Timestamp, VirtualClock,
 };
 use seawall_load_shedder::{
     Enforcement, Error, Fixed, LoadShedder, QueueDiscipline, QueueingLoadShedder, QueueingShedderConfig, Throttle,
@@ -42,6 +42,24 @@ fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
 fn reason<T: std::fmt::Debug>(polled: Poll<Result<T, Error<Infallible>>>) -> Reason {
     let Poll::Ready(result) = polled else { unreachable!("it is decided") };
     result.expect_err("it is refused").rejection().expect("by the shedder").reason()
+}
+
+/// Stands still, and nobody sleeps on it: it owns no waker.
+#[derive(Clone)]
+struct Sleepless;
+
+impl Clock for Sleepless {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(1_000_000_000)
+    }
+}
+
+impl Timer for Sleepless {
+    type Sleep = Pending<()>;
+
+    fn sleep_until(&self, _: Timestamp) -> Pending<()> {
+        pending()
+    }
 }
 
 type Call = Pin<Box<dyn Future<Output = Result<(), Error<Infallible>>>>>;
@@ -208,7 +226,7 @@ fn a_waiter_is_woken_once_when_its_turn_comes() {
 fn a_waker_that_is_replaced_goes_when_the_line_is_free_again() {
     /// Looks at the line when its last owner lets it go.
     struct Nosy {
-        layer: Layer,
+        layer: GateLayer<QueueingLoadShedder<Fixed, Sleepless>, Env<Sleepless>>,
         seen: Arc<AtomicU32>,
     }
     impl std::task::Wake for Nosy {
@@ -224,9 +242,11 @@ fn a_waker_that_is_replaced_goes_when_the_line_is_free_again() {
             }
         }
     }
-    // In this queue nobody sleeps: no other owner of the waker is left.
-    let (layer, _clock) = configured(1, QueueingShedderConfig::default().with_discipline(QueueDiscipline::CoDel));
-    let _inside = usual(&layer);
+    let config = QueueingShedderConfig::default();
+    let gate = QueueingLoadShedder::with_algorithm(Fixed::new(1).unwrap(), config, Sleepless);
+    let layer = GateLayer::with_env(gate, Env::new().with_clock(Sleepless));
+    let mut inside = Box::pin(layer.run(pending::<Result<(), Infallible>>()));
+    assert!(poll(&mut inside).is_pending());
     let seen = Arc::new(AtomicU32::new(0));
     let nosy = Waker::from(Arc::new(Nosy { layer: layer.clone(), seen: Arc::clone(&seen) }));
     let mut waiting = Box::pin(layer.run(pending::<Result<(), Infallible>>()));
@@ -236,6 +256,50 @@ fn a_waker_that_is_replaced_goes_when_the_line_is_free_again() {
     assert!(poll(&mut waiting).is_pending());
 
     assert_eq!(seen.load(Relaxed), 1, "it could not look");
+}
+
+#[test]
+fn before_a_slow_server_nobody_but_the_critical_waits_longer_than_the_interval() {
+    let (layer, clock) = queueing(1, 10);
+    warm(layer.gate(), &clock, 100 * MILLISECOND);
+    let _inside = usual(&layer);
+    clock.advance(MILLISECOND);
+    let _above_the_limit = call(&layer, Criticality::Critical);
+    let (mut waiting, mut critical) = (usual(&layer), call(&layer, Criticality::Critical));
+
+    clock.advance(19 * MILLISECOND);
+    assert!(poll(&mut waiting).is_pending());
+    clock.advance(MILLISECOND);
+
+    assert_eq!(reason(poll(&mut waiting)), Reason::Overloaded);
+    assert!(poll(&mut critical).is_pending());
+}
+
+#[test]
+fn behind_rfc_8289s_queue_nobody_waits_for_ever_before_a_server_that_hangs() {
+    let (layer, clock) = configured(1, QueueingShedderConfig::default().with_discipline(QueueDiscipline::CoDel));
+    let _inside = usual(&layer);
+    let mut waiting = usual(&layer);
+
+    clock.advance(199 * MILLISECOND);
+    assert!(poll(&mut waiting).is_pending());
+    clock.advance(MILLISECOND);
+
+    assert_eq!(reason(poll(&mut waiting)), Reason::Overloaded);
+    assert_eq!(layer.gate().queued(), 0);
+}
+
+#[test]
+fn what_exempt_calls_take_says_nothing_of_the_others() {
+    let (layer, clock) = queueing(10, 10);
+    let failing_fast = LoadShedder::with_algorithm(Fixed::new(10).unwrap());
+    let exempt = || CallContext::new().with_exempt(true);
+    warm_with(layer.gate(), &clock, 100 * MILLISECOND, exempt);
+    warm_with(&failing_fast, &clock, 100 * MILLISECOND, exempt);
+    let hurried = || CallContext::new().with_deadline(clock.now().saturating_add(MILLISECOND));
+
+    assert!(matches!(layer.gate().admit(hurried, || clock.now()), Admission::Admitted(_)));
+    assert!(matches!(failing_fast.admit(hurried, || clock.now()), Admission::Admitted(_)));
 }
 
 #[tokio::test]
@@ -425,8 +489,13 @@ fn a_waiter_whose_time_no_longer_suffices_is_refused_when_its_turn_comes() {
 
 /// Calls that took so long, until windows have shown it.
 fn warm<G: Gate>(gate: &G, clock: &VirtualClock, latency: Duration) {
+    warm_with(gate, clock, latency, CallContext::new);
+}
+
+/// The same for calls of this context.
+fn warm_with<G: Gate>(gate: &G, clock: &VirtualClock, latency: Duration, context: fn() -> CallContext) {
     for _ in 0..2_000 {
-        if let Admission::Admitted(ticket) = gate.admit(CallContext::new, || clock.now()) {
+        if let Admission::Admitted(ticket) = gate.admit(context, || clock.now()) {
             clock.advance(latency);
             gate.finish(ticket, Outcome::Finished(Class::Success), || clock.now());
         }
