@@ -385,6 +385,30 @@ mod loom_tests {
         });
     }
 
+    #[test]
+    fn of_two_calls_that_come_when_a_probe_has_hung_for_long_enough_one_goes_beside_it() {
+        model(|| {
+            let config =
+                BreakerConfig::builder().window(Window::Calls(2)).min_calls(2).open_for(Duration::ZERO).jitter(0.0);
+            let config = config.probes(3).probes_at_once(1).max_probe_age(Duration::MAX).seed(1);
+            let breaker = Arc::new(Breaker::from(config.build().unwrap()));
+            let due = open(&breaker);
+            let hangs = breaker.try_admit(due).unwrap();
+            let later = due.saturating_add(Duration::from_secs(1));
+            let other = Arc::clone(&breaker);
+            let there = thread::spawn(move || other.try_admit(later).ok());
+
+            let here = breaker.try_admit(later).ok();
+            let there = there.join().unwrap();
+
+            assert_eq!(u32::from(here.is_some()) + u32::from(there.is_some()), 1);
+            // It is answered, so the next one goes at once.
+            end(&breaker, here.or(there).unwrap(), FAILED);
+            assert!(breaker.try_admit(later).is_ok());
+            drop(hangs);
+        });
+    }
+
     /// Of a call that the ramp lets through.
     fn ticket(breaker: &Breaker) -> BreakerTicket {
         BreakerTicket { tag: breaker.word().tag(), start: START }

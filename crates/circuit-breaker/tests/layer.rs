@@ -373,6 +373,20 @@ async fn over_a_service_that_is_not_ready_half_open_refuses_at_once_only_while_a
 }
 
 #[tokio::test]
+async fn over_a_service_that_is_not_ready_a_probe_beside_one_that_hangs_waits_for_the_service() {
+    let (layer, clock) = layer(config(|config| config.probes(2).probes_at_once(1)));
+    let (_holder, mut service) = over_a_full_limit(&layer);
+    layer.gate().trip(None, clock.now());
+    clock.advance(Duration::from_secs(6));
+    let _hangs = layer.gate().try_admit(clock.now()).unwrap();
+    assert!(is_ready(&mut service), "its next call is refused");
+
+    clock.advance(Duration::from_secs(1));
+
+    assert!(!is_ready(&mut service));
+}
+
+#[tokio::test]
 async fn a_breaker_whose_refusals_are_not_all_carried_out_waits_for_the_service() {
     let (layer, clock) = layer(config(|config| config.enforce(0.0)));
     let (_holder, mut service) = over_a_full_limit(&layer);
