@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use axum::Router;
-use axum::routing::any;
+use axum::routing::{any, post};
 use four_plane::link::Role;
 use http::{Request, Response, StatusCode, header::RETRY_AFTER};
 use seawall::backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer};
@@ -43,6 +43,40 @@ async fn a_service_that_refuses_everything_is_soon_hardly_asked_and_its_neighbou
     // Until it is known: the throttle's padding, and what the retries have no budget for.
     assert!(refusing <= 10 && refused <= 30, "{refusing} asked the one that refuses, {refused} refused");
     assert_eq!(serving, 300 - refused);
+}
+
+#[tokio::test]
+async fn an_instance_that_was_late_is_asked_as_ever_when_it_answers_again() {
+    // More than a throttle takes for chance; with those that follow fewer than open a breaker.
+    const LATE: usize = 12;
+    const FOLLOW: usize = 7;
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = Stack::new(folder.path());
+    stack.start(Role::Gateway, 1).await;
+    let gateway = stack.at(Role::Gateway, 1).service;
+    let hanging = || async {
+        std::future::pending::<()>().await;
+    };
+    let routes = Router::new().route("/catalog/slow", post(hanging)).fallback(any(async || "{}"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    stack.announce(Role::Catalog, 1, listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, routes).into_future());
+    let mut late = JoinSet::new();
+    for _ in 0..LATE {
+        late.spawn(send(gateway, Request::post("/catalog/slow").body("").unwrap()));
+    }
+    let cut = late.join_all().await.into_iter().filter(|answer| answer.as_ref().unwrap().status == 504).count();
+    // While none of them has ended, the throttle begins to doubt.
+    assert!(cut >= 8, "{cut}");
+
+    let figures = get(stack.at(Role::Gateway, 1).admin, "/metrics").await;
+    let throttled = |outcome| format!("seawall_throttle_calls_total{{name=\"catalog\",outcome=\"{outcome}\"}}");
+    assert!(figures.text().contains(&throttled("failure")), "{}", figures.text());
+    assert!(!figures.text().contains(&throttled("timed_out")), "{}", figures.text());
+    for number in 0..FOLLOW {
+        let answer = get(gateway, &format!("/catalog/items/{number}")).await;
+        assert_eq!(answer.status, 200, "{number}: {answer:?}");
+    }
 }
 
 #[tokio::test]
