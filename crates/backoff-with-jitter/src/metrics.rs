@@ -1,6 +1,6 @@
 use std::fmt;
 
-use metrics::{Gauge, gauge};
+use metrics::{Gauge, describe_gauge, gauge};
 use seawall_core::{Clock, Environment};
 
 use crate::RetryLayer;
@@ -25,6 +25,7 @@ pub struct RetryMetrics {
 impl RetryMetrics {
     /// The metrics of what is called `name`, at the recorder that is installed at this time.
     pub fn new(name: impl Into<String>) -> Self {
+        describe_gauge!("seawall_retry_budget_balance", "Retries that the budget would pay for now.");
         Self { balance: gauge!("seawall_retry_budget_balance", "name" => name.into()) }
     }
 

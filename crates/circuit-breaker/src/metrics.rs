@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use seawall_core::Timestamp;
 
 use crate::{breaker::Breaker, change::Change, state::State};
@@ -59,6 +59,16 @@ struct Handles {
     scraped: OnceLock<Scraped>,
 }
 
+fn describe() {
+    describe_gauge!("seawall_circuit_breaker_state", "1 for the state that the breaker is in, 0 for the others.");
+    describe_counter!("seawall_circuit_breaker_state_changes_total", "Changes of state, by the new one.");
+    describe_gauge!("seawall_circuit_breaker_failure_ratio", "Share of failures in the window.");
+    describe_gauge!("seawall_circuit_breaker_slow_ratio", "Share of slow calls in the window.");
+    describe_counter!("seawall_circuit_breaker_probes_total", "Calls let through to find out whether it works again.");
+    describe_counter!("seawall_circuit_breaker_late_results_total", "Results of an earlier state, which do not count.");
+    describe_counter!("seawall_circuit_breaker_spared_total", "Calls that would have been refused.");
+}
+
 /// What is known when somebody scrapes.
 struct Scraped {
     probes: Counter,
@@ -70,6 +80,7 @@ impl BreakerMetrics {
     /// The metrics of what is called `name`, at the recorder that is installed at this time.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
+        describe();
         let changes = State::ALL.map(
             |to| counter!("seawall_circuit_breaker_state_changes_total", "name" => name.clone(), "to" => to.as_str()),
         );

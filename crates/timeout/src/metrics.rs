@@ -1,6 +1,6 @@
 use std::fmt;
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 use seawall_core::Environment;
 
 use crate::TimeoutLayer;
@@ -33,6 +33,8 @@ impl TimeoutMetrics {
     /// The metrics of what is called `name`, at the recorder that is installed at this time.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
+        describe_gauge!("seawall_timeout_limit_seconds", Unit::Seconds, "How long a call may take now.");
+        describe_counter!("seawall_timeout_spared_total", "Calls that would have been refused for their deadline.");
         Self {
             limit: gauge!("seawall_timeout_limit_seconds", "name" => name.clone()),
             spared: counter!("seawall_timeout_spared_total", "name" => name),

@@ -24,7 +24,7 @@ use crate::link::{Fault, FaultKind, Role};
 use crate::load::driver::LoadDriver;
 use crate::supervisor::{Plan, Supervisor};
 
-pub(crate) use self::exposition::samples;
+pub(crate) use self::exposition::{Malformed, samples};
 pub use self::http::routes;
 pub(crate) use self::reading::Reading;
 

@@ -185,8 +185,10 @@ async fn a_fault_can_be_cancelled_from_the_page() {
 #[tokio::test]
 async fn what_is_broken_from_elsewhere_is_shown_like_what_is_broken_here() {
     on_the_page(|page| async move {
-        let fault = r#"{"kind": "latency", "target": "cache", "value": 40, "seconds": 600}"#;
-        page.number(&format!("(fetch('control/faults', {{method: 'POST', body: '{fault}'}}), 1)")).await;
+        for target in ["database", "catalog", "cache"] {
+            let fault = format!(r#"{{"kind": "latency", "target": "{target}", "value": 40, "seconds": 600}}"#);
+            page.number(&format!("(fetch('control/faults', {{method: 'POST', body: '{fault}'}}), 1)")).await;
+        }
 
         page.wait("the fault is listed", "q('#faults [data-fault]').textContent.includes('cache: +40 ms')", SOON).await;
         page.wait(
@@ -208,6 +210,7 @@ async fn what_is_broken_from_elsewhere_is_shown_like_what_is_broken_here() {
         .await;
         assert_eq!(page.data("#last-fault-result", "target").await, "catalog/2");
         assert_eq!(page.data("#earlier-results li", "kind").await, "latency", "which still runs");
+        assert_eq!(page.number("document.querySelectorAll('#earlier-results li').length").await, 3, "one line each");
     })
     .await;
 }

@@ -54,6 +54,18 @@ async fn an_item_is_answered_through_all_planes_and_then_from_the_cache() {
 }
 
 #[tokio::test]
+async fn a_head_says_how_long_the_answer_to_a_get_would_be() {
+    let (_folder, _stack, edge) = in_folder().await;
+    let path = "/catalog/items/1796236";
+    let whole = get(edge, path).await;
+
+    let head = send(edge, http::Request::head(path).body("").unwrap()).await.unwrap();
+
+    assert_eq!((head.status, head.header("content-length")), (200, whole.header("content-length")));
+    assert!(whole.header("content-length").parse::<usize>().unwrap() > 0, "{whole:?}");
+}
+
+#[tokio::test]
 async fn what_is_seen_is_popular_and_what_is_seen_together_is_recommended() {
     let (_folder, _stack, edge) = in_folder().await;
     let cities = data::cities();
@@ -157,6 +169,11 @@ async fn every_process_tells_its_health_and_its_figures() {
         assert!(metrics.header("content-type").starts_with("text/plain; version=0.0.4"));
         let labels = format!("four_plane_in_flight{{service=\"{role}\",instance=\"{name}\"}}");
         assert!(metrics.text().contains(&labels), "{labels} in {}", metrics.text());
+        for line in metrics.text().lines().filter(|line| line.starts_with("# TYPE ")) {
+            let help = line.replace("# TYPE ", "# HELP ");
+            let help = help.trim_end_matches(|letter| letter != ' ');
+            assert!(metrics.text().contains(help), "{help:?} is missing: {name}");
+        }
     }
     let metrics = get(stack.at(Role::Edge, 1).admin, "/metrics").await;
     for figure in [
@@ -369,6 +386,26 @@ async fn more_than_an_edge_can_do_is_shed_at_once_with_when_to_come_back() {
     assert!((50..100).contains(&shed), "{shed}");
     let metrics = get(stack.at(Role::Edge, 1).admin, "/metrics").await;
     assert!(metrics.text().contains("seawall_load_shedder_rejections_total{name=\"edge\",reason=\"overloaded\"}"));
+}
+
+#[tokio::test]
+async fn no_more_calls_than_it_has_places_for_are_under_way_to_one_service() {
+    let (_folder, stack, _) = in_folder().await;
+    let gateway = stack.at(Role::Gateway, 1);
+    // Answers, or the throttle would hold calls back that get none.
+    for _ in 0..60 {
+        assert_eq!(get(gateway.service, "/catalog/popular").await.status, 200);
+    }
+    stack.inject(&["catalog/1", "catalog/2", "catalog/3"].map(|instance| (FaultKind::Hang, instance, 0.0)));
+
+    let calls: Vec<_> = (0..80).map(|_| tokio::spawn(get(gateway.service, "/catalog/popular"))).collect();
+
+    until("one finds no place", async || {
+        let metrics = get(gateway.admin, "/metrics").await;
+        metrics.text().contains("seawall_bulkhead_rejections_total{name=\"catalog\",reason=\"bulkhead_full\"}")
+    })
+    .await;
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]

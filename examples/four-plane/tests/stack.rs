@@ -167,6 +167,13 @@ async fn a_fault_that_cannot_be_injected_is_refused_with_field_value_and_what_is
     );
     assert_eq!((&body["field"], &body["value"], &body["status"]), (&json!("kind"), &json!("\"burn\""), &json!(400)));
     assert_eq!((unknown.status, unknown.header("content-type")), (StatusCode::NOT_FOUND, "application/problem+json"));
+    let too_long = format!("{{{}}}", " ".repeat(3_000_000));
+    for (method, body, status) in
+        [(Method::PUT, "", StatusCode::METHOD_NOT_ALLOWED), (Method::POST, &too_long, StatusCode::PAYLOAD_TOO_LARGE)]
+    {
+        let answer = stack.control(method, "/control/faults", body).await.unwrap();
+        assert_eq!((answer.status, answer.header("content-type")), (status, "application/problem+json"));
+    }
     stack.stop().await.unwrap();
 }
 

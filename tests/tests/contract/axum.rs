@@ -1,9 +1,21 @@
 //! Under `axum::serve` every layer keeps one state for all connections, and what it refuses is answered.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use axum::{Router, body::Body, routing::get};
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    routing::get,
+};
 use http::{Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Frame};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use seawall::{
     backoff_with_jitter::{Backoff, IfUnknown, Rebuild, RetryConfig, RetryLayer},
@@ -33,9 +45,26 @@ struct Site {
     leave: Arc<Notify>,
 }
 
-/// `/hold` tells that it was entered and waits to be let go, `/hangs` never answers, `/broken` fails, `/busy` says that it
+/// A body that comes when it is let go.
+struct HeldBody(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl HttpBody for HeldBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(let_go) = &mut self.0 else { return Poll::Ready(None) };
+        ready!(let_go.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"held")))))
+    }
+}
+
+/// `/hold` tells that it was entered and waits to be let go, `/body` waits behind the head of its answer, `/hangs` never answers, `/broken` fails, `/busy` says that it
 /// has too much to do; everything else says hello.
 fn handlers(entered: &Arc<Notify>, leave: &Arc<Notify>) -> Router {
+    let left = Arc::clone(leave);
+    let body = get(move || async move { Body::new(HeldBody(Some(Box::pin(async move { left.notified().await })))) });
     let (entered, leave) = (Arc::clone(entered), Arc::clone(leave));
     let hold = get(move || async move {
         entered.notify_one();
@@ -45,6 +74,7 @@ fn handlers(entered: &Arc<Notify>, leave: &Arc<Notify>) -> Router {
     Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/hold", hold)
+        .route("/body", body)
         .route("/hangs", get(std::future::pending::<()>))
         .route("/broken", get(|| async { StatusCode::BAD_GATEWAY }))
         .route("/busy", get(|| async { (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")]) }))
@@ -249,12 +279,15 @@ async fn handlers_run_on_a_runtime_of_their_own() {
 async fn the_place_of_a_call_is_held_until_its_body_was_read() {
     let layer = BulkheadLayer::with_env(BulkheadConfig::new(1).unwrap(), env().with_settle(AtBodyEnd));
     let site = serve!(layer.clone());
-    let first = tokio::spawn(site.get("/hold"));
-    soon("a first call", site.entered.notified()).await;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+    let request = Request::get(format!("{}/body", site.address)).body(Body::empty()).unwrap();
+
+    let head = soon("the head", client.request(request)).await.unwrap();
+    assert_eq!(head.status(), StatusCode::OK);
     assert_eq!(site.status("/").await, StatusCode::SERVICE_UNAVAILABLE);
     site.leave.notify_one();
-    assert_eq!(first.await.unwrap().status(), StatusCode::OK);
 
+    assert_eq!(soon("the body", head.collect()).await.unwrap().to_bytes(), "held");
     comes_true(|| layer.gate().in_flight() == 0).await;
     assert_eq!(site.status("/").await, StatusCode::OK);
 }

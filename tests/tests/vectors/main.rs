@@ -9,6 +9,7 @@ mod circuit_breaker;
 mod health;
 mod http;
 mod limit;
+mod metrics;
 mod outliers;
 mod queue;
 mod rate;
@@ -59,6 +60,7 @@ fn checks() -> BTreeMap<&'static str, Check> {
         ("http_methods.json", http::http_methods),
         ("http_status.json", http::http_status),
         ("outlier_detection.json", outliers::success_rate),
+        ("prometheus_text.json", metrics::prometheus_text),
         ("rate_gcra.json", rate::gcra),
         ("retry_after.json", http::retry_after),
         ("retry_budget_window.json", budget::window),

@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 
 use super::Observer;
 use crate::{Class, Outcome, Pattern, Rejection};
@@ -49,6 +49,7 @@ impl MetricsObserver {
         let name: Arc<str> = name.into().into();
         let calls = |outcome: Outcome| {
             let metric = format!("seawall_{}_calls_total", pattern.as_str());
+            describe_counter!(metric.clone(), "Calls by how they ended.");
             counter!(metric, "name" => name.to_string(), "outcome" => outcome.as_str())
         };
         Self {
@@ -74,7 +75,19 @@ impl MetricsObserver {
 
     fn labelled(&self, what: &str, label: &'static str, value: &'static str) -> Counter {
         let metric = format!("seawall_{}_{what}_total", self.pattern.as_str());
+        describe_counter!(metric.clone(), help(what));
         counter!(metric, "name" => self.name.to_string(), label => value)
+    }
+}
+
+/// What is said of a counter that is registered when it is first needed.
+fn help(what: &str) -> &'static str {
+    match what {
+        "rejections" => "Calls that were refused, by reason.",
+        "retries" => "Attempts after the first, by the outcome of the one before.",
+        "repeats" => "Attempts after the first, by their number.",
+        "given_up" => "Calls that were not tried again although they failed, by reason.",
+        _ => "Calls that were answered by something else, by what that was.",
     }
 }
 
@@ -146,6 +159,7 @@ impl Observer for MetricsObserver {
     fn on_wait(&self, waited: Duration) {
         let waits = || {
             let metric = format!("seawall_{}_wait_seconds", self.pattern.as_str());
+            describe_histogram!(metric.clone(), Unit::Seconds, "How long calls waited before they went on.");
             histogram!(metric, "name" => self.name.to_string())
         };
         self.waits.get_or_init(waits).record(waited);

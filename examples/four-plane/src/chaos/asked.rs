@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::control::samples;
+use crate::control::{Malformed, samples};
 use crate::run::Ready;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -23,13 +23,13 @@ impl Asked {
         let mut asked = Self::default();
         for process in ready.processes.iter().filter(|process| !process.url.is_empty()) {
             let answer = client.get(&format!("{}/metrics", process.url), LIMIT).await?;
-            asked.add(&String::from_utf8_lossy(&answer.body), dependency);
+            asked.add(std::str::from_utf8(&answer.body)?, dependency)?;
         }
         Ok(asked)
     }
 
-    fn add(&mut self, figures: &str, dependency: &str) {
-        for sample in samples(figures) {
+    fn add(&mut self, figures: &str, dependency: &str) -> Result<(), Malformed> {
+        for sample in samples(figures)? {
             let (count, label) = match sample.name {
                 "four_plane_upstream_requests_total" => (&mut self.calls, "upstream"),
                 "seawall_retry_attempts_total" => (&mut self.retries, "name"),
@@ -39,6 +39,7 @@ impl Asked {
                 *count += sample.value;
             }
         }
+        Ok(())
     }
 
     /// Attempts since then beyond one for each call.
@@ -54,7 +55,7 @@ mod tests {
     #[test]
     fn extra_load_is_what_retries_add_to_the_calls_of_one_dependency() {
         let (mut before, mut after) = (Asked::default(), Asked::default());
-        before.add("four_plane_upstream_requests_total{upstream=\"catalog\",outcome=\"ok\"} 100\n", "catalog");
+        before.add("four_plane_upstream_requests_total{upstream=\"catalog\",outcome=\"ok\"} 100\n", "catalog").unwrap();
         for figures in [
             "four_plane_upstream_requests_total{upstream=\"catalog\",outcome=\"ok\"} 100\n\
              four_plane_upstream_requests_total{upstream=\"catalog\",outcome=\"error\"} 50\n\
@@ -63,7 +64,7 @@ mod tests {
              four_plane_upstream_requests_total{upstream=\"recommendation\",outcome=\"error\"} 900\n\
              seawall_retry_attempts_total{name=\"recommendation\"} 300\n",
         ] {
-            after.add(figures, "catalog");
+            after.add(figures, "catalog").unwrap();
         }
 
         assert!((after.extra_since(before) - 0.1).abs() < 1e-9, "{after:?}");

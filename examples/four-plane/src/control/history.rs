@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn reading(ok: u32) -> Reading {
-        Reading::parse(&format!("four_plane_requests_total{{outcome=\"ok\"}} {ok}"), "catalog")
+        Reading::parse(&format!("four_plane_requests_total{{outcome=\"ok\"}} {ok}\n"), "catalog").unwrap()
     }
 
     const fn at(seconds: u64) -> Duration {

@@ -4,8 +4,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -48,6 +49,10 @@ pub fn routes(control: Control) -> anyhow::Result<Router> {
         .route("/health/ready", get(health))
         .route("/metrics", get(metrics));
     let nothing = async || problem(StatusCode::NOT_FOUND, "nothing is served here", &json!({}));
+    let not_taken = async |method: Method, uri: Uri| {
+        let detail = format!("{} does not take {method}", uri.path());
+        problem(StatusCode::METHOD_NOT_ALLOWED, &detail, &json!({}))
+    };
     let counts = RequestMetrics::new("control", "control");
     counts.limited_to(f64::from(PLACES));
     let places = BulkheadConfig::new(PLACES.into())?;
@@ -55,7 +60,7 @@ pub fn routes(control: Control) -> anyhow::Result<Router> {
     // Who asks whether it is well, or how full it is, is never turned away.
     let bounded = page::routes().merge(own.with_state(control.clone()));
     let bounded = bounded.layer(middleware::from_fn_with_state(bulkhead, bounded_by));
-    let all = bounded.merge(about_itself.with_state(control)).fallback(nothing);
+    let all = bounded.merge(about_itself.with_state(control)).fallback(nothing).method_not_allowed_fallback(not_taken);
     Ok(all.layer(middleware::from_fn_with_state(counts, counted)))
 }
 
@@ -105,7 +110,11 @@ async fn list_faults(State(control): State<Control>) -> Response {
     Json(control.faults.active().iter().map(|active| FaultStatus::new(active, now)).collect::<Vec<_>>()).into_response()
 }
 
-async fn add_fault(State(control): State<Control>, body: Bytes) -> Response {
+async fn add_fault(State(control): State<Control>, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => return problem(error.status(), &error.body_text(), &json!({})),
+    };
     let request = match FaultRequest::read(&body) {
         Ok(request) => request,
         Err(error) => return refused(&error),
@@ -220,6 +229,7 @@ async fn metrics(State(control): State<Control>) -> Response {
 
     figures::read();
     let mut text = render();
+    text.push_str("# HELP four_plane_instance_up Whether the instance passes its health checks.\n");
     text.push_str("# TYPE four_plane_instance_up gauge\n");
     let roster = control.supervisor.roster();
     for member in roster.members() {
@@ -227,6 +237,7 @@ async fn metrics(State(control): State<Control>) -> Response {
         // Writing into a string cannot fail.
         let _infallible = writeln!(text, "four_plane_instance_up{{instance=\"{}\"}} {up}", member.name());
     }
+    text.push_str("# HELP four_plane_instance_restarts_total How often the instance was started anew.\n");
     text.push_str("# TYPE four_plane_instance_restarts_total counter\n");
     for member in roster.members() {
         let restarts = member.restarts();
@@ -234,7 +245,11 @@ async fn metrics(State(control): State<Control>) -> Response {
             writeln!(text, "four_plane_instance_restarts_total{{instance=\"{}\"}} {restarts}", member.name());
     }
     let faults = control.faults.active().len();
-    let _infallible = writeln!(text, "# TYPE four_plane_active_faults gauge\nfour_plane_active_faults {faults}");
+    let _infallible = writeln!(
+        text,
+        "# HELP four_plane_active_faults Faults that are being injected.\n# TYPE four_plane_active_faults gauge\n\
+         four_plane_active_faults {faults}"
+    );
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 

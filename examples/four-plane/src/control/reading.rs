@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::exposition::{Sample, samples};
+use super::exposition::{Malformed, Sample, samples};
 
 /// The figures of one service, or their growth between two scrapes.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,9 +43,12 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Reads an answer of `/metrics`. Samples without a `service` label belong to `role`.
-    pub(crate) fn parse(text: &str, role: &str) -> Self {
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is no text of the format.
+    pub(crate) fn parse(text: &str, role: &str) -> Result<Self, Malformed> {
         let mut reading = Self::default();
-        for sample in samples(text) {
+        for sample in samples(text)? {
             let service = Some(sample.label("service")).filter(|label| !label.is_empty()).unwrap_or(role).to_owned();
             match sample.name {
                 "four_plane_in_flight" => *reading.in_flight.entry(service).or_default() += sample.value,
@@ -77,7 +80,7 @@ impl Reading {
             *in_flight = (*in_flight - reading.waiting.get(service).copied().unwrap_or_default()).max(0.0);
         }
         reading.services.retain(|_, figures| *figures != Figures::default());
-        reading
+        Ok(reading)
     }
 
     fn figures(&mut self, service: &str) -> &mut Figures {
@@ -224,7 +227,7 @@ seawall_retry_attempts_total{name="database"} 4
 
     #[test]
     fn a_scrape_is_read_by_service() {
-        let reading = Reading::parse(TEXT, "catalog");
+        let reading = Reading::parse(TEXT, "catalog").unwrap();
 
         let catalog = &reading.services["catalog"];
         assert_eq!((catalog.ok, catalog.error, catalog.requests()), (90.0, 10.0, 100.0));
@@ -243,7 +246,7 @@ seawall_retry_attempts_total{name="database"} 4
                  seawall_circuit_breaker_failure_ratio{{name=\"cache\"}} NaN\n"
             );
 
-            let breaker = &Reading::parse(&text, "catalog").breakers["cache"];
+            let breaker = &Reading::parse(&text, "catalog").unwrap().breakers["cache"];
 
             assert_eq!((breaker.state.as_str(), breaker.failure_ratio), (shown, None));
         }
@@ -258,7 +261,7 @@ seawall_retry_attempts_total{name="database"} 4
                     seawall_pool_waiters{name=\"database\"} 6\n\
                     seawall_pool_stale_total{name=\"cache\"} 2\n";
 
-        let reading = Reading::parse(text, "recommendation");
+        let reading = Reading::parse(text, "recommendation").unwrap();
 
         assert_eq!(reading.limit, BTreeMap::from([("database".to_owned(), 30.0)]));
         assert_eq!(reading.waiting, BTreeMap::from([("database".to_owned(), 6.0)]));
@@ -269,7 +272,7 @@ seawall_retry_attempts_total{name="database"} 4
 
     #[test]
     fn a_quantile_is_interpolated_within_its_bucket() {
-        let reading = Reading::parse(TEXT, "catalog");
+        let reading = Reading::parse(TEXT, "catalog").unwrap();
         let catalog = &reading.services["catalog"];
 
         let near = |share, expected: f64| catalog.quantile_ms(share).is_some_and(|ms| (ms - expected).abs() < 1e-9);

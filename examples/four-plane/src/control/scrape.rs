@@ -120,5 +120,5 @@ async fn read(client: &Client, url: &str, role: &str) -> Result<Reading, Unread>
         _ => Unread::Broken,
     })?;
     let text = std::str::from_utf8(&answer.body).ok().filter(|_| answer.status.is_success());
-    text.map(|text| Reading::parse(text, role)).ok_or(Unread::Broken)
+    text.and_then(|text| Reading::parse(text, role).ok()).ok_or(Unread::Broken)
 }

@@ -276,7 +276,7 @@ mod tests {
              four_plane_in_flight{{service=\"gateway\"}} 2\n\
              seawall_circuit_breaker_state{{name=\"catalog\",state=\"{state}\"}} 1\n"
         );
-        Reading::parse(&text, "gateway")
+        Reading::parse(&text, "gateway").unwrap()
     }
 
     #[test]
@@ -311,11 +311,11 @@ mod tests {
                  seawall_circuit_breaker_state{{name=\"database\",state=\"{state}\"}} 1\n\
                  seawall_circuit_breaker_state{{name=\"catalog\",state=\"half_open\"}} 1\n"
             );
-            history.add(instance, 1, Duration::from_secs(1), Reading::parse(&text, role));
+            history.add(instance, 1, Duration::from_secs(1), Reading::parse(&text, role).unwrap());
         }
         let mut part = |name: &str| {
             let text = format!("four_plane_in_flight{{service=\"{name}\"}} 1\n");
-            history.add("state/1", 1, Duration::from_secs(1), Reading::parse(&text, "state"));
+            history.add("state/1", 1, Duration::from_secs(1), Reading::parse(&text, "state").unwrap());
         };
         part("database");
         let hosts =

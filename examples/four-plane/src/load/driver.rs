@@ -32,7 +32,8 @@ impl LoadProcess {
         let LoadTotals { ok, degraded, shed, failed, .. } = self.totals;
         let line = |outcome, count| format!("four_plane_requests_total{{outcome=\"{outcome}\"}} {count}\n");
         let text = [("ok", ok), ("degraded", degraded), ("shed", shed), ("error", failed)];
-        crate::control::Reading::parse(&text.map(|(outcome, count)| line(outcome, count)).concat(), "load")
+        let text = text.map(|(outcome, count)| line(outcome, count)).concat();
+        crate::control::Reading::parse(&text, "load").expect("written right here")
     }
 }
 

@@ -37,6 +37,7 @@ export const killable = (instance) => instance.includes("/");
 /** Updates a list's children by key: makes what is new, drops what is gone, keeps the rest. */
 export function keyed(list, items, key, create, update) {
   const old = new Map([...list.children].map((child) => [child.dataset.key, child]));
+  const shown = new Set();
   items.forEach((item, index) => {
     const name = key(item);
     let child = old.get(name);
@@ -44,11 +45,11 @@ export function keyed(list, items, key, create, update) {
       child = create(item);
       child.dataset.key = name;
     }
-    old.delete(name);
+    shown.add(child);
     update(child, item);
     if (list.children[index] !== child) list.insertBefore(child, list.children[index] ?? null);
   });
-  for (const child of old.values()) child.remove();
+  for (const child of [...list.children]) if (!shown.has(child)) child.remove();
 }
 
 /** A figure that does not exist for a service takes no place in its box. */

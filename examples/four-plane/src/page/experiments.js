@@ -175,9 +175,9 @@ class Overload extends Lasting {
       slowerPercent: slower === null ? null : Math.round(slower * 100),
       goodputPercent: share === null ? null : Math.round(share * 100),
     });
-    const answered = `${rate(goodput)}/s answered (${percent(share)} of the capacity)`;
     const slow = `their p99 at most ${millis(this.most.p99 || null)} (before ${millis(this.before.p99)})`;
-    const peak = `up to ${rate(this.most.rps)} requests/s, ${answered}, ${slow}`;
+    const answered = `${rate(goodput)}/s answered (${percent(share)} of the capacity), ${slow}`;
+    const peak = goodput === null ? "no figures yet" : `up to ${rate(this.most.rps)} requests/s, ${answered}`;
     if (this.ended === null) {
       this.text = `${this.what}, ${span(left ?? this.seconds)} left: ${peak}; ${noticed}.`;
     } else if (now - this.ended >= SETTLE_S) {

@@ -31,6 +31,8 @@ const faultSpans = new FaultSpans();
 let view = null;
 let answeredAt = null;
 let experiments = [];
+// Of the experiments so far: several may begin with one status.
+let experimentsBegun = 0;
 let spoken = "";
 // Pressed but not answered: by the kind of the fault.
 const pressed = new Set();
@@ -182,9 +184,9 @@ function drawResults() {
   if (!last) return;
   drawResult(at("last-fault-result"), last);
   // Spoken when it begins and when it is known, not at every count in between.
-  if (spoken !== last.begun + last.state) write(at("spoken-result"), last.text);
-  spoken = last.begun + last.state;
-  keyed(at("earlier-results"), earlier, (one) => String(one.begun), () => document.createElement("li"), drawResult);
+  if (spoken !== last.key + last.state) write(at("spoken-result"), last.text);
+  spoken = last.key + last.state;
+  keyed(at("earlier-results"), earlier, (one) => one.key, () => document.createElement("li"), drawResult);
 }
 
 function drawResult(element, experiment) {
@@ -197,6 +199,8 @@ function begin(experiment) {
   const element = at("last-fault-result");
   for (const name of Object.keys(experiments[0]?.data ?? {})) mark(element, name, null);
   followed.add(experiment.id ?? experiment.data.oldPid);
+  experimentsBegun += 1;
+  experiment.key = String(experimentsBegun);
   experiments = [experiment, ...experiments].slice(0, 1 + EARLIER);
   drawResults();
 }
@@ -243,11 +247,11 @@ async function press(kind, fault) {
   try {
     // Before the request: the old pid may be gone by the time that it is answered.
     const before = view;
-    const begun = seconds();
+    const pressedAt = seconds();
     const pid = view.instances.get(fault.target)?.pid ?? null;
-    const kill = kind === "kill" ? new Kill(fault.target, pid, before, begun, true) : null;
+    const kill = kind === "kill" ? new Kill(fault.target, pid, before, pressedAt, true) : null;
     const { id } = await send("control/faults", "POST", { kind, ...fault });
-    begin(kill ?? lasting({ id, kind, ...fault, remaining_s: fault.seconds }, before, begun));
+    begin(kill ?? lasting({ id, kind, ...fault, remaining_s: fault.seconds }, before, pressedAt));
   } catch (error) {
     refused(error);
   } finally {

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -201,10 +201,14 @@ impl Line {
     ) -> Result<Response<Bytes>, CallError> {
         let broken = |source| CallError::Connection { address, source };
         self.sender.ready().await.map_err(broken)?;
+        let head_only = request.method() == Method::HEAD;
         let (mut parts, body) = self.sender.send_request(request).await.map_err(broken)?.into_parts();
         let body =
             Limited::new(body, MAX_BODY).collect().await.map_err(|source| CallError::Body { address, source })?;
+        // What a GET would have had, which the body does not say here.
+        let length = parts.headers.remove(header::CONTENT_LENGTH).filter(|_| head_only);
         remove_hop_by_hop(&mut parts.headers);
+        parts.headers.extend(length.map(|length| (header::CONTENT_LENGTH, length)));
         Ok(Response::from_parts(parts, body.to_bytes()))
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::link::{Instance, Role};
@@ -30,9 +32,47 @@ pub fn install() -> &'static PrometheusHandle {
         let handle = recorder.handle();
         // A process that has another recorder keeps that one: what is counted there is not ours to render.
         let _had_one = metrics::set_global_recorder(recorder);
+        for (name, help) in COUNTERS {
+            describe_counter!(name, help);
+        }
+        for (name, help) in GAUGES {
+            describe_gauge!(name, help);
+        }
+        describe_histogram!(
+            "four_plane_request_duration_seconds",
+            Unit::Seconds,
+            "How long requests took that were let in."
+        );
         handle
     })
 }
+
+const COUNTERS: [(&str, &str); 10] = [
+    ("four_plane_requests_total", "Requests by how they ended."),
+    ("four_plane_cache_requests_total", "Look-ups in the cache by how they ended."),
+    ("four_plane_upstream_requests_total", "Calls to another part by how they ended."),
+    ("four_plane_views_lost_total", "Views that could not be noted."),
+    ("four_plane_api_quota_exchanges_total", "Questions to the store that the quotas are shared by."),
+    ("four_plane_api_quota_failures_total", "Questions to that store without an answer."),
+    ("seawall_retry_attempts_total", "Attempts after the first."),
+    ("seawall_pool_created_total", "Connections made."),
+    ("seawall_pool_stale_total", "Connections that were found broken when they were to be used."),
+    ("seawall_deadline_expired_total", "Requests that came when their caller had stopped waiting."),
+];
+
+const GAUGES: [(&str, &str); 11] = [
+    ("four_plane_in_flight", "Requests under way, those that wait included."),
+    ("four_plane_waiting", "Requests that wait for their turn."),
+    ("four_plane_limit", "How many requests may be under way."),
+    ("four_plane_api_quota_local", "1 while the quotas are kept by this process alone."),
+    ("four_plane_api_keys", "API keys with a quota in use."),
+    ("four_plane_api_addresses", "Addresses without a key with a quota in use."),
+    ("seawall_bulkhead_limit", "Places of a bulkhead."),
+    ("seawall_bulkhead_in_flight", "Places that are taken."),
+    ("seawall_pool_connections", "Connections by what they do."),
+    ("seawall_pool_limit", "The most connections of a pool."),
+    ("seawall_pool_waiters", "Calls that wait for a connection."),
+];
 
 /// Requests of one instance, registered once.
 #[derive(Clone)]

@@ -12,6 +12,7 @@ use super::{
     Claims,
     traffic::{Traffic, uncached_item},
 };
+use crate::control::samples;
 use crate::verify::{
     report::Finding,
     stack::{Stack, Status},
@@ -221,13 +222,10 @@ fn database_calls(metrics: &str) -> f64 {
     counted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// Text of the exposition format with at least one sample: a type line and a line that ends in a number.
+/// Text of the exposition format with at least one sample.
 fn is_prometheus_text(answer: &Answer) -> bool {
     let text = String::from_utf8_lossy(&answer.body);
-    let sample = |line: &str| line.rsplit(' ').next().is_some_and(|value| value.parse::<f64>().is_ok());
-    answer.status == StatusCode::OK
-        && text.lines().any(|line| line.starts_with("# TYPE "))
-        && text.lines().any(|line| !line.starts_with('#') && sample(line))
+    answer.status == StatusCode::OK && samples(&text).is_ok_and(|samples| !samples.is_empty())
 }
 
 #[cfg(test)]
@@ -411,6 +409,6 @@ mod tests {
 
         assert!(text("# TYPE a counter\na{b=\"c d\"} 12\n"));
         assert!(!text("# TYPE a counter\n"));
-        assert!(!text("a 12\n"));
+        assert!(!text("a{b=\"c d\"} 12"));
     }
 }
