@@ -21,7 +21,7 @@ const CEILINGS: &[(&str, f64)] = &[
     ("retry/no-retry", 18.0),
     ("retry/budget", 70.0),
     ("stack/client", 705.0),
-    ("stack/timeout-retry-breaker", 420.0),
+    ("stack/timeout-retry-breaker", 445.0),
 ];
 
 /// The bars of one row.
