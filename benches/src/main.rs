@@ -106,6 +106,11 @@ fn count(rows: &[Row], name: &str, runtime: &tokio::runtime::Handle) -> ExitCode
 }
 
 fn run(rows: &[Row], arguments: &Arguments, runtime: &tokio::runtime::Handle) -> ExitCode {
+    if !rows.iter().any(|row| row.name.contains(&arguments.only)) {
+        let names: Vec<_> = rows.iter().map(|row| row.name).collect();
+        eprintln!("seawall-benches: --only {:?} is in no row's name; there are {}", arguments.only, names.join(", "));
+        return ExitCode::from(2);
+    }
     let bare = instructions::per_call(rows::BARE_ROW);
     let (mut missed, mut figures) = (Vec::new(), Vec::new());
     for row in rows.iter().filter(|row| row.name.contains(&arguments.only)) {
