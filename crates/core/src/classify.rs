@@ -86,6 +86,10 @@ impl From<Class> for Verdict {
 /// };
 /// assert_eq!(by_length.classify(Ok(&String::new())).class, Class::Failure);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot judge a `{Res}` or a `{Err}`",
+    note = "`seawall_http::env()` and the presets judge HTTP answers: for others leave `env()` out, begin with `Client::empty()`, or give a classifier of your own"
+)]
 pub trait Classify<Res: ?Sized, Err: ?Sized> {
     /// The verdict on one answer.
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict;

@@ -131,6 +131,10 @@ impl CallContext {
 
 /// Reads the [`CallContext`] of a request. Any `Fn(&Request) -> CallContext` does, which begins with
 /// [`CallContext::inherited`] where calls are made on behalf of others; `seawall-http` reads extensions and headers.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot read a `{Req}`",
+    note = "`seawall_http::env()` and the presets read HTTP requests: for others leave `env()` out, begin with `Client::empty()`, or give attributes of your own"
+)]
 pub trait Attributes<Req: ?Sized> {
     /// What is known of the call.
     fn context(&self, request: &Req) -> CallContext;

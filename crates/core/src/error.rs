@@ -90,7 +90,8 @@ impl<E: std::error::Error> std::error::Error for Error<E> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a seawall rejection",
     label = "the error of the service under a seawall layer",
-    note = "put `WrapErrorLayer` innermost, or use the layer's `.protect(service)`, which does"
+    note = "put `WrapErrorLayer` innermost, or use the layer's `.protect(service)`, which does",
+    note = "under axum, whose services have no errors, put `RespondLayer` of seawall-http outermost as well"
 )]
 pub trait CarryRejection: From<Rejection> {
     /// What the other side answered with; classifiers see this.
