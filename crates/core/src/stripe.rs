@@ -10,9 +10,8 @@ const MAX_STRIPES: usize = 64;
 
 const UNASSIGNED: usize = usize::MAX;
 
-/// The stripes of the threads that live, taken and given back in one step each. Relaxed: a thread that takes over the stripe of one that has ended may write to
-/// the same words, which are atomics of their own.
-static TAKEN: AtomicU64 = AtomicU64::new(0);
+/// The stripes of the threads that live.
+static TAKEN: Leases<AtomicU64> = Leases(AtomicU64::new(0));
 
 /// Who comes when all are taken shares: the next one each.
 static SHARED: AtomicUsize = AtomicUsize::new(0);
@@ -27,19 +26,39 @@ thread_local! {
 /// there are no more of them than stripes, no two share one.
 struct Lease(usize);
 
-impl Lease {
-    fn take() -> Option<Self> {
-        let lowest_free = |taken: u64| (taken != u64::MAX).then(|| taken | taken.wrapping_add(1));
-        let before = TAKEN.fetch_update(Relaxed, Relaxed, lowest_free).ok()?;
-        Some(Self(before.trailing_ones() as usize))
+impl Drop for Lease {
+    fn drop(&mut self) {
+        TAKEN.give_back(self.0);
     }
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        TAKEN.fetch_and(!(1 << self.0), Relaxed);
-    }
+/// One bit a stripe, taken and given back in one step each.
+struct Leases<A>(A);
+
+macro_rules! leases {
+    ($atomic:ty) => {
+        impl Leases<$atomic> {
+            /// The lowest that is free.
+            fn take(&self) -> Option<usize> {
+                let lowest_free = |taken: u64| (taken != u64::MAX).then(|| taken | taken.wrapping_add(1));
+                // Relaxed: a thread that takes over the stripe of one that has ended may write to the same words, which are
+                // atomics of their own.
+                let before = self.0.fetch_update(Relaxed, Relaxed, lowest_free).ok()?;
+                Some(before.trailing_ones() as usize)
+            }
+
+            fn give_back(&self, index: usize) {
+                self.0.fetch_and(!(1 << index), Relaxed);
+            }
+        }
+    };
 }
+
+leases!(AtomicU64);
+
+// A static cannot hold the model's atomic: the model has the same steps on one of its own.
+#[cfg(all(test, seawall_loom))]
+leases!(loom::sync::atomic::AtomicU64);
 
 /// The number of the current thread's stripe, 0 to 63, for who lays stripes out himself: taken modulo a power of two that
 /// [`stripe_count`] gives. The same for the thread's whole life.
@@ -57,7 +76,7 @@ pub fn assigned_stripe() -> Option<usize> {
 
 #[cold]
 fn assign() -> usize {
-    let lease = Lease::take();
+    let lease = TAKEN.take().map(Lease);
     let index = lease.as_ref().map_or_else(|| SHARED.fetch_add(1, Relaxed) % MAX_STRIPES, |lease| lease.0);
     MINE.set(index);
     // A thread that is ending has no place for it: its stripe is free at once.
@@ -124,5 +143,46 @@ impl<T> Stripes<T> {
     /// All stripes.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.stripes.iter().map(|stripe| &**stripe)
+    }
+}
+
+#[cfg(all(test, seawall_loom))]
+mod loom_tests {
+    use loom::{
+        sync::{Arc, atomic::AtomicU64},
+        thread,
+    };
+
+    use super::Leases;
+
+    #[test]
+    fn no_two_threads_that_live_share_a_stripe_while_one_is_free() {
+        loom::model(|| {
+            // All but two are taken.
+            let leases = Arc::new(Leases(AtomicU64::new(!0b101)));
+            let threads: [_; 2] = std::array::from_fn(|_| {
+                let leases = Arc::clone(&leases);
+                thread::spawn(move || leases.take())
+            });
+            let mut taken = threads.map(|thread| thread.join().unwrap());
+            taken.sort_unstable();
+            assert_eq!(taken, [Some(0), Some(2)]);
+            assert_eq!(leases.take(), None);
+        });
+    }
+
+    #[test]
+    fn a_stripe_that_is_given_back_is_there_for_the_next_and_no_other_is_lost() {
+        loom::model(|| {
+            let leases = Arc::new(Leases(AtomicU64::new(0)));
+            let first = leases.take().unwrap();
+            let other = Arc::clone(&leases);
+            let comes = thread::spawn(move || other.take().unwrap());
+            leases.give_back(first);
+            let second = comes.join().unwrap();
+            assert!(second <= 1);
+            // Both but that of the thread that lives.
+            assert_eq!(leases.take(), Some(1 - second));
+        });
     }
 }
