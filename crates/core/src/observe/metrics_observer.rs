@@ -86,6 +86,7 @@ fn help(what: &str) -> &'static str {
         "rejections" => "Calls that were refused, by reason.",
         "retries" => "Attempts after the first, by the outcome of the one before.",
         "repeats" => "Attempts after the first, by their number.",
+        "cuts" => "Calls that were cut, by reason.",
         "given_up" => "Calls that were not tried again although they failed, by reason.",
         _ => "Calls that were answered by something else, by what that was.",
     }
