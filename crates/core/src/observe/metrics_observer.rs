@@ -73,22 +73,10 @@ impl MetricsObserver {
         }
     }
 
-    fn labelled(&self, what: &str, label: &'static str, value: &'static str) -> Counter {
+    fn labelled(&self, what: &str, help: &'static str, label: &'static str, value: &'static str) -> Counter {
         let metric = format!("seawall_{}_{what}_total", self.pattern.as_str());
-        describe_counter!(metric.clone(), help(what));
+        describe_counter!(metric.clone(), help);
         counter!(metric, "name" => self.name.to_string(), label => value)
-    }
-}
-
-/// What is said of a counter that is registered when it is first needed.
-fn help(what: &str) -> &'static str {
-    match what {
-        "rejections" => "Calls that were refused, by reason.",
-        "retries" => "Attempts after the first, by the outcome of the one before.",
-        "repeats" => "Attempts after the first, by their number.",
-        "cuts" => "Calls that were cut, by reason.",
-        "given_up" => "Calls that were not tried again although they failed, by reason.",
-        _ => "Calls that were answered by something else, by what that was.",
     }
 }
 
@@ -135,12 +123,13 @@ impl Observer for MetricsObserver {
 
     fn on_reject(&self, rejection: &Rejection) {
         let reason = rejection.reason().as_str();
-        self.rejections.increment(reason, || self.labelled("rejections", "reason", reason));
+        self.rejections
+            .increment(reason, || self.labelled("rejections", "Calls that were refused, by reason.", "reason", reason));
     }
 
     fn on_cut(&self, rejection: &Rejection) {
         let reason = rejection.reason().as_str();
-        self.cuts.increment(reason, || self.labelled("cuts", "reason", reason));
+        self.cuts.increment(reason, || self.labelled("cuts", "Calls that were cut, by reason.", "reason", reason));
     }
 
     fn on_call(&self, outcome: Outcome) {
@@ -168,17 +157,30 @@ impl Observer for MetricsObserver {
 
     fn on_retry(&self, attempts: u32, _: Duration, outcome: Outcome) {
         let after = outcome.as_str();
-        self.retries.increment(after, || self.labelled("retries", "after", after));
+        self.retries.increment(after, || {
+            self.labelled("retries", "Attempts after the first, by the outcome of the one before.", "after", after)
+        });
         let attempt = ordinal(attempts);
-        self.repeats.increment(attempt, || self.labelled("repeats", "attempt", attempt));
+        self.repeats.increment(attempt, || {
+            self.labelled("repeats", "Attempts after the first, by their number.", "attempt", attempt)
+        });
     }
 
     fn on_give_up(&self, reason: &'static str) {
-        self.given_up.increment(reason, || self.labelled("given_up", "reason", reason));
+        self.given_up.increment(reason, || {
+            self.labelled(
+                "given_up",
+                "Calls that were not tried again although they failed, by reason.",
+                "reason",
+                reason,
+            )
+        });
     }
 
     fn on_degraded(&self, source: &'static str) {
-        self.degraded.increment(source, || self.labelled("degraded", "source", source));
+        self.degraded.increment(source, || {
+            self.labelled("degraded", "Calls that were answered by something else, by what that was.", "source", source)
+        });
     }
 }
 

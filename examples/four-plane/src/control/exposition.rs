@@ -97,8 +97,8 @@ impl<'text> Families<'text> {
         if bound.is_some_and(|bound| !bound.is_empty() && number(bound).is_none()) {
             return Err("a bound that is no number");
         }
-        let of_another = ["_bucket", "_sum", "_count"].into_iter().filter_map(base);
-        if of_another.filter(|kind| matches!(**kind, "histogram" | "summary")).count() == 0 {
+        let mut of_others = ["_bucket", "_sum", "_count"].into_iter().filter_map(base);
+        if !of_others.any(|kind| matches!(*kind, "histogram" | "summary")) {
             self.types.entry(sample.name).or_insert("untyped");
         }
         Ok(())

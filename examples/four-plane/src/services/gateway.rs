@@ -201,3 +201,13 @@ pub(super) async fn collected(request: Request) -> Result<http::Request<Bytes>, 
     let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| too_long())?;
     Ok(http::Request::from_parts(parts, body.to_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_to_a_service_has_the_documents_five_seconds_in_all() {
+        assert_eq!((TO_SERVICE.total, TO_SERVICE.places), (Duration::from_secs(5), 64));
+    }
+}
