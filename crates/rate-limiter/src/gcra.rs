@@ -127,6 +127,11 @@ impl Gcra {
         self.take_within(self.pace().half(), cost, now)
     }
 
+    /// Another pace from now on; what has been taken is due when it was.
+    pub(crate) fn go_on_at(&self, quota: Quota) {
+        self.words.pace.set(Pace::of(&quota));
+    }
+
     /// Another quota, of which nothing is used.
     pub(crate) fn replace(&self, quota: Quota, now: Timestamp) {
         self.words.pace.set(Pace::of(&quota));

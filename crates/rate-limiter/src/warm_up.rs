@@ -142,12 +142,19 @@ impl Curve {
         self.slope.mul_add((stored - self.threshold).max(0.0), self.interval)
     }
 
-    /// What is stored after `span` nanoseconds in which `taken` calls went on: each uses up one, and the time in which
-    /// none was due stores again. Calls that came ahead of their time leave some `ahead`, in nanoseconds.
-    fn after(&self, stored: f64, ahead: f64, taken: f64, span: f64) -> (f64, f64) {
-        let idle = span - taken.mul_add(self.pace(stored), ahead);
+    /// What is stored after half of the calls that begin within `step` nanoseconds when they come without a pause. Its
+    /// pace is their mean one; the pace of the first would be too slow for the rest, and what lags grows.
+    fn amid(&self, stored: f64, step: f64) -> f64 {
+        (stored - (step / self.pace(stored)).ceil() / 2.0).max(0.0)
+    }
+
+    /// What is stored after `span` nanoseconds in which `taken` calls went on at `pace`: each uses up one, until none is
+    /// left, and the time in which none was due stores again. Calls that came ahead of their time leave some `ahead`, in
+    /// nanoseconds.
+    fn after(&self, (stored, ahead): (f64, f64), taken: f64, pace: f64, span: f64) -> (f64, f64) {
+        let idle = span - taken.mul_add(pace, ahead);
         let regained = idle.max(0.0) / self.warm_up * self.most;
-        ((stored - taken + regained).clamp(0.0, self.most), (-idle).max(0.0))
+        (((stored - taken).max(0.0) + regained).min(self.most), (-idle).max(0.0))
     }
 }
 
@@ -164,7 +171,7 @@ impl WarmUp {
             stored: AtomicU64::new(curve.most.to_bits()),
             ahead: AtomicU64::new(0.0_f64.to_bits()),
         };
-        limit.set_pace(curve.most, Timestamp::ZERO);
+        limit.set_pace(curve.most);
         limit
     }
 
@@ -199,13 +206,14 @@ impl WarmUp {
         let (stored, ahead) = self.later(taken, span);
         self.stored.store(stored.to_bits(), Relaxed);
         self.ahead.store(ahead.to_bits(), Relaxed);
-        self.set_pace(stored, now);
+        self.set_pace(self.curve.amid(stored, self.step() as f64));
     }
 
     /// What is stored, and how far calls have come ahead, after a step.
+    #[expect(clippy::cast_precision_loss, reason = "a pace need not be exact to 2⁻⁵³")]
     fn later(&self, taken: f64, span: f64) -> (f64, f64) {
         let [stored, ahead] = [&self.stored, &self.ahead].map(|bits| f64::from_bits(bits.load(Relaxed)));
-        self.curve.after(stored, ahead, taken, span)
+        self.curve.after((stored, ahead), taken, self.interval().as_nanos() as f64, span)
     }
 
     #[expect(
@@ -213,11 +221,11 @@ impl WarmUp {
         clippy::cast_possible_truncation,
         reason = "nanoseconds, above zero; as saturates"
     )]
-    fn set_pace(&self, stored: f64, now: Timestamp) {
+    fn set_pace(&self, stored: f64) {
         let interval = Duration::from_nanos(self.curve.pace(stored).ceil() as u64);
         // A quota that is slower than any clock can tell stays at the pace that it has.
         if let Ok(quota) = Quota::every(interval).and_then(|quota| quota.with_burst(self.quota.quota.burst())) {
-            self.gcra.set_quota(quota, now);
+            self.gcra.go_on_at(quota);
         }
     }
 }
