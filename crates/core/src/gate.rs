@@ -56,8 +56,8 @@ pub trait Gate: Send + Sync + 'static {
         let _ = (ticket, wait, now);
     }
 
-    /// Hears, before [`Gate::finish`], that a layer further in refused the call: the other side has not seen it. Does nothing
-    /// by default.
+    /// Hears, before [`Gate::finish`], that a layer further in refused or interrupted the call: no word of it comes from the
+    /// other side. Does nothing by default.
     fn refused_inside(&self, ticket: &Self::Ticket) {
         let _ = ticket;
     }

@@ -157,7 +157,7 @@ impl<G: Gate, E: Environment> Guard<G, E> {
             Err(error) => match error.split() {
                 Ok(remote) => Err(remote),
                 Err(rejection) => {
-                    if !rejection.may_have_been_sent() {
+                    if !rejection.reason().is_timeout() {
                         self.refused_inside();
                     }
                     return Outcome::of_rejection(rejection);

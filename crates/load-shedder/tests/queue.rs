@@ -419,37 +419,49 @@ fn throttle() -> Throttle<SeededEntropy> {
 }
 
 #[test]
-fn a_throttle_takes_for_accepted_what_was_answered_and_nothing_else() {
-    let holds_back = |outcome| {
+fn a_throttle_goes_by_what_the_other_side_said_and_by_nothing_else() {
+    let counted = |outcome| {
         let throttle = throttle();
-        for _ in 0..200 {
-            if let Admission::Admitted(()) = throttle.admit(CallContext::default, || Timestamp::ZERO) {
-                throttle.finish((), outcome, || Timestamp::ZERO);
-            }
+        for _ in 0..5 {
+            let admission = throttle.admit(CallContext::default, || Timestamp::ZERO);
+            assert!(matches!(admission, Admission::Admitted(())));
+            throttle.finish((), outcome, || Timestamp::ZERO);
         }
-        throttle.reject_probability() > 0.9
+        format!("{throttle:?}").split_once("requests").expect("the figures").1.to_owned()
     };
 
     for class in [Class::Success, Class::Failure, Class::Ignored] {
-        assert!(!holds_back(Outcome::Finished(class)), "{class:?}");
+        assert_eq!(counted(Outcome::Finished(class)), ": 5, accepts: 5, .. }", "{class:?}");
     }
-    for outcome in [Outcome::Finished(Class::Overload), Outcome::TimedOut, Outcome::Cancelled, Outcome::Panicked] {
-        assert!(holds_back(outcome), "{outcome:?}");
+    assert_eq!(counted(Outcome::Finished(Class::Overload)), ": 5, accepts: 0, .. }");
+    for outcome in [Outcome::TimedOut, Outcome::DeadlineExceeded, Outcome::Cancelled, Outcome::Panicked] {
+        assert_eq!(counted(outcome), ": 0, accepts: 0, .. }", "{outcome:?}");
     }
 }
 
 #[test]
-fn what_a_layer_further_in_refused_is_no_request_to_a_throttle() {
+fn calls_under_way_hold_back_nobody() {
+    let throttle = throttle();
+
+    let asked = || throttle.admit(CallContext::default, || Timestamp::ZERO);
+
+    assert!((0..1_000).all(|_| matches!(asked(), Admission::Admitted(()))));
+}
+
+#[test]
+fn what_a_layer_further_in_refused_or_cut_is_no_request_to_a_throttle() {
     let clock = VirtualClock::starting_at(Timestamp::from_nanos(5_000_000_000));
     let layer = GateLayer::with_env(throttle(), Env::new().with_clock(clock.clone()));
-    let full: Error<Infallible> = Rejection::new(Pattern::Bulkhead, Reason::BulkheadFull).into();
 
-    for _ in 0..100 {
-        let refused = poll(&mut Box::pin(layer.run_carrying(CallContext::new(), ready(Err::<(), _>(full)))));
-        assert_eq!(reason(refused), Reason::BulkheadFull);
+    for why in [Reason::BulkheadFull, Reason::Interrupted, Reason::AttemptTimeout, Reason::DeadlineExceeded] {
+        let inside: Error<Infallible> = Rejection::new(Pattern::Bulkhead, why).into();
+        for _ in 0..100 {
+            let refused = poll(&mut Box::pin(layer.run_carrying(CallContext::new(), ready(Err::<(), _>(inside)))));
+            assert_eq!(reason(refused), why);
+        }
+        assert_eq!(format!("{:?}", layer.gate()), format!("{:?}", throttle()), "{why:?}");
     }
 
-    assert_eq!(format!("{:?}", layer.gate()), format!("{:?}", throttle()));
     throttled(layer.gate(), clock.now(), 100, |_| false);
     assert!(layer.gate().reject_probability() > 0.8, "{:?}", layer.gate());
 }

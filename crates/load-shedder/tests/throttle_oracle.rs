@@ -60,16 +60,21 @@ impl Truth {
     /// Whether a call goes on, or how long it has to wait, where that is known.
     fn ask(&mut self, chance: f64, now: u64) -> Result<(), Option<Duration>> {
         self.see(now);
-        let probability = self.probability();
-        self.events.push((self.latest, Event::Asked));
         if now < self.silent_until {
+            self.events.push((self.latest, Event::Asked));
             return Err(Some(Duration::from_nanos(self.silent_until - now)));
         }
-        if chance < probability { Err(None) } else { Ok(()) }
+        if chance >= self.probability() {
+            return Ok(());
+        }
+        self.events.push((self.latest, Event::Asked));
+        Err(None)
     }
 
     fn end(&mut self, outcome: Outcome) {
-        if matches!(outcome, Outcome::Finished(Class::Success | Class::Failure | Class::Ignored)) {
+        let Outcome::Finished(class) = outcome else { return };
+        self.events.push((self.latest, Event::Asked));
+        if class != Class::Overload {
             self.events.push((self.latest, Event::Accepted));
             self.silent_until = 0;
         }
@@ -84,11 +89,14 @@ impl Truth {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// The random word's share of all words, and how it ends if it goes on.
+    /// The random word's share of all words, and how it ends if it goes on; at once if it waits for no later step.
     Call {
         chance: f64,
         outcome: Outcome,
+        at_once: bool,
     },
+    /// The calls under way end.
+    End,
     PushBack(u64),
     /// To another time, in hundredths of a span from now.
     Pass(i64),
@@ -102,7 +110,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop_oneof![class(Class::Failure), class(Class::Ignored), Just(Outcome::TimedOut), Just(Outcome::Cancelled)],
     ];
     prop_oneof![
-        12 => (0.0..1.0_f64, outcome).prop_map(|(chance, outcome)| Step::Call { chance, outcome }),
+        12 => (0.0..1.0_f64, outcome, prop::bool::weighted(0.7))
+            .prop_map(|(chance, outcome, at_once)| Step::Call { chance, outcome, at_once }),
+        2 => Just(Step::End),
         1 => (0..3_000_u64).prop_map(Step::PushBack),
         3 => prop_oneof![8 => 0..30_i64, 1 => -20..0_i64, 1 => 0..2_000_i64].prop_map(Step::Pass),
     ]
@@ -128,22 +138,30 @@ proptest! {
             silent_until: 0,
         };
         let mut now: u64 = 50 * span;
+        let mut under_way = Vec::new();
 
         for step in steps {
             let at = || Timestamp::from_nanos(now);
             match step {
-                Step::Call { chance, outcome } => {
+                Step::Call { chance, outcome, at_once } => {
                     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of all words")]
                     entropy.0.store((chance * 2.0_f64.powi(64)) as u64, Relaxed);
                     match (throttle.admit(CallContext::new, at), truth.ask(chance, now)) {
-                        (Admission::Admitted(()), Ok(())) => {
+                        (Admission::Admitted(()), Ok(())) if at_once => {
                             throttle.finish((), outcome, at);
                             truth.end(outcome);
                         }
+                        (Admission::Admitted(()), Ok(())) => under_way.push(outcome),
                         (Admission::Refused(refused), Err(wait)) => {
                             prop_assert_eq!((refused.reason(), refused.retry_after()), (Reason::Throttled, wait));
                         }
                         (said, truth) => prop_assert!(false, "{:?} at {now}, not {:?}", said, truth),
+                    }
+                }
+                Step::End => {
+                    for outcome in under_way.drain(..) {
+                        throttle.finish((), outcome, at);
+                        truth.end(outcome);
                     }
                 }
                 Step::PushBack(thousandths) => {

@@ -392,10 +392,6 @@ async fn more_than_an_edge_can_do_is_shed_at_once_with_when_to_come_back() {
 async fn no_more_calls_than_it_has_places_for_are_under_way_to_one_service() {
     let (_folder, stack, _) = in_folder().await;
     let gateway = stack.at(Role::Gateway, 1);
-    // Answers, or the throttle would hold calls back that get none.
-    for _ in 0..60 {
-        assert_eq!(get(gateway.service, "/catalog/popular").await.status, 200);
-    }
     stack.inject(&["catalog/1", "catalog/2", "catalog/3"].map(|instance| (FaultKind::Hang, instance, 0.0)));
 
     let calls: Vec<_> = (0..80).map(|_| tokio::spawn(get(gateway.service, "/catalog/popular"))).collect();

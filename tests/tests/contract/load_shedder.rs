@@ -1,7 +1,12 @@
 //! The load shedder.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use seawall::{
-    core::{Entropy, GateLayer, TokioClock},
+    core::{
+        Admission, CallContext, Class, Classify, Clock, Entropy, Environment, Gate, GateLayer, Outcome, TokioClock,
+        Verdict,
+    },
     load_shedder::{
         Knee, LoadShedderConfig, LoadShedderLayer, QueueingLoadShedder, QueueingShedderConfig, Throttle, ThrottleConfig,
     },
@@ -24,9 +29,19 @@ pub(crate) fn queueing(env: TestEnv) -> GateLayer<QueueingLoadShedder<Knee, Toki
 /// Where the default begins.
 const PLACES: usize = 16;
 
+/// Every failure says that there is too much to do.
+#[derive(Clone, Copy, Debug)]
+struct Busy;
+
+impl<R, E> Classify<R, E> for Busy {
+    fn classify(&self, result: Result<&R, &E>) -> Verdict {
+        Verdict::new(if result.is_ok() { Class::Success } else { Class::Overload })
+    }
+}
+
 /// The lowest word: every call that may be held back is.
 #[derive(Debug)]
-pub(crate) struct Lowest;
+struct Lowest;
 
 impl Entropy for Lowest {
     fn next_u64(&self) -> u64 {
@@ -34,8 +49,23 @@ impl Entropy for Lowest {
     }
 }
 
-pub(crate) fn always_holding_back(env: TestEnv) -> GateLayer<Throttle<Lowest>, TestEnv> {
-    GateLayer::with_env(Throttle::with_entropy(ThrottleConfig::default(), Lowest), env)
+/// Every other call that may be held back is, beginning with the second.
+#[derive(Debug, Default)]
+pub(crate) struct EveryOther(AtomicBool);
+
+impl Entropy for EveryOther {
+    fn next_u64(&self) -> u64 {
+        if self.0.fetch_xor(true, Relaxed) { 0 } else { u64::MAX }
+    }
+}
+
+/// Before a service that has just refused a call.
+pub(crate) fn holding_back(env: TestEnv) -> GateLayer<Throttle<EveryOther>, TestEnv> {
+    let throttle = Throttle::with_entropy(ThrottleConfig::default().with_padding(0), EveryOther::default());
+    let now = || env.clock().now();
+    assert!(matches!(throttle.admit(CallContext::new, now), Admission::Admitted(())));
+    throttle.finish((), Outcome::Finished(Class::Overload), now);
+    GateLayer::with_env(throttle, env)
 }
 
 /// The highest word: no call is.
@@ -83,14 +113,14 @@ async fn readiness_reserves_nothing_that_a_drop_does_not_return() {
 async fn handles_that_are_ready_and_idle_keep_nobody_out() {
     contract::handles_that_are_ready_and_idle_keep_nobody_out(adaptive).await;
     contract::handles_that_are_ready_and_idle_keep_nobody_out(queueing).await;
-    contract::handles_that_are_ready_and_idle_keep_nobody_out(always_holding_back).await;
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(holding_back).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn works_under_a_buffer() {
     contract::works_under_a_buffer(adaptive, Crowd::IsRefused).await;
     contract::works_under_a_buffer(queueing, Crowd::Waits).await;
-    contract::works_under_a_buffer(always_holding_back, Crowd::IsRefused).await;
+    contract::works_under_a_buffer(holding_back, Crowd::IsRefused).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,9 +134,13 @@ async fn state_is_shared_by_clones_and_by_layer_calls() {
         hold(&service, Script::Hang, PLACES)
     })
     .await;
-    contract::state_is_shared_by_clones_and_by_layer_calls(always_holding_back, async |service| {
+    let throttle = |env: TestEnv| {
+        let throttle = Throttle::with_entropy(ThrottleConfig::default(), Lowest);
+        GateLayer::<Throttle<Lowest>, _>::with_env(throttle, env.with_classifier(Busy))
+    };
+    contract::state_is_shared_by_clones_and_by_layer_calls(throttle, async |service| {
         for _ in 0..20 {
-            let _ = service.clone().oneshot(Script::TimeOut).await;
+            let _ = service.clone().oneshot(Script::Fail).await;
         }
     })
     .await;
@@ -116,5 +150,5 @@ async fn state_is_shared_by_clones_and_by_layer_calls() {
 async fn every_waiter_is_woken_and_none_spins() {
     contract::every_waiter_is_woken_and_none_spins(adaptive, Crowd::IsRefused).await;
     contract::every_waiter_is_woken_and_none_spins(queueing, Crowd::Waits).await;
-    contract::every_waiter_is_woken_and_none_spins(always_holding_back, Crowd::IsRefused).await;
+    contract::every_waiter_is_woken_and_none_spins(holding_back, Crowd::IsRefused).await;
 }

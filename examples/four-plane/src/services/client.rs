@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use seawall::backoff_with_jitter::{Advice, RetryWhen as _};
 use seawall::http::HttpAdvice;
 use seawall::pool::{Manager, Pool, PoolConfig, PoolError, RunError};
-use seawall_core::{Class, Rejection, Verdict};
+use seawall_core::{Class, Verdict};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -69,9 +69,6 @@ pub enum CallError {
         /// Why.
         source: Box<PoolError<Self>>,
     },
-    /// No answer came in the time of an attempt. A call ends with the rejection itself.
-    #[error("no answer in time")]
-    Late(Rejection),
     /// The connection broke before the answer.
     #[error("{address} did not answer")]
     Connection {

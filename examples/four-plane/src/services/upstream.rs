@@ -175,10 +175,8 @@ impl Upstream {
             .layer(retry)
             .layer(breaker)
             .map_err(without_wait_for_one)
-            .map_err(late_as_rejection)
             .map_request(choose)
             .layer(throttle)
-            .map_err(late_as_failure)
             .layer(bulkhead)
             .layer(TimeoutLayer::<HttpEnv>::with_env(attempt, env).with_carry(CarryInRequest))
             .layer(SendDeadlineLayer::new(RESERVE))
@@ -205,24 +203,6 @@ fn without_wait_for_one(error: Error<CallError>) -> Error<CallError> {
         Error::Rejected(rejection) if rejection.reason() == Reason::Throttled => {
             Error::Rejected(Rejection::new(rejection.pattern(), Reason::Throttled))
         }
-        error => error,
-    }
-}
-
-/// To a throttle, an instance that is late has failed, which is the breaker's matter: one that counted it as refused would
-/// hold calls back for as long as it remembers, when the instance has long been well again.
-fn late_as_failure(error: Error<CallError>) -> Error<CallError> {
-    match error {
-        Error::Rejected(rejection) if rejection.reason() == Reason::AttemptTimeout => {
-            Error::Inner(CallError::Late(rejection))
-        }
-        error => error,
-    }
-}
-
-fn late_as_rejection(error: Error<CallError>) -> Error<CallError> {
-    match error {
-        Error::Inner(CallError::Late(rejection)) => Error::Rejected(rejection),
         error => error,
     }
 }
