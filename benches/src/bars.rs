@@ -15,13 +15,13 @@ const CEILINGS: &[(&str, f64)] = &[
     ("circuit-breaker/open", 128.0),
     ("circuit-breaker/forced-open", 39.0),
     ("backoff/delay", 125.0),
-    ("timeout/ready", 80.0),
-    ("timeout/pending", 220.0),
-    ("timeout/stack-pending", 475.0),
+    ("timeout/ready", 64.0),
+    ("timeout/pending", 179.0),
+    ("timeout/stack-pending", 386.0),
     ("retry/no-retry", 18.0),
     ("retry/budget", 70.0),
-    ("stack/client", 705.0),
-    ("stack/timeout-retry-breaker", 445.0),
+    ("stack/client", 700.0),
+    ("stack/timeout-retry-breaker", 435.0),
 ];
 
 /// The bars of one row.

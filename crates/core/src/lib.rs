@@ -77,7 +77,7 @@ pub use clock::{Clock, MonotonicClock, MonotonicSleep, Timer, Timestamp, Virtual
 #[cfg(feature = "tokio")]
 pub use clock::{TokioClock, TokioSleep};
 pub use context::{Attributes, CallContext, Criticality, NoAttributes};
-pub use cut::cut;
+pub use cut::Cut;
 pub use entropy::{Entropy, SeededEntropy, ThreadEntropy, unit_interval};
 pub use env::{Env, Environment, Serves};
 pub use error::{BoxError, CarryRejection, Error};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use seawall_core::{CarryRejection, Classify, Environment, Pattern, Reason, Rejection, Timer, Timestamp, cut};
+use seawall_core::{CarryRejection, Classify, Cut, Environment, Pattern, Reason, Rejection, Timer, Timestamp};
 
 use crate::{config::Allowance, watch::Watch};
 
@@ -25,7 +25,6 @@ pin_project! {
         // The call stands first: what it holds is given back before its end is reported.
         #[pin]
         inner: Option<F>,
-        // Made at the first `Pending`.
         #[pin]
         timer: Option<<E::Clock as Timer>::Sleep>,
         until: Timestamp,
@@ -48,33 +47,6 @@ impl<F, E: Environment<Clock: Timer>> TimeoutFuture<F, E> {
         let (until, expired) = (Timestamp::ZERO, Reason::DeadlineTooClose);
         Self { inner: None, timer: None, until, expired, done: false, clock, watch }
     }
-
-    /// Makes the timer where there is none, and waits for it; then drops the call.
-    #[inline(never)]
-    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Rejection> {
-        let mut this = self.project();
-        if this.inner.is_some() {
-            if *this.until == Timestamp::MAX {
-                return Poll::Pending;
-            }
-            if this.timer.is_none() {
-                this.timer.set(Some(this.clock.sleep_until(*this.until)));
-            }
-            if let Some(timer) = this.timer.as_mut().as_pin_mut() {
-                ready!(timer.poll(cx));
-            }
-            let rejection = Rejection::new(Pattern::Timeout, *this.expired);
-            this.watch.around(|| cut(&rejection, || this.inner.set(None)));
-            this.timer.set(None);
-        } else if *this.done {
-            // Polled again after it was ready: pending for ever, as nothing will wake it.
-            return Poll::Pending;
-        }
-        *this.done = true;
-        let rejection = Rejection::new(Pattern::Timeout, *this.expired);
-        this.watch.rejected(&rejection);
-        Poll::Ready(rejection)
-    }
 }
 
 impl<F, E, T, X> Future for TimeoutFuture<F, E>
@@ -85,17 +57,36 @@ where
 {
     type Output = Result<T, X>;
 
+    /// In line to the last step, and what is out of line is told what it needs by value: a future to which nobody points stands
+    /// in registers.
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut future = self;
-        let this = future.as_mut().project();
-        if let Some(inner) = this.inner.as_pin_mut() {
+        let mut this = self.project();
+        if let Some(inner) = this.inner.as_mut().as_pin_mut() {
             if let Poll::Ready(result) = this.watch.around(|| inner.poll(cx)) {
                 this.watch.answered(&result);
                 return Poll::Ready(result);
             }
+            if *this.until == Timestamp::MAX {
+                return Poll::Pending;
+            }
+            // Made at the first `Pending`.
+            if this.timer.is_none() {
+                this.timer.set(Some(this.clock.sleep_until(*this.until)));
+            }
+            if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+                ready!(timer.poll(cx));
+            }
+            let cut = Cut::because(&Rejection::new(Pattern::Timeout, *this.expired));
+            this.watch.around(|| this.inner.set(None));
+            drop(cut);
+            this.timer.set(None);
+        } else if *this.done {
+            // Polled again after it was ready: pending for ever, as nothing will wake it.
+            return Poll::Pending;
         }
-        future.poll_end(cx).map(|rejection| Err(rejection.into()))
+        *this.done = true;
+        Poll::Ready(Err(this.watch.reject(*this.expired).into()))
     }
 }
 

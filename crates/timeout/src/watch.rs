@@ -3,11 +3,11 @@
     reason = "a call is one path through all layers of a stack; functions of their own would copy each future once a layer"
 )]
 
-use std::{any::TypeId, time::Duration};
+use std::{any::TypeId, mem::ManuallyDrop, time::Duration};
 
 use seawall_core::{
-    CarryRejection, Class, Classify, Clock, Environment, NoObserver, Observer, Outcome, RecentQuantile, Rejection,
-    Shared, Timestamp,
+    CarryRejection, Class, Classify, Clock, Environment, NoObserver, Observer, Outcome, Pattern, Reason,
+    RecentQuantile, Rejection, Shared, Timestamp,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -62,7 +62,7 @@ impl<E: Environment> Core<E> {
                 let until = Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit));
                 (Some(self.config.allow_until(until)), true)
             }
-            _ => (self.weigh(now, limit, (deadline, total)), !self.learns),
+            _ => (self.weigh(now, limit, deadline, total), !self.learns),
         }
     }
 
@@ -72,7 +72,8 @@ impl<E: Environment> Core<E> {
         &self,
         now: Timestamp,
         limit: Option<Duration>,
-        (deadline, total): (Option<Timestamp>, bool),
+        deadline: Option<Timestamp>,
+        total: bool,
     ) -> Option<Allowance> {
         let own = match (limit, &self.adaptive) {
             (None, None) => Timestamp::from_nanos(now.as_nanos().saturating_add(self.limit)),
@@ -105,6 +106,16 @@ impl<E: Environment> Core<E> {
         })
     }
 
+    /// Learns from how a call ended, and tells the observer.
+    fn ended(&self, start: Timestamp, outcome: Outcome) {
+        if self.learns {
+            self.learn(start, outcome);
+        }
+        if E::Observer::PER_CALL {
+            self.env.observer().on_call(outcome);
+        }
+    }
+
     fn learn(&self, start: Timestamp, outcome: Outcome) {
         let now = self.env.clock().now();
         match outcome {
@@ -133,10 +144,13 @@ impl<E: Environment> Core<E> {
     }
 }
 
+type Watched<E> = (Shared<Core<E>>, Timestamp);
+
 /// Reports how one call ended, exactly once, where somebody wants to know. Where nobody does it counts no reference.
 #[derive(Debug)]
 pub(crate) struct Watch<E: Environment> {
-    watched: Option<(Shared<Core<E>>, Timestamp)>,
+    // Nothing is left in it to drop once the watch's own drop has seen to it: said, so that it is not looked at again.
+    watched: ManuallyDrop<Option<Watched<E>>>,
     running: bool,
 }
 
@@ -146,7 +160,7 @@ impl<E: Environment> Watch<E> {
     pub(crate) fn new(core: &Shared<Core<E>>, silent: bool, start: Timestamp) -> Self {
         let heard = TypeId::of::<E::Observer>() != TypeId::of::<NoObserver>();
         let watched = if silent && !heard { None } else { Some((core.clone(), start)) };
-        Self { watched, running: false }
+        Self { watched: ManuallyDrop::new(watched), running: false }
     }
 
     /// Watches a call from before it is made, so that a panic in there is reported. Where nobody hears of panics, from
@@ -168,7 +182,7 @@ impl<E: Environment> Watch<E> {
     }
 
     /// Runs a piece of the call: a panic inside is reported as one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn around<T>(&mut self, call: impl FnOnce() -> T) -> T {
         if E::Observer::PER_CALL {
             self.running = true;
@@ -181,89 +195,89 @@ impl<E: Environment> Watch<E> {
     }
 
     /// The call was answered in time.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn answered<T, X>(&mut self, result: &Result<T, X>)
     where
         E: Classify<T, X::Remote>,
         X: CarryRejection,
     {
-        if self.watched.is_some() {
-            self.report(result);
+        if let Some((core, start)) = self.watched.take() {
+            report(core, start, result);
         }
     }
 
-    /// Out of line: most timeouts are watched by nobody.
-    #[inline(never)]
-    fn report<T, X>(&mut self, result: &Result<T, X>)
-    where
-        E: Classify<T, X::Remote>,
-        X: CarryRejection,
-    {
-        let Some((core, start)) = self.watched.take() else { return };
-        if !core.learns && !E::Observer::PER_CALL {
-            return;
+    /// The call was refused, or cut, since it `expired`.
+    #[inline(always)]
+    pub(crate) fn reject(&mut self, expired: Reason) -> Rejection {
+        let rejection = Rejection::new(Pattern::Timeout, expired);
+        if let Some((core, start)) = self.watched.take() {
+            report_rejected(core, start, expired);
         }
-        let outcome = match result {
-            Ok(response) => Outcome::Finished(core.env.classify(Ok(response)).class),
-            Err(error) => match error.split() {
-                Ok(remote) => Outcome::Finished(core.env.classify(Err(remote)).class),
-                Err(rejection) => Outcome::of_rejection(rejection),
-            },
-        };
-        if core.learns {
-            core.learn(start, outcome);
-        }
-        if E::Observer::PER_CALL {
-            core.env.observer().on_call(outcome);
-        }
-    }
-
-    /// The call was refused, or cut.
-    pub(crate) fn rejected(&mut self, rejection: &Rejection) {
-        let Some((core, start)) = self.watched.take() else { return };
-        if !rejection.may_have_been_sent() {
-            core.env.observer().on_reject(rejection);
-            return;
-        }
-        core.env.observer().on_cut(rejection);
-        let outcome = Outcome::of_rejection(rejection);
-        if core.learns {
-            core.learn(start, outcome);
-        }
-        if E::Observer::PER_CALL {
-            core.env.observer().on_call(outcome);
-        }
+        rejection
     }
 }
 
 impl<E: Environment> Drop for Watch<E> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if let Some((core, start)) = self.watched.take() {
-            abandon(core, start, self.running);
+        // Asked first, so that nothing is loaded of a call that has been reported.
+        if self.watched.is_some() {
+            if let Some((core, start)) = self.watched.take() {
+                abandon(core, start, self.running);
+            }
         }
     }
 }
 
-/// A call ends without an answer. Told what it needs by value: nothing may point into the future.
+// What follows is told what it needs by value: nothing may point into the future. And it is out of line: most timeouts are
+// watched by nobody.
+
+#[inline(never)]
+#[expect(clippy::needless_pass_by_value, reason = "a reference would point into the future")]
+fn report<E, T, X>(core: Shared<Core<E>>, start: Timestamp, result: &Result<T, X>)
+where
+    E: Environment + Classify<T, X::Remote>,
+    X: CarryRejection,
+{
+    if !core.learns && !E::Observer::PER_CALL {
+        return;
+    }
+    let outcome = match result {
+        Ok(response) => Outcome::Finished(core.env.classify(Ok(response)).class),
+        Err(error) => match error.split() {
+            Ok(remote) => Outcome::Finished(core.env.classify(Err(remote)).class),
+            Err(rejection) => Outcome::of_rejection(rejection),
+        },
+    };
+    core.ended(start, outcome);
+}
+
 #[cold]
 #[inline(never)]
+#[expect(clippy::needless_pass_by_value, reason = "a reference would point into the future")]
+fn report_rejected<E: Environment>(core: Shared<Core<E>>, start: Timestamp, expired: Reason) {
+    let rejection = Rejection::new(Pattern::Timeout, expired);
+    if !rejection.may_have_been_sent() {
+        core.env.observer().on_reject(&rejection);
+        return;
+    }
+    core.env.observer().on_cut(&rejection);
+    core.ended(start, Outcome::of_rejection(&rejection));
+}
+
+/// A call ends without an answer.
+#[cold]
+#[inline(never)]
+#[expect(clippy::needless_pass_by_value, reason = "a reference would point into the future")]
 fn abandon<E: Environment>(core: Shared<Core<E>>, start: Timestamp, running: bool) {
-    let outcome = Outcome::of_drop(running);
-    if core.learns {
-        core.learn(start, outcome);
-    }
-    if E::Observer::PER_CALL {
-        core.env.observer().on_call(outcome);
-    }
-    drop(core);
+    core.ended(start, Outcome::of_drop(running));
 }
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 mod tests {
     use proptest::prelude::*;
-    use seawall_core::{Env, Reason};
+    use seawall_core::Env;
 
     use super::*;
     use crate::AdaptiveConfig;

@@ -1,8 +1,13 @@
+#![expect(
+    clippy::inline_always,
+    reason = "a call is one path through all layers of a stack; functions of their own would keep each future in memory"
+)]
+
 use std::{
     fmt,
     mem::ManuallyDrop,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use super::{
@@ -39,53 +44,59 @@ impl MonotonicSleep {
     const fn tick(&self) -> u64 {
         self.at.as_nanos().div_ceil(TICK)
     }
+}
 
-    /// A first poll that finds no alarm to take over, or an alarm that has rung or is another task's.
-    #[cold]
-    #[inline(never)]
-    fn set_alarm(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.at == Timestamp::MAX {
-            return Poll::Pending;
-        }
-        let tick = self.tick();
-        // The one that it had goes first: outside of the cells that alarms are left in.
-        drop(self.alarm.take());
-        *self.alarm = Alarm::take_over(tick, cx.waker()).or_else(|| Alarm::make(tick, cx.waker()));
-        if self.alarm.is_none() { self.poll_alone(cx) } else { Poll::Pending }
+/// Sets an alarm for a sleeper until `at` that found none to take over, or whose own has rung or is another task's. Told what
+/// it needs by value: a future to which nobody points stands in registers.
+#[cold]
+#[inline(never)]
+fn set_alarm(at: Timestamp, tick: u64, own: Option<Box<Alarm>>, waker: &Waker) -> (Poll<()>, Option<Box<Alarm>>) {
+    if has_passed(tick) {
+        return (Poll::Ready(()), own);
     }
+    if at == Timestamp::MAX {
+        return (Poll::Pending, own);
+    }
+    // The one that it had goes first: outside of the cells that alarms are left in.
+    drop(own);
+    let alarm = Alarm::take_over(tick, waker).or_else(|| Alarm::make(tick, waker));
+    (if alarm.is_none() { poll_alone(at, waker) } else { Poll::Pending }, alarm)
+}
 
-    /// Without an alarm: the time has passed, or there is no thread, or no room. The task asks again by itself.
-    #[cold]
-    fn poll_alone(&self, cx: &Context<'_>) -> Poll<()> {
-        if MonotonicClock::read() >= self.at {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+/// Without an alarm: the time has passed, or there is no thread, or no room. The task asks again by itself.
+#[cold]
+fn poll_alone(at: Timestamp, waker: &Waker) -> Poll<()> {
+    if MonotonicClock::read() >= at {
+        return Poll::Ready(());
     }
+    waker.wake_by_ref();
+    Poll::Pending
 }
 
 impl Future for MonotonicSleep {
     type Output = ();
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let tick = self.tick();
-        if has_passed(tick) {
-            return Poll::Ready(());
-        }
+        let (tick, waker) = (self.tick(), cx.waker());
         let is_set = if let Some(alarm) = &*self.alarm {
-            alarm.is_set_for(cx.waker())
+            !has_passed(tick) && alarm.is_set_for(waker)
         } else {
-            self.alarm = ManuallyDrop::new(Alarm::take_over(tick, cx.waker()));
+            // What can be taken over has yet to ring, and rings no later.
+            self.alarm = ManuallyDrop::new(Alarm::take_over(tick, waker));
             self.alarm.is_some()
         };
-        if is_set { Poll::Pending } else { self.set_alarm(cx) }
+        if is_set {
+            return Poll::Pending;
+        }
+        let (polled, alarm) = set_alarm(self.at, tick, self.alarm.take(), waker);
+        self.alarm = ManuallyDrop::new(alarm);
+        polled
     }
 }
 
 impl Drop for MonotonicSleep {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(alarm) = self.alarm.take() {
             Alarm::put_by(alarm);
@@ -107,7 +118,7 @@ mod tests {
             atomic::{AtomicBool, Ordering::SeqCst},
             mpsc,
         },
-        task::{Wake, Waker},
+        task::Wake,
         time::Duration,
     };
 
