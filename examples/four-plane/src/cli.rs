@@ -109,7 +109,7 @@ fn run(flags: &mut lexopt::Parser, environment: impl Fn(&str) -> Option<String>)
             "version" => return Ok(Command::Version),
             "config" => file = Some(PathBuf::from(text("run", flags)?)),
             "listen" | "control" | "load" | "state" | "protection" | "pressure" | "database-url" | "redis-url"
-            | "data" | "ready-file" | "api-rate" | "api-keys" | "trust-criticality" => {
+            | "data" | "ready-file" | "api-rate" | "api-keys" | "trust-criticality" | "drain-grace" => {
                 given.push((flag.replace('-', "_"), text("run", flags)?));
             }
             _ => return Err(unknown("run", &flag)),
@@ -151,7 +151,8 @@ fn instance(flags: &mut lexopt::Parser, environment: impl Fn(&str) -> Option<Str
             }
             "instance" => number = Some(parse("--instance", &text, "a number from 1")?),
             "capacity" => capacity = Some(rate("--capacity", &text, 1.0, "1 to 100000 requests per second")?),
-            "listen" | "state" | "data" | "protection" | "pressure" | "trust-criticality" | "api-rate" | "api-keys" => {
+            "listen" | "state" | "data" | "protection" | "pressure" | "trust-criticality" | "api-rate" | "api-keys"
+            | "drain-grace" => {
                 run.set(&flag.replace('-', "_"), &text)?;
             }
             _ => return Err(unknown(NAME, &flag)),

@@ -6,6 +6,7 @@ mod error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ use crate::link::{InstanceOptions, PressureMode, ProtectionMode, Role, StateMode
 
 /// The fields of the configuration file; flags have the same names with `-`, except `capacity`.
 const FIELDS: &str = "listen, control, data, state, database_url, redis_url, load, ready_file, capacity, \
-                      protection, pressure, trust_criticality, api_rate, api_keys";
+                      protection, pressure, trust_criticality, api_rate, api_keys, drain_grace";
 /// Environment variables and the fields that they set.
 pub(crate) const ENVIRONMENT: [(&str, &str); 2] =
     [("FOUR_PLANE_DATABASE_URL", "database_url"), ("FOUR_PLANE_REDIS_URL", "redis_url")];
@@ -178,6 +179,14 @@ impl RunOptions {
                 }
                 self.instance.api_rate = rate;
             }
+            "drain_grace" => {
+                let allowed = "0 to 600 seconds";
+                let seconds: f64 = parse(field, text, allowed)?;
+                if !(0.0..=600.0).contains(&seconds) {
+                    return Err(wrong(field, text, allowed));
+                }
+                self.instance.drain_grace = Duration::from_secs_f64(seconds);
+            }
             "api_keys" => self.instance.api_keys = ApiKeys::read(&path(field, text)?)?,
             "trust_criticality" => self.instance.trust_criticality = parse(field, text, "true or false")?,
             "database_url" => {
@@ -321,6 +330,7 @@ mod tests {
             (r#"{"load": "5O"}"#, "load is \"5O\"; allowed is 0 to 100000 requests per second"),
             (r#"{"load": "NaN"}"#, "load is \"NaN\"; allowed is 0 to 100000 requests per second"),
             (r#"{"api_rate": 0}"#, "api_rate is \"0\"; allowed is 1 to 1000000 requests per second of each caller"),
+            (r#"{"drain_grace": "NaN"}"#, "drain_grace is \"NaN\"; allowed is 0 to 600 seconds"),
             (r#"{"state": "real"}"#, "state is \"real\"; allowed is auto or embedded"),
             (r#"{"capacity": {"edge": 0}}"#, "capacity.edge is \"0\"; allowed is 1 to 100000 requests per second"),
             (r#"{"capacity": 5}"#, "capacity is \"5\"; allowed is an object such as {\"edge\": 250}"),

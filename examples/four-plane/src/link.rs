@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
@@ -84,8 +85,23 @@ pub enum ToInstance {
     Topology(Topology),
     /// Replaces the faults that are active for this instance.
     Faults(Vec<Fault>),
+    /// Say that you are not ready, and go on serving: you will be drained.
+    Announce,
     /// Take nothing new, finish what is in flight, then exit with code 0.
     Drain,
+}
+
+/// How far an instance is on its way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_enums, reason = "every step is handled wherever steps are told apart")]
+pub enum Ending {
+    /// It serves.
+    #[default]
+    NotYet,
+    /// It says that it is not ready, and serves new connections all the same: whoever spreads load has to see it first.
+    Announced,
+    /// It takes nothing new and finishes what it has.
+    Draining,
 }
 
 /// From an instance to the parent.
@@ -297,6 +313,8 @@ impl PressureMode {
     }
 }
 
+/// A little more than the supervisor takes from one health check to the next.
+const DRAIN_GRACE: Duration = Duration::from_millis(1_500);
 /// Requests per second of each caller unless told otherwise: far above what the edges let through.
 const API_RATE: u32 = 10_000;
 
@@ -322,6 +340,8 @@ pub struct InstanceOptions {
     pub api_rate: u32,
     /// The API keys that have a quota of their own.
     pub api_keys: ApiKeys,
+    /// How long an instance that is to end says so before it takes no more connections.
+    pub drain_grace: Duration,
 }
 
 impl Default for InstanceOptions {
@@ -336,6 +356,7 @@ impl Default for InstanceOptions {
             trust_criticality: false,
             api_rate: API_RATE,
             api_keys: ApiKeys::default(),
+            drain_grace: DRAIN_GRACE,
         }
     }
 }
@@ -357,8 +378,8 @@ pub struct Instance {
     pub topology: watch::Receiver<Topology>,
     /// The faults that are meant for this instance.
     pub faults: watch::Receiver<Vec<Fault>>,
-    /// Turns `true` once: take nothing new, finish, return from `serve`.
-    pub drain: watch::Receiver<bool>,
+    /// Moves on to [`Ending::Draining`] once: finish, return from `serve`.
+    pub ending: watch::Receiver<Ending>,
     /// Speaks to the parent.
     pub report: Reporter,
 }

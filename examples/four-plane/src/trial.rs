@@ -57,7 +57,7 @@ impl Drop for Folder {
 }
 
 impl Stack {
-    /// Starts `binary run` on free ports with embedded parts and waits until it is ready. Further arguments follow the
+    /// Starts `binary run` on free ports with embedded parts, which end without a grace, and waits until it is ready. Further arguments follow the
     /// usual ones, so they win: `--load 0`, `--state auto`, `--config FILE` …
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Stack {
     async fn start_in(folder: Folder, binary: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let (ready_file, log) = (folder.0.join("ready.json"), folder.0.join("stderr.log"));
         let mut command = Command::new(binary);
-        command.args(["run", "--listen", "127.0.0.1:0", "--state", "embedded"]);
+        command.args(["run", "--listen", "127.0.0.1:0", "--state", "embedded", "--drain-grace", "0"]);
         command.arg("--data").arg(folder.0.join("data")).arg("--ready-file").arg(&ready_file).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log)?).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;

@@ -116,6 +116,83 @@ async fn a_killed_instance_is_replaced_while_every_get_succeeds() {
     stack.stop().await.unwrap();
 }
 
+/// Asks whether it is ready over a connection of its own: nothing when there is none to be had.
+async fn ready_on_a_new_connection(url: &str) -> Option<u16> {
+    let authority = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(authority).await.ok()?;
+    let request = format!("GET /health/ready HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    answer.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Follows what new connections are told until there are none to be had, each answer once.
+async fn told_until_closed(url: &str) -> Vec<u16> {
+    let mut told = Vec::new();
+    let following = async {
+        while let Some(status) = ready_on_a_new_connection(url).await {
+            if told.last() != Some(&status) {
+                told.push(status);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, following).await.expect("it takes no more connections in the end");
+    told
+}
+
+fn address<'a>(stack: &'a Stack, name: &str) -> (&'a str, u32) {
+    let process = stack.ready().processes.iter().find(|process| process.instance == name).expect("it runs");
+    (&process.url, process.pid)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_asked_to_end_tells_new_connections_before_it_takes_none() {
+    let stack = start(&["--load", "20", "--drain-grace", "3"]).await;
+    let (url, pid) = address(&stack, "catalog/2");
+    let before = stack.status().await.unwrap();
+
+    let asked = Command::new("sh").arg("-c").arg(format!("kill -TERM {pid}")).status().await.unwrap();
+    let told = told_until_closed(url).await;
+    let replaced = |status: &Value| {
+        let now = instance(status, "catalog/2");
+        now["health"] == "pass" && now["pid"] != instance(&before, "catalog/2")["pid"]
+    };
+    let (after, _) = stack.until("another process takes its place", SOON, replaced).await.unwrap();
+
+    assert!(asked.success());
+    assert!(told == [503] || told == [200, 503], "{told:?}");
+    assert_eq!(after["load"]["failed"], 0, "{}", after["load"]);
+    let avoided = |event: &Value| event["text"] == "catalog/2 fails its health check";
+    assert!(items(&after, "/events").any(avoided), "the grace is too short for a health check: {}", after["events"]);
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_that_is_asked_to_end_serves_new_connections_while_all_say_that_they_are_not_ready() {
+    let mut stack = start(&["--load", "0", "--drain-grace", "3"]).await;
+    let (edge, _) = address(&stack, "edge/1");
+    let (state, _) = address(&stack, "state/1");
+    let client = Client::new();
+    let popular = format!("{}/catalog/popular", stack.ready().edge);
+
+    stack.signal("TERM").await.unwrap();
+    let unready = async {
+        while ready_on_a_new_connection(edge).await != Some(503) || ready_on_a_new_connection(state).await != Some(503)
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, unready).await.expect("they say so while they still listen");
+    let served = client.get(&popular, SOON).await.unwrap();
+    let told = told_until_closed(edge).await;
+    let ended = stack.ended(SOON).await.unwrap();
+
+    assert_eq!((served.status, told), (StatusCode::OK, vec![503]));
+    assert_eq!(ended.code(), Some(0), "{}", stack.said());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_when_the_parent_is_killed() {
     let mut stack = start(&["--load", "20"]).await;

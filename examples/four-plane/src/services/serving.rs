@@ -24,7 +24,7 @@ use super::listening::{FaultyListener, FaultyStream, Port, listen};
 use super::metrics::{self, RequestMetrics};
 use super::peer::Peer;
 use super::problem::{self, Problem};
-use crate::link::{Instance, Role};
+use crate::link::{Ending, Instance, Role};
 
 /// Names the instance that made an answer; those that pass it on leave it as it is.
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
@@ -53,7 +53,7 @@ struct Shared {
 }
 
 impl Serving {
-    /// For this instance, with these checks, which run from here on. From its drain on it is not ready.
+    /// For this instance, with these checks, which run from here on. From the announcement of its end on it is not ready.
     pub fn new(instance: &Instance, checks: Registry) -> Self {
         let name = instance.name();
         let metrics = RequestMetrics::of(instance.role, &name);
@@ -63,10 +63,10 @@ impl Serving {
         let health = checks.spawn(|check| {
             tokio::spawn(check);
         });
-        let (draining, drain) = (health.clone(), instance.drain.clone());
+        let (leaving, ending) = (health.clone(), instance.ending.clone());
         tokio::spawn(async move {
-            drained(drain).await;
-            draining.drain();
+            comes_to(Ending::Announced, ending).await;
+            leaving.drain();
         });
         Self { shared: Arc::new(Shared { name, metrics, faults, health }) }
     }
@@ -204,9 +204,13 @@ pub async fn loopback_listener() -> std::io::Result<TcpListener> {
 }
 
 /// Completes when the instance is to be drained.
-pub async fn drained(mut drain: watch::Receiver<bool>) {
+pub async fn drained(ending: watch::Receiver<Ending>) {
+    comes_to(Ending::Draining, ending).await;
+}
+
+async fn comes_to(step: Ending, mut ending: watch::Receiver<Ending>) {
     // An error means that nobody is left who could say so: the parent is gone.
-    let _told = drain.wait_for(|drain| *drain).await;
+    let _told = ending.wait_for(|ending| *ending >= step).await;
 }
 
 /// Serves a role's routes beside health and metrics, from one listener (the edge: two), until drained.
@@ -220,12 +224,12 @@ pub async fn serve(instance: &Instance, serving: &Serving, routes: Router) -> an
         instance.report.listening(public.local_addr()?, admin.local_addr()?, None);
         let public = FaultyListener::new(public, Port::Shared, serving.faults())?;
         let admin =
-            answer(FaultyListener::new(admin, Port::Own, serving.faults())?, serving.admin(), instance.drain.clone());
-        tokio::try_join!(answer(public, observed, instance.drain.clone()), admin)?;
+            answer(FaultyListener::new(admin, Port::Own, serving.faults())?, serving.admin(), instance.ending.clone());
+        tokio::try_join!(answer(public, observed, instance.ending.clone()), admin)?;
     } else {
         let listener = FaultyListener::new(listen(instance.listen, Port::Own)?, Port::Own, serving.faults())?;
         instance.report.listening(listener.address(), listener.address(), None);
-        answer(listener, serving.admin().fallback_service(observed), instance.drain.clone()).await?;
+        answer(listener, serving.admin().fallback_service(observed), instance.ending.clone()).await?;
     }
     Ok(())
 }
@@ -237,10 +241,10 @@ pub async fn serve(instance: &Instance, serving: &Serving, routes: Router) -> an
 pub(crate) async fn answer(
     listener: FaultyListener,
     routes: Router,
-    drain: watch::Receiver<bool>,
+    ending: watch::Receiver<Ending>,
 ) -> std::io::Result<()> {
     axum::serve(listener, routes.into_make_service_with_connect_info::<Peer>())
-        .with_graceful_shutdown(drained(drain))
+        .with_graceful_shutdown(drained(ending))
         .await
 }
 

@@ -54,8 +54,8 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     ];
     let admin = FaultyListener::new(listeners.2, Port::Own, serving.faults())?;
     let routes = serving.admin().fallback_service(serving.observed(Router::new())?);
-    answer(admin, routes, instance.drain.clone()).await?;
-    serving::drained(instance.drain.clone()).await;
+    answer(admin, routes, instance.ending.clone()).await?;
+    serving::drained(instance.ending.clone()).await;
     for passing in passing {
         passing.abort();
     }

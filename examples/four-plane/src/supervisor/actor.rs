@@ -39,6 +39,7 @@ pub(super) enum Message {
     Kill { target: String, reply: oneshot::Sender<Option<String>> },
     Faults(Vec<Fault>),
     Drain { done: oneshot::Sender<()> },
+    GraceOver,
     StageOver { stage: usize },
 }
 
@@ -88,7 +89,16 @@ impl Actor {
                 }
                 Message::Drain { done } => {
                     self.draining.get_or_insert((Draining::default(), done));
-                    self.bulletin.send_if_modified(|bulletin| replace(&mut bulletin.faults, Vec::new()));
+                    self.bulletin.send_modify(|bulletin| {
+                        bulletin.faults.clear();
+                        bulletin.announced = true;
+                    });
+                    self.later(self.plan.options.drain_grace, Message::GraceOver);
+                }
+                Message::GraceOver => {
+                    if let Some((draining, _)) = &mut self.draining {
+                        draining.begin();
+                    }
                 }
                 Message::StageOver { stage } => self.stage_over(stage),
             }
@@ -138,7 +148,7 @@ impl Actor {
 
     fn arguments(&self, role: Role, number: u32) -> Vec<OsString> {
         let listen = if role == Role::Edge { self.plan.edge.to_string() } else { "127.0.0.1:0".to_owned() };
-        let pairs: [(&str, OsString); 10] = [
+        let pairs: [(&str, OsString); 11] = [
             ("--role", role.name().into()),
             ("--instance", number.to_string().into()),
             ("--capacity", self.plan.capacity.of(role).to_string().into()),
@@ -148,6 +158,7 @@ impl Actor {
             ("--protection", self.plan.options.protection.name().into()),
             ("--pressure", self.plan.options.pressure.name().into()),
             ("--api-rate", self.plan.options.api_rate.to_string().into()),
+            ("--drain-grace", self.plan.options.drain_grace.as_secs_f64().to_string().into()),
             ("--trust-criticality", self.plan.options.trust_criticality.to_string().into()),
         ];
         let keys = self.plan.options.api_keys.file().map(|file| ("--api-keys", file.into()));
@@ -226,7 +237,7 @@ impl Actor {
         });
         if healthy {
             self.events.add(Severity::Info, role.plane(), format!("{name} is ready"));
-        } else {
+        } else if self.draining.is_none() {
             self.events.add(Severity::Warn, role.plane(), format!("{name} fails its health check"));
         }
         self.publish();
@@ -312,7 +323,7 @@ impl Actor {
             return true;
         };
         let begun = self.bulletin.send_if_modified(|bulletin| {
-            let begins = !roles.iter().all(|role| bulletin.draining.contains(role));
+            let begins = draining.has_begun() && !roles.iter().all(|role| bulletin.draining.contains(role));
             if begins {
                 bulletin.draining.extend_from_slice(roles);
             }

@@ -11,6 +11,8 @@ use crate::link::{Fault, Role, ToInstance, Topology};
 pub(super) struct Bulletin {
     pub(super) topology: Topology,
     pub(super) faults: Vec<Fault>,
+    /// All are to say that they will end.
+    pub(super) announced: bool,
     pub(super) draining: Vec<Role>,
 }
 
@@ -36,6 +38,9 @@ fn news(told: &mut Bulletin, now: &Bulletin, role: Role, number: u32) -> String 
     }
     if replace(&mut told.faults, now.faults.iter().filter(concerns).cloned().collect()) {
         messages.push(ToInstance::Faults(told.faults.clone()));
+    }
+    if now.announced && replace(&mut told.announced, true) {
+        messages.push(ToInstance::Announce);
     }
     if now.draining.contains(&role) && replace(&mut told.draining, vec![role]) {
         messages.push(ToInstance::Drain);
@@ -76,12 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_is_told_once_to_drain() {
+    fn an_instance_is_told_once_that_it_will_end_and_once_to_drain() {
         let mut told = Bulletin::default();
-        let now = Bulletin { draining: vec![Role::Edge, Role::Gateway], ..Bulletin::default() };
+        let announced = Bulletin { announced: true, ..Bulletin::default() };
+        let now = Bulletin { draining: vec![Role::Edge, Role::Gateway], ..announced.clone() };
 
+        assert_eq!(news(&mut told, &announced, Role::Gateway, 1), "\"announce\"\n");
         assert_eq!(news(&mut told, &now, Role::Gateway, 1), "\"drain\"\n");
         assert_eq!(news(&mut told, &now, Role::Gateway, 1), "");
-        assert_eq!(news(&mut Bulletin::default(), &now, Role::State, 1), "");
+        assert_eq!(news(&mut told, &now, Role::State, 1), "");
     }
 }

@@ -1,32 +1,40 @@
 //! The child's end of the link.
 
 use std::io::{BufRead, Write};
+use std::time::Duration;
 
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use super::draining::STAGE_LIMIT;
 use crate::cli::InstanceArguments;
-use crate::link::{Fault, FromInstance, Instance, Reporter, ToInstance, Topology};
+use crate::link::{Ending, Fault, FromInstance, Instance, Reporter, ToInstance, Topology};
 use crate::{say, services};
 
 struct Heard {
     topology: watch::Sender<Topology>,
     faults: watch::Sender<Vec<Fault>>,
-    drain: watch::Sender<bool>,
+    ending: watch::Sender<Ending>,
 }
 
-/// Serves a role as a child process: until it is drained, or until the parent's pipe closes.
+/// Serves a role as a child process: until it is drained, which SIGTERM asks for too, or until the parent's pipe closes.
 ///
 /// # Errors
 /// When the role cannot start.
 pub async fn serve(arguments: InstanceArguments) -> anyhow::Result<()> {
     let (topology_in, topology) = watch::channel(Topology::default());
     let (faults_in, faults) = watch::channel(Vec::new());
-    let (drain_in, drain) = watch::channel(false);
+    let (ending_in, ending) = watch::channel(Ending::NotYet);
     let (report, messages) = Reporter::new();
     // Threads of their own: an instance whose runtime hangs still notices that its parent is gone.
-    let heard = Heard { topology: topology_in, faults: faults_in, drain: drain_in };
+    let heard = Heard { topology: topology_in, faults: faults_in, ending: ending_in.clone() };
     std::thread::Builder::new().name("link in".to_owned()).spawn(move || listen(&heard))?;
     std::thread::Builder::new().name("link out".to_owned()).spawn(move || speak(messages))?;
+    let terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let name = format!("{}/{}", arguments.role, arguments.number);
+    let grace = arguments.run.instance.drain_grace;
+    tokio::spawn(terminated(terminate, name, grace, ending_in, report.clone()));
     services::serve(Instance {
         role: arguments.role,
         number: arguments.number,
@@ -35,10 +43,37 @@ pub async fn serve(arguments: InstanceArguments) -> anyhow::Result<()> {
         options: arguments.run.instance,
         topology,
         faults,
-        drain,
+        ending,
         report,
     })
     .await
+}
+
+/// Ends the instance as the parent would, when somebody else asks for it: first it says so, then it takes nothing new.
+async fn terminated(
+    mut terminate: Signal,
+    name: String,
+    grace: Duration,
+    ending: watch::Sender<Ending>,
+    report: Reporter,
+) {
+    terminate.recv().await;
+    report.event("info", format!("{name} was asked to end: not ready from here on, no new connections in {grace:?}"));
+    proceed(&ending, Ending::Announced);
+    tokio::time::sleep(grace).await;
+    proceed(&ending, Ending::Draining);
+    tokio::time::sleep(STAGE_LIMIT).await;
+    say::err(format_args!("{name} did not finish within {} s", STAGE_LIMIT.as_secs()));
+    std::process::exit(1);
+}
+
+/// Parent and signal may both say so: what has begun is not taken back.
+fn proceed(ending: &watch::Sender<Ending>, step: Ending) {
+    ending.send_if_modified(|ending| {
+        let further = *ending < step;
+        *ending = step.max(*ending);
+        further
+    });
 }
 
 fn listen(heard: &Heard) {
@@ -46,7 +81,8 @@ fn listen(heard: &Heard) {
         match serde_json::from_str(&line) {
             Ok(ToInstance::Topology(topology)) => drop(heard.topology.send_replace(topology)),
             Ok(ToInstance::Faults(faults)) => drop(heard.faults.send_replace(faults)),
-            Ok(ToInstance::Drain) => drop(heard.drain.send_replace(true)),
+            Ok(ToInstance::Announce) => proceed(&heard.ending, Ending::Announced),
+            Ok(ToInstance::Drain) => proceed(&heard.ending, Ending::Draining),
             Err(error) => say::err(format_args!("cannot read a message of the parent: {error}")),
         }
     }

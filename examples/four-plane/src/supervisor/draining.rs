@@ -15,6 +15,8 @@ pub(super) const STAGE_LIMIT: Duration = Duration::from_secs(8);
 #[derive(Debug, Default)]
 pub(super) struct Draining {
     stage: usize,
+    /// The grace is over.
+    begun: bool,
 }
 
 impl Draining {
@@ -27,6 +29,14 @@ impl Draining {
             self.stage = self.stage.saturating_add(1);
         }
         None
+    }
+
+    pub(super) const fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    pub(super) const fn has_begun(&self) -> bool {
+        self.begun
     }
 
     pub(super) const fn stage(&self) -> usize {

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use four_plane::link::{
-    Endpoint, Fault, FaultKind, FromInstance, Instance, InstanceOptions, PressureMode, Reporter, Role, StateMode,
-    StateParts, Topology,
+    Ending, Endpoint, Fault, FaultKind, FromInstance, Instance, InstanceOptions, PressureMode, Reporter, Role,
+    StateMode, StateParts, Topology,
 };
 use four_plane::services;
 use tokio::sync::{mpsc, watch};
@@ -32,7 +32,7 @@ pub(crate) struct Running {
     pub(crate) service: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) cache: Option<SocketAddr>,
-    drain: watch::Sender<bool>,
+    ending: watch::Sender<Ending>,
     serving: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -74,7 +74,7 @@ impl Stack {
     pub(crate) async fn start(&mut self, role: Role, count: u32) {
         for number in 1..=count {
             let (report, said) = Reporter::new();
-            let (drain, drained) = watch::channel(false);
+            let (tell, ending) = watch::channel(Ending::NotYet);
             let instance = Instance {
                 role,
                 number,
@@ -83,7 +83,7 @@ impl Stack {
                 options: self.options.clone(),
                 topology: self.topology.subscribe(),
                 faults: self.faults.subscribe(),
-                drain: drained,
+                ending,
                 report,
             };
             let serving = tokio::spawn(services::serve(instance));
@@ -95,7 +95,7 @@ impl Stack {
                     topology.state.clone_from(&parts);
                 }
             });
-            self.running.push(Running { role, number, service, admin, cache, drain, serving });
+            self.running.push(Running { role, number, service, admin, cache, ending: tell, serving });
         }
     }
 
@@ -139,7 +139,7 @@ impl Stack {
     pub(crate) async fn drain(&mut self, role: Role, number: u32) {
         let place = self.running.iter().position(|running| (running.role, running.number) == (role, number));
         let running = self.running.remove(place.expect("it was started"));
-        running.drain.send_replace(true);
+        running.ending.send_replace(Ending::Draining);
         let ended = tokio::time::timeout(PATIENCE, running.serving).await.expect("it ends in time");
         ended.expect("it does not panic").expect("it ends well");
     }

@@ -15,7 +15,7 @@ use super::{
     Claims,
     quantile::{milliseconds, quantile},
 };
-use crate::link::{Endpoint, Instance, InstanceOptions, Reporter, Role, Topology};
+use crate::link::{Ending, Endpoint, Instance, InstanceOptions, Reporter, Role, Topology};
 use crate::services::{client::Client, gateway, upstream::Upstream};
 use crate::verify::{report::Finding, web::Stopwatch};
 
@@ -76,7 +76,7 @@ async fn unanswered() -> anyhow::Result<Option<Duration>> {
     });
     let (topology, known) = watch::channel(Topology { endpoints: endpoints.collect(), state: None });
     let (_no_faults, faults) = watch::channel(Vec::new());
-    let (_no_drain, drain) = watch::channel(false);
+    let (_no_end, ending) = watch::channel(Ending::NotYet);
     let (report, _said) = Reporter::new();
     let caller = Instance {
         role: Role::Gateway,
@@ -86,7 +86,7 @@ async fn unanswered() -> anyhow::Result<Option<Duration>> {
         options: InstanceOptions::default(),
         topology: known,
         faults,
-        drain,
+        ending,
         report,
     };
     let upstream = Upstream::new(Client::default(), &caller, Role::Catalog, &gateway::TO_SERVICE)?;

@@ -10,7 +10,7 @@ use tower::ServiceExt as _;
 
 use super::Claims;
 use crate::config::ApiKeys;
-use crate::link::{Instance, InstanceOptions, Reporter, Role, Topology};
+use crate::link::{Ending, Instance, InstanceOptions, Reporter, Role, Topology};
 use crate::services::limits::{API_KEY, Limits};
 use crate::verify::{report::Finding, web::Stopwatch};
 
@@ -86,7 +86,7 @@ fn gateway(number: u32) -> anyhow::Result<Router> {
         },
         topology: watch::channel(Topology::default()).1,
         faults: watch::channel(Vec::new()).1,
-        drain: watch::channel(false).1,
+        ending: watch::channel(Ending::NotYet).1,
         report,
     };
     Limits::new(&instance)?.before(Router::new().fallback(any(async || "served")))
