@@ -204,6 +204,32 @@ async fn nothing_is_left_when_the_parent_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_when_the_parent_is_killed_while_instances_hang_or_are_stopped() {
+    let mut stack = start(&["--load", "0"]).await;
+    let pids = pids(&stack);
+    let (_, stopped) = address(&stack, "recommendation/1");
+    stack.inject(&json!({"kind": "hang", "target": "catalog", "seconds": 600})).await.unwrap();
+    let silent = |status: &Value| instance(status, "catalog/1")["health"] == "fail";
+    stack.until("an instance does not answer its probes", SOON, silent).await.unwrap();
+    let url = address(&stack, "catalog/1").0.to_owned();
+    let asked = tokio::spawn(async move { Client::new().get(&format!("{url}/catalog/popular"), SOON).await });
+    let under_way = |status: &Value| service(status, "catalog")["in_flight"].as_f64().is_some_and(|count| count > 0.0);
+    stack.until("a call hangs", SOON, under_way).await.unwrap();
+    let signal = async |name: &str| {
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {stopped}")).output().await;
+        sent.unwrap().status.success()
+    };
+    assert!(signal("STOP").await);
+
+    stack.kill().await.unwrap();
+    // Where its group was orphaned by that, the system has let it go on already.
+    signal("CONT").await;
+
+    assert!(all_gone(&pids).await, "{:?}", pids.iter().filter(|pid| runs(**pid)).collect::<Vec<_>>());
+    assert!(asked.await.unwrap().is_err(), "what hung was answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_stack_finishes_what_is_in_flight_and_exits_with_0() {
     for signal in ["INT", "TERM"] {
         let mut stack = start(&["--load", "20"]).await;
