@@ -10,6 +10,7 @@ use tokio_postgres::{Config, NoTls, config::Host};
 
 use self::started::{postgres_programs, start_postgres, start_redis};
 use super::StateError;
+use super::connect::{POSTGRESQL, REDIS};
 use super::postgres;
 use super::redis::{self, RedisUrl, RedisUrlError};
 use super::server::{Server, find};
@@ -29,6 +30,18 @@ pub struct Provisioned {
     /// What was found but cannot be used, a sentence each.
     pub notes: Vec<String>,
     servers: Vec<Server>,
+}
+
+/// The servers that are looked for.
+pub const SERVERS: [&str; 2] = [POSTGRESQL, REDIS];
+
+/// Whether a server of [`SERVERS`] is found, so that [`StateMode::Auto`] uses it.
+pub fn is_installed(server: &str) -> bool {
+    match server {
+        POSTGRESQL => postgres_programs().is_some(),
+        REDIS => find("redis-server", &[]).is_some(),
+        _ => false,
+    }
 }
 
 /// What one part is.

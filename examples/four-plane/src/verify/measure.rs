@@ -229,8 +229,8 @@ mod tests {
     fn every_row_of_the_baseline_is_measured() {
         let claimed = claimed();
 
-        for id in rows::baseline() {
-            assert!(claimed.contains(&id), "{id}");
+        for expected in rows::baseline() {
+            assert!(claimed.contains(&expected.id), "{expected:?}");
         }
     }
 

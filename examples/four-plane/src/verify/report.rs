@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::rows::{Basis, Row};
+use super::rows::{Basis, Expected, Row};
 
 /// What a measurement says about its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -100,10 +100,19 @@ impl Report {
         &self.records
     }
 
-    /// The ids among `baseline` whose rows were measured and fell short.
-    pub fn regressed<'a>(&self, baseline: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-        let short = |id: &&str| self.records.iter().any(|it| it.id == *id && it.verdict == Verdict::NotMet);
-        baseline.filter(short).collect()
+    /// The ids among `baseline` whose rows fell short or were not measured, save those of a server that is not there.
+    pub fn regressed<'a>(
+        &self,
+        baseline: impl Iterator<Item = Expected<'a>>,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Vec<&'a str> {
+        let verdict = |id: &str| self.records.iter().find(|record| record.id == id).map(|record| record.verdict);
+        let regressed = |expected: &Expected<'_>| match verdict(expected.id) {
+            Some(Verdict::Met) => false,
+            Some(Verdict::NotMet) => true,
+            Some(Verdict::NotYet) | None => expected.needs.is_none_or(&is_there),
+        };
+        baseline.filter(regressed).map(|expected| expected.id).collect()
     }
 
     /// How many rows have this verdict.
@@ -194,17 +203,33 @@ mod tests {
             "{\"id\":\"cdn.p99\",\"section\":\"Failure-First Architecture\",\"what\":\"CDN, p99\",\"target\":\"15ms\",\
              \"measured\":null,\"basis\":\"measured\",\"verdict\":\"not-yet\",\"evidence\":null}\n"
         );
-        assert_eq!(report.regressed(["cdn.p99"].into_iter()), Vec::<&str>::new());
     }
 
     #[test]
-    fn a_row_regresses_when_it_falls_short_and_stands_in_the_baseline() {
+    fn a_row_of_the_baseline_regresses_when_it_falls_short_or_nobody_measures_it() {
         let met = record("a", Some(Finding::judged(true, "4 ms", "1,000 requests")));
         let short = record("b", Some(Finding::judged(false, "40 ms", "1,000 requests")));
-        let report = Report::new(vec![met, short, record("c", None)]);
+        let report = Report::new(vec![met, short, record("c", None), record("d", Some(Finding::not_yet()))]);
+        let regressed = |ids: &[&'static str]| {
+            let expected = ids.iter().map(|id| Expected { id, needs: None });
+            report.regressed(expected, |_| false)
+        };
 
-        assert_eq!(report.regressed(["a", "c"].into_iter()), Vec::<&str>::new());
-        assert_eq!(report.regressed(["a", "b", "c"].into_iter()), ["b"]);
+        assert_eq!(regressed(&["a"]), Vec::<&str>::new());
+        assert_eq!(regressed(&["a", "b", "c", "d", "e"]), ["b", "c", "d", "e"]);
+    }
+
+    #[test]
+    fn a_row_of_a_server_regresses_unmeasured_only_where_that_server_is() {
+        let short = record("short", Some(Finding::judged(false, "40 ms", "1,000 requests")));
+        let report = Report::new(vec![short, record("open", Some(Finding::not_yet()))]);
+        let regressed = |there: bool| {
+            let expected = ["short", "open"].map(|id| Expected { id, needs: Some("redis") });
+            report.regressed(expected.into_iter(), |server| there && server == "redis")
+        };
+
+        assert_eq!(regressed(false), ["short"]);
+        assert_eq!(regressed(true), ["short", "open"]);
     }
 
     #[test]

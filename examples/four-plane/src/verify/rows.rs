@@ -90,9 +90,22 @@ pub fn promises() -> Result<Vec<Row>, RowsError> {
     read(PROMISES)
 }
 
-/// The ids of the rows that are met on every run: one that is not any more is a regression.
-pub fn baseline() -> impl Iterator<Item = &'static str> {
-    MET.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+/// A row that is met on every run; one that is not any more is a regression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "plain data, built by tests")]
+pub struct Expected<'a> {
+    /// The row's id.
+    pub id: &'a str,
+    /// The server without which there is nothing to measure, by its name: `postgresql` or `redis`.
+    pub needs: Option<&'a str>,
+}
+
+/// The rows that are met on every run.
+pub fn baseline() -> impl Iterator<Item = Expected<'static>> {
+    MET.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| {
+        let (id, needs) = line.split_once(' ').map_or((line, None), |(id, needs)| (id, Some(needs.trim())));
+        Expected { id, needs }
+    })
 }
 
 fn read(list: &str) -> Result<Vec<Row>, RowsError> {
@@ -126,6 +139,7 @@ fn is_id(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::provision::SERVERS;
 
     fn list(ids: [&str; 2]) -> String {
         let row = |id| format!(r#"{{"id": "{id}", "what": "CDN, p99", "target": "15ms", "basis": "measured"}}"#);
@@ -159,6 +173,14 @@ mod tests {
     #[test]
     fn the_list_in_the_repository_is_valid() {
         assert!(all().unwrap().len() > 700);
+    }
+
+    #[test]
+    fn what_the_baseline_needs_is_a_server_that_can_be_looked_for() {
+        let needs: Vec<&str> = baseline().filter_map(|expected| expected.needs).collect();
+
+        assert!(!needs.is_empty());
+        assert!(needs.iter().all(|server| SERVERS.contains(server)), "{needs:?}");
     }
 
     #[test]
