@@ -272,8 +272,8 @@ impl Truth {
             self.ended.push(None);
             return self.back(role, sample);
         }
-        // Windows count in steps of 16 ns.
-        self.ended.push(sample.map(|(nanos, cut)| ((nanos / 16 * 16, cut), in_flight)));
+        // Windows count in steps of 16 ns, and 64 s at the most.
+        self.ended.push(sample.map(|(nanos, cut)| (((nanos / 16 * 16).min(64_000 * MS), cut), in_flight)));
         let Some((from, began)) = self.window.filter(|(from, _)| *from < self.ended.len()) else { return };
         let counted: Vec<_> = self.ended[from..].iter().flatten().collect();
         let size = turn(&self.script.sizes, self.windows);

@@ -4,8 +4,8 @@ use serde::Serialize;
 use crate::{
     Kind, Protection, Scenario, World,
     experiments::{
-        self, BEFORE, Case, Goodput, LOADS, Overload, Recovery, Retries, breakers, critical, fair, goodput, recovery,
-        throttled,
+        self, BEFORE, Case, Goodput, LOADS, Overload, Recovery, Retries, breakers, contended, critical, fair, goodput,
+        recovery, throttled,
     },
     kinds,
 };
@@ -137,6 +137,7 @@ pub fn bars(size: Size, seeds: Option<&[u64]>) -> Vec<Bar> {
     client_bars(&mut run);
     sharing_bars(&mut run);
     throttle_bars(&mut run);
+    jitter_bars(&mut run);
     determinism(&mut run);
     run.bars
 }
@@ -331,6 +332,32 @@ fn throttle_bars(run: &mut Run) {
         ("throttle-1.5-sharing", "K = 1.5, processor sharing", 0.93, 0.93, of(sharing, 1.5)),
     ] {
         run.at_least(id, what, bar, Claims::both(claims), measured);
+    }
+}
+
+fn jitter_bars(run: &mut Run) {
+    let results = contended(&[100], &run.seeds);
+    let sum = |jitter: &str, value: fn(&experiments::Contended) -> f64| {
+        results.iter().filter(|result| result.jitter == jitter).map(value).sum::<f64>()
+    };
+    let (seconds, calls) =
+        (|result: &experiments::Contended| result.seconds, |result: &experiments::Contended| result.calls as f64);
+    for (id, what, bar, measured) in [
+        (
+            "jitter-full-time",
+            "time until 100 contending clients are done, full jitter over equal",
+            0.9,
+            sum("full", seconds) / sum("equal", seconds),
+        ),
+        (
+            "jitter-full-calls",
+            "calls until they are done, full jitter over decorrelated",
+            0.95,
+            sum("full", calls) / sum("decorrelated", calls),
+        ),
+        ("jitter-none", "the same, full jitter over none", 0.6, sum("full", calls) / sum("none", calls)),
+    ] {
+        run.at_most(id, what, bar, Claims::both(bar), measured);
     }
 }
 

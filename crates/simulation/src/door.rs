@@ -7,7 +7,11 @@ use seawall_load_shedder::{
     QueueDiscipline, QueueingLoadShedder, QueueingShedderConfig, ShedderWait, Vegas, VegasConfig,
 };
 
-use crate::{clock::WorldClock, plain_knee::PlainKnee};
+use crate::{
+    clock::WorldClock,
+    plain_knee::PlainKnee,
+    rounds::{Rounds, Turn},
+};
 
 /// How a server is protected.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +41,8 @@ pub enum Protection {
     KneeCoDel,
     /// A fixed limit and RFC 8289's queue before it.
     CoDel(u32),
+    /// A fixed limit and a queue before it that is served tenant by tenant, in rounds.
+    Wdrr(u32),
 }
 
 impl Protection {
@@ -55,6 +61,7 @@ impl Protection {
             Self::KneeQueue => "Knee + queue",
             Self::KneeCoDel => "Knee + CoDel",
             Self::CoDel(_) => "CoDel",
+            Self::Wdrr(_) => "WDRR",
         }
     }
 }
@@ -69,6 +76,7 @@ pub(crate) enum Door {
     Open,
     Shedder(Box<LoadShedder<Algorithm>>),
     Queueing(Box<QueueingLoadShedder<Algorithm, WorldClock>>),
+    Rounds(Rounds),
 }
 
 impl fmt::Debug for Door {
@@ -82,6 +90,8 @@ impl fmt::Debug for Door {
 pub(crate) enum Entry {
     Admitted(Option<Passage>),
     Queued(Waiting),
+    /// Until its turn comes; perhaps in the place of another attempt, which is refused.
+    InLine(Option<u32>),
     Refused,
 }
 
@@ -107,6 +117,7 @@ impl Door {
     pub(crate) fn new(protection: Protection, clock: &WorldClock) -> Self {
         let algorithm: Algorithm = match protection {
             Protection::None | Protection::DropExpired | Protection::DropLate => return Self::Open,
+            Protection::Wdrr(limit) => return Self::Rounds(Rounds::new(limit)),
             Protection::Fixed(limit) | Protection::CoDel(limit) => Box::new(fixed(limit)),
             Protection::Aimd(timeout) => {
                 let config = AimdConfig::default().with_range(wide(20)).with_timeout(Duration::from_nanos(timeout));
@@ -125,9 +136,14 @@ impl Door {
         Self::Queueing(Box::new(QueueingLoadShedder::with_algorithm(algorithm, config, clock.clone())))
     }
 
-    pub(crate) fn admit(&self, context: CallContext, now: Timestamp) -> Entry {
+    pub(crate) fn admit(&mut self, attempt: u32, context: CallContext, now: Timestamp) -> Entry {
         match self {
             Self::Open => Entry::Admitted(None),
+            Self::Rounds(rounds) => match rounds.arrive(context.tenant, attempt) {
+                Turn::Now => Entry::Admitted(None),
+                Turn::Waits(displaced) => Entry::InLine(displaced),
+                Turn::Never => Entry::Refused,
+            },
             Self::Shedder(shedder) => match shedder.admit(|| context, || now) {
                 Admission::Admitted(passage) => Entry::Admitted(Some(passage)),
                 Admission::Refused(_) => Entry::Refused,
@@ -141,19 +157,23 @@ impl Door {
         }
     }
 
-    pub(crate) fn finish(&self, passage: Passage, now: Timestamp) {
+    /// An attempt that was let in is done: the attempt that goes in for it, if this door knows.
+    pub(crate) fn finish(&mut self, passage: Option<Passage>, now: Timestamp) -> Option<u32> {
         let outcome = Outcome::Finished(Class::Success);
-        match self {
-            Self::Open => {}
-            Self::Shedder(shedder) => shedder.finish(passage, outcome, || now),
-            Self::Queueing(shedder) => shedder.finish(passage, outcome, || now),
+        match (self, passage) {
+            (Self::Rounds(rounds), _) => return rounds.leave(),
+            (Self::Shedder(shedder), Some(passage)) => shedder.finish(passage, outcome, || now),
+            (Self::Queueing(shedder), Some(passage)) => shedder.finish(passage, outcome, || now),
+            (_, None) | (Self::Open, _) => {}
         }
+        None
     }
 
     /// The limit in force and the calls under way.
     pub(crate) fn state(&self) -> (u32, u32) {
         match self {
             Self::Open => (0, 0),
+            Self::Rounds(rounds) => rounds.state(),
             Self::Shedder(shedder) => (shedder.limit(), shedder.in_flight()),
             Self::Queueing(shedder) => (shedder.limit(), shedder.in_flight()),
         }

@@ -32,6 +32,7 @@ mod machine;
 mod parallel;
 mod plain_knee;
 mod random;
+mod rounds;
 mod scenario;
 mod serving;
 mod slab;

@@ -19,7 +19,7 @@ impl World<'_> {
         let Some(attempt) = self.attempts.current(index) else { return };
         attempt.entered = now;
         let (server, context) = (attempt.server, attempt.context);
-        match self.servers[server as usize].door.admit(context, stamp(now)) {
+        match self.servers[server as usize].door.admit(index, context, stamp(now)) {
             Entry::Admitted(passage) => self.enter(index, passage),
             Entry::Queued(wait) => {
                 if let Some(attempt) = self.attempts.current(index) {
@@ -27,6 +27,11 @@ impl World<'_> {
                 }
                 let generation = self.attempts.generation(index);
                 self.poll_waiting(index, generation);
+            }
+            Entry::InLine(displaced) => {
+                if let Some(other) = displaced {
+                    self.refuse(other);
+                }
             }
             Entry::Refused => self.refuse(index),
         }
@@ -139,9 +144,10 @@ impl World<'_> {
             self.work_on(server, next);
             return;
         }
-        let entered = attempt.entered;
-        if let Some(passage) = attempt.passage.take() {
-            self.servers[server as usize].door.finish(passage, stamp(now));
+        let (entered, refused, passage) = (attempt.entered, attempt.refused, attempt.passage.take());
+        let next = if refused { None } else { self.servers[server as usize].door.finish(passage, stamp(now)) };
+        if let Some(next) = next {
+            self.enter(next, None);
         }
         if let Some(usual) = &mut self.servers[server as usize].usual {
             usual.record(now, now - entered);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use crate::{
     Kind, Protection,
     bars::{means, quantile},
-    experiments::{Case, LOADS, Retries, breakers, critical, fair, goodput, recovery, throttled},
+    experiments::{Case, JITTERS, LOADS, Retries, breakers, contended, critical, fair, goodput, recovery, throttled},
 };
 
 const MILLISECONDS_50: u64 = 50_000_000;
@@ -42,7 +42,7 @@ impl Table {
 }
 
 /// The names of the tables.
-pub const NAMES: [&str; 7] = ["goodput", "latency", "recovery", "breaker", "throttle", "critical", "fair"];
+pub const NAMES: [&str; 8] = ["goodput", "latency", "recovery", "breaker", "throttle", "critical", "fair", "jitter"];
 
 /// The table of that name.
 pub fn table(name: &str, kinds: &[Kind], seeds: &[u64]) -> Option<String> {
@@ -54,13 +54,15 @@ pub fn table(name: &str, kinds: &[Kind], seeds: &[u64]) -> Option<String> {
         "throttle" => of_throttles(seeds),
         "critical" => of_criticalities(kinds, seeds),
         "fair" => of_tenants(kinds, seeds),
+        "jitter" => of_jitters(seeds),
         _ => return None,
     })
 }
 
 /// Every protection on every kind and load, and what they come to together.
 fn of_goodput(kinds: &[Kind], seeds: &[u64], pick: fn(f64, f64) -> f64) -> String {
-    let protections = [PROTECTIONS.as_slice(), &[Protection::PlainKnee]].concat();
+    let guessed = [Protection::PlainKnee, Protection::Fixed(64), Protection::Wdrr(64), Protection::CoDel(1_000)];
+    let protections = [PROTECTIONS.as_slice(), &guessed].concat();
     let rows = goodput(&Case::all(kinds, &LOADS, seeds), &protections);
     let names: Vec<&str> = protections.iter().map(|protection| protection.name()).collect();
     let mut table = Table::with_head(&[&["kind", "load"], names.as_slice()].concat());
@@ -170,19 +172,44 @@ fn of_criticalities(kinds: &[Kind], seeds: &[u64]) -> String {
 }
 
 fn of_tenants(kinds: &[Kind], seeds: &[u64]) -> String {
-    let head = ["kind", "the nine ask for", "they lack in the mean", "the worst off lacks", "goodput"];
+    let head = ["kind", "protection", "the nine ask for", "they lack in the mean", "the worst off lacks", "goodput"];
     let mut table = Table::with_head(&head);
-    for same in fair(kinds, Protection::KneeQueue, &[0.8, 1.2], seeds).chunks(seeds.len().max(1)) {
-        let Some(first) = same.first() else { continue };
-        let mean =
-            |value: fn(&crate::experiments::Fair) -> f64| same.iter().map(value).sum::<f64>() / same.len() as f64;
+    let compared = [Protection::KneeQueue, Protection::Wdrr(64)];
+    let of =
+        |protection| fair(kinds, protection, &[0.8, 1.2], seeds).into_iter().map(move |result| (protection, result));
+    let results: Vec<_> = compared.into_iter().flat_map(of).collect();
+    for same in results.chunks(seeds.len().max(1)) {
+        let Some((protection, first)) = same.first() else { continue };
+        let mean = |value: fn(&crate::experiments::Fair) -> f64| {
+            same.iter().map(|(_, result)| value(result)).sum::<f64>() / same.len() as f64
+        };
         table.row(&[
             first.kind.name.to_owned(),
+            protection.name().to_owned(),
             format!("{} of their share", first.demand),
             format!("{:.1}%", 100.0 * mean(|result| result.mean_error)),
             format!("{:.1}%", 100.0 * mean(|result| result.error)),
             format!("{:.3}", mean(|result| result.goodput)),
         ]);
+    }
+    table.text
+}
+
+fn of_jitters(seeds: &[u64]) -> String {
+    let clients = [10, 30, 100, 300];
+    let results = contended(&clients, seeds);
+    let names = JITTERS.map(|(name, _)| name);
+    let mut table = Table::with_head(&[["clients"].as_slice(), &names].concat());
+    for count in clients {
+        let mut row = vec![count.to_string()];
+        row.extend(names.map(|name| {
+            let same = || results.iter().filter(|result| result.clients == count && result.jitter == name);
+            let runs = same().count().max(1) as f64;
+            let calls = same().map(|result| result.calls as f64).sum::<f64>() / runs;
+            let seconds = same().map(|result| result.seconds).sum::<f64>() / runs;
+            format!("{:.1} calls each, {seconds:.2} s", calls / f64::from(count))
+        }));
+        table.row(&row);
     }
     table.text
 }
