@@ -1,14 +1,15 @@
+mod withdrawals;
+
 use std::time::Duration;
+
+use withdrawals::Withdrawals;
 
 use super::BudgetError;
 use crate::{
     Stripes, Timestamp,
     sync::{
         CachePadded,
-        atomic::{
-            AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed},
-        },
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -16,6 +17,9 @@ use crate::{
 const SLOTS: u64 = 10;
 /// Slots that are kept: a power of two above [`SLOTS`], so that the ring index is a mask.
 const RING: usize = 16;
+/// With [`Pace::Steady`] a granted retry counts for a slot longer than a request: so long that no time of a window's
+/// length, wherever it begins, sees more than the share.
+const STEADY_SLOTS: u64 = SLOTS + 1;
 /// A word of the rings: the number of the slot above, a count below.
 const COUNT_BITS: u32 = 24;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
@@ -70,7 +74,8 @@ pub enum Pace {
     AtOnce,
     /// In no time as long as a tenth of the window more than the share, with the minimum, of the requests of such a time;
     /// though always as many as the minimum is worth in the whole window, which is for clients with few requests, and two.
-    /// So the load grows by no more than the share also when a failure begins.
+    /// A granted retry counts for a tenth of the window longer than a request. So the load grows by no more than the share
+    /// also when a failure begins, and over any time as long as the window.
     Steady,
 }
 
@@ -105,13 +110,6 @@ pub struct WindowBudget {
 struct Deposits {
     latest: AtomicU64,
     ring: [AtomicU64; RING],
-}
-
-/// The retries granted: a count that only grows, with the slot of the newest, and the count at which each slot began.
-#[derive(Debug, Default)]
-struct Withdrawals {
-    newest: AtomicU64,
-    began: [AtomicU64; RING],
 }
 
 impl WindowBudget {
@@ -241,13 +239,13 @@ impl WindowBudget {
     /// Takes one retry, if there is one.
     pub fn withdraw(&self, now: Timestamp) -> bool {
         let slot = self.slot(now);
-        let granted = || self.withdrawals.take(slot, |slot| self.allowance(slot));
+        let granted = || self.withdrawals.take(slot, self.kept(), |slot| self.allowance(slot));
         match &self.recent {
             None => granted(),
             // Looked at first, so that what the window refuses is not spent of the tenth.
             Some(recent) => {
                 self.whole_balance(slot) > 0
-                    && recent.take(self.recent_slot(now), |_| self.recent_allowance(now))
+                    && recent.take(self.recent_slot(now), SLOTS, |_| self.recent_allowance(now))
                     && granted()
             }
         }
@@ -257,12 +255,17 @@ impl WindowBudget {
     pub fn balance(&self, now: Timestamp) -> u64 {
         let whole = self.whole_balance(self.slot(now));
         self.recent.as_ref().map_or(whole, |recent| {
-            whole.min(self.recent_allowance(now).saturating_sub(recent.used(self.recent_slot(now))))
+            whole.min(self.recent_allowance(now).saturating_sub(recent.used(self.recent_slot(now), SLOTS)))
         })
     }
 
     fn whole_balance(&self, slot: u64) -> u64 {
-        self.allowance(slot).saturating_sub(self.withdrawals.used(slot))
+        self.allowance(slot).saturating_sub(self.withdrawals.used(slot, self.kept()))
+    }
+
+    /// For how many slots a granted retry counts.
+    const fn kept(&self) -> u64 {
+        if self.recent.is_some() { STEADY_SLOTS } else { SLOTS }
     }
 
     fn slot(&self, now: Timestamp) -> u64 {
@@ -312,8 +315,10 @@ impl WindowBudget {
 
 impl Default for WindowBudget {
     /// 10% of the requests of the last 10 s, and at least one retry a second; no second has more than a tenth of its own
-    /// requests, or ten. From 10 requests a second on, all that fail together cost a tenth more load, from 100 on in every
-    /// second.
+    /// requests, or ten. From 10 requests a second on, all that fail together cost a tenth more load over any 10 s, from 100
+    /// on in every second. A client with fewer has ten retries in 10 s all the same: at 5 requests a second that is a fifth
+    /// more load, at 1 as much again. Where many such clients share one service, their minimum is what counts:
+    /// `WindowBudget::new(0.1, 0, …)` leaves them the share, and two.
     fn default() -> Self {
         Self {
             slot_nanos: SECOND,
@@ -325,66 +330,6 @@ impl Default for WindowBudget {
             deposits: Stripes::default(),
             withdrawals: CachePadded::default(),
         }
-    }
-}
-
-impl Withdrawals {
-    /// Grants one more while fewer than the allowance are in the window that ends in `slot`. Every grant moves the one
-    /// word `newest`, so two never share a place.
-    fn take(&self, slot: u64, allowance: impl Fn(u64) -> u64) -> bool {
-        let mut slot = slot;
-        loop {
-            // Acquire: with the release of the exchange below, whose beginnings of slots are read next.
-            let seen = self.newest.load(Acquire);
-            let granted = seen & COUNT;
-            slot = slot.max(seen >> COUNT_BITS);
-            self.begin(seen >> COUNT_BITS, slot, granted);
-            let first = slot.saturating_sub(SLOTS - 1);
-            let began = slot_word(&self.began, first).load(Relaxed);
-            if began >> COUNT_BITS > first {
-                // Somebody's clock is a whole ring ahead: join it.
-                slot = began >> COUNT_BITS;
-                continue;
-            }
-            let used = granted.wrapping_sub(began) & COUNT;
-            if used >= allowance(slot).min(FULL) {
-                return false;
-            }
-            let next = pack(slot, granted.wrapping_add(1) & COUNT);
-            // AcqRel: releases the beginnings written above to the loads of `newest`.
-            if self.newest.compare_exchange(seen, next, AcqRel, Relaxed).is_ok() {
-                return true;
-            }
-        }
-    }
-
-    /// Notes that the slots after `from`, up to `to`, begin at `granted`. The first note of a slot stands: a grant that
-    /// overtakes it counts for the newer slot, so it leaves the window later, never earlier.
-    fn begin(&self, from: u64, to: u64, granted: u64) {
-        let first = from.saturating_add(1).max(to.saturating_sub(SLOTS - 1));
-        for slot in first..=to {
-            let word = slot_word(&self.began, slot);
-            let mut seen = word.load(Relaxed);
-            while seen >> COUNT_BITS < slot {
-                // Relaxed: released by the exchange of `newest` in `take`.
-                match word.compare_exchange_weak(seen, pack(slot, granted), Relaxed, Relaxed) {
-                    Ok(_) => break,
-                    Err(newer) => seen = newer,
-                }
-            }
-        }
-    }
-
-    /// How many grants count at `slot`, approximate while others are made.
-    fn used(&self, slot: u64) -> u64 {
-        // Acquire: with the exchange in `take`.
-        let seen = self.newest.load(Acquire);
-        let newest = seen >> COUNT_BITS;
-        let first = slot.max(newest).saturating_sub(SLOTS - 1);
-        if first > newest {
-            return 0;
-        }
-        (seen & COUNT).wrapping_sub(slot_word(&self.began, first).load(Relaxed)) & COUNT
     }
 }
 

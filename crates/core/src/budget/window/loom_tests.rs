@@ -9,9 +9,9 @@ fn the_last_retry_is_granted_once_even_across_the_edge_of_a_slot() {
     loom::model(|| {
         let withdrawals = Arc::new(Withdrawals::default());
         let other = Arc::clone(&withdrawals);
-        let there = thread::spawn(move || other.take(1, |_| 1));
+        let there = thread::spawn(move || other.take(1, SLOTS, |_| 1));
 
-        let here = withdrawals.take(0, |_| 1);
+        let here = withdrawals.take(0, SLOTS, |_| 1);
 
         let there = there.join().expect("no panic");
         assert!(here != there, "{here} {there}");
@@ -23,12 +23,12 @@ fn grants_at_both_sides_of_an_edge_all_count_in_the_newer_window() {
     loom::model(|| {
         let withdrawals = Arc::new(Withdrawals::default());
         let other = Arc::clone(&withdrawals);
-        let there = thread::spawn(move || other.take(1, |_| 9));
+        let there = thread::spawn(move || other.take(1, SLOTS, |_| 9));
 
-        assert!(withdrawals.take(0, |_| 9));
+        assert!(withdrawals.take(0, SLOTS, |_| 9));
 
         assert!(there.join().expect("no panic"));
-        assert_eq!(withdrawals.used(1), 2);
+        assert_eq!(withdrawals.used(1, SLOTS), 2);
     });
 }
 
