@@ -113,8 +113,8 @@ pub enum PoolError<E> {
     },
     /// Connecting failed and no connection is open whose return could be waited for. One failure is shared by all that
     /// waited for it.
-    #[error("no connection is open and none can be opened")]
-    Connect(#[source] Arc<ConnectError<E>>),
+    #[error(transparent)]
+    Connect(Arc<ConnectError<E>>),
     /// The pool was closed.
     #[error("the pool is closed")]
     Closed,

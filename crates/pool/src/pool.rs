@@ -51,7 +51,8 @@ pub(crate) struct CloseOnDrop<M: Manager, E: Environment<Clock: Timer> + 'static
 
 impl<M: Manager, E: Environment<Clock: Timer>> Drop for CloseOnDrop<M, E> {
     fn drop(&mut self) {
-        let effects = self.inner.lock().close();
+        let now = self.inner.now();
+        let effects = self.inner.lock().close(now);
         apply(&self.inner, effects);
     }
 }
@@ -176,7 +177,8 @@ impl<M: Manager, E: Environment<Clock: Timer>> Pool<M, E> {
     /// Closes the pool: callers that wait are told at once, idle connections are closed, those in use when they come
     /// back. Closing twice does nothing.
     pub fn close(&self) {
-        let effects = self.inner.lock().close();
+        let now = self.inner.now();
+        let effects = self.inner.lock().close(now);
         apply(&self.inner, effects);
     }
 

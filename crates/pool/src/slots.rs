@@ -146,8 +146,9 @@ impl<C, F: Clone> Slots<C, F> {
     pub(crate) fn leave(&mut self, ticket: WaitKey, now: Timestamp) -> Effects<C> {
         let Some(waiter) = self.queue.remove(ticket) else { return Effects::none() };
         match waiter.fate {
-            Some(Fate::Served(mut lease, _)) => {
+            Some(Fate::Served(mut lease, time)) => {
                 self.totals.cancelled = self.totals.cancelled.saturating_add(1);
+                self.totals.time_in_vain = self.totals.time_in_vain.saturating_add(time);
                 lease.life.uses = lease.life.uses.saturating_sub(1);
                 match self.give_back(lease, None, now) {
                     Returned::Kept(waker) => Effects { wake: waker.into_iter().collect(), ..Effects::none() },
@@ -157,6 +158,7 @@ impl<C, F: Clone> Slots<C, F> {
             Some(_) => Effects::none(),
             None => {
                 self.totals.cancelled = self.totals.cancelled.saturating_add(1);
+                self.totals.time_in_vain = self.totals.time_in_vain.saturating_add(now.since(waiter.since));
                 Effects { forget: waiter.waker, ..Effects::none() }
             }
         }
@@ -187,6 +189,7 @@ impl<C, F: Clone> Slots<C, F> {
     /// A connection takes the place of one that was stale, in the hands of the same caller.
     pub(crate) fn replace(&mut self, connection: C, place: Place, now: Timestamp, word: u64) -> Lease<C> {
         self.totals.count_closed(Closing::Stale);
+        self.totals.repeated = self.totals.repeated.saturating_add(1);
         let mut life = self.opened(now, word);
         life.uses = 1;
         Lease { connection, life, place }
@@ -219,11 +222,11 @@ impl<C, F: Clone> Slots<C, F> {
     }
 
     /// Closes the pool: callers that wait hear of it now, what is in use is closed when it comes back.
-    pub(crate) fn close(&mut self) -> Effects<C> {
+    pub(crate) fn close(&mut self, now: Timestamp) -> Effects<C> {
         let mut effects = Effects::none();
         self.closed = true;
         self.close_idle(Closing::PoolClosed, &mut effects);
-        self.dismiss_all(|| Fate::Closed, &mut effects);
+        self.dismiss_all(|| Fate::Closed, now, &mut effects);
         effects.wake.extend(self.keeper.ring());
         self.announce_emptied(&mut effects);
         effects
@@ -327,9 +330,10 @@ impl<C, F: Clone> Slots<C, F> {
         }
     }
 
-    fn dismiss_all(&mut self, fate: impl Fn() -> Fate<C, F>, effects: &mut Effects<C>) {
+    fn dismiss_all(&mut self, fate: impl Fn() -> Fate<C, F>, now: Timestamp, effects: &mut Effects<C>) {
         while let Some(waiter) = self.queue.unlink_front() {
             waiter.fate = Some(fate());
+            self.totals.time_in_vain = self.totals.time_in_vain.saturating_add(now.since(waiter.since));
             effects.wake.extend(waiter.waker.take());
         }
     }

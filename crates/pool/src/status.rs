@@ -46,12 +46,17 @@ pub struct PoolTotals {
     pub waited: u64,
     /// How long those waited together.
     pub wait_time: Duration,
+    /// How long all others waited together: whose time was up, who left, who were told of a failure or of the end.
+    pub time_in_vain: Duration,
     /// Callers that waited in vain until their time was up.
     pub timed_out: u64,
     /// Callers that left the queue by themselves.
     pub cancelled: u64,
     /// Callers refused because the queue was full.
     pub refused: u64,
+    /// Operations that were done once more, on a new connection, since their reused one had gone stale. At most one for
+    /// each connection: what is new is not replaced.
+    pub repeated: u64,
     /// Connections opened.
     pub created: u64,
     /// Connects that failed.

@@ -137,9 +137,10 @@ struct Keeper<M: Manager, E: Environment<Clock: Timer>> {
 
 impl<M: Manager, E: Environment<Clock: Timer>> Drop for Keeper<M, E> {
     fn drop(&mut self) {
+        let now = self.inner.now();
         let mut slots = self.inner.lock();
         let effects =
-            if self.began { slots.keeper_left() } else { slots.no_keeper(&Arc::new(ConnectError::NoRuntime)) };
+            if self.began { slots.keeper_left() } else { slots.no_keeper(&Arc::new(ConnectError::NoRuntime), now) };
         drop(slots);
         apply(&self.inner, effects);
     }

@@ -45,10 +45,10 @@ impl<C, F: Clone> Slots<C, F> {
     }
 
     /// No keeper can be had: who waits hears of it, since nothing would end the wait.
-    pub(crate) fn no_keeper(&mut self, failure: &F) -> Effects<C> {
+    pub(crate) fn no_keeper(&mut self, failure: &F, now: Timestamp) -> Effects<C> {
         self.keeper = Keeper::default();
         let mut effects = Effects::none();
-        self.dismiss_all(|| Fate::Failed(failure.clone()), &mut effects);
+        self.dismiss_all(|| Fate::Failed(failure.clone()), now, &mut effects);
         effects
     }
 
@@ -99,11 +99,13 @@ impl<C, F: Clone> Slots<C, F> {
         while let Some(key) = next {
             next = self.queue.behind(key);
             let Some(waiter) = self.queue.get_mut(key).filter(|waiter| is_due(waiter.deadline, now)) else { continue };
-            let expired = Expired { waited: now.since(waiter.since), status, last_failure: last_failure.clone() };
+            let time = now.since(waiter.since);
+            let expired = Expired { waited: time, status, last_failure: last_failure.clone() };
             waiter.fate = Some(Fate::TimedOut(Box::new(expired)));
             effects.wake.extend(waiter.waker.take());
             self.queue.unlink(key);
             self.totals.timed_out = self.totals.timed_out.saturating_add(1);
+            self.totals.time_in_vain = self.totals.time_in_vain.saturating_add(time);
         }
     }
 

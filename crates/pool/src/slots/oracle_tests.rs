@@ -250,7 +250,7 @@ impl Both {
         self.truth.closed = true;
         self.truth.gone.extend(self.truth.idle.drain(..).map(|(id, _)| id));
         self.truth.ended.extend(self.truth.waiting.drain(..).map(|(caller, _)| (caller, End::Closed)));
-        let effects = self.slots.close();
+        let effects = self.slots.close(self.now);
         self.apply(effects);
     }
 

@@ -72,7 +72,7 @@ impl<C, F: Clone> Slots<C, F> {
         self.note_failure(failure.clone(), now, word);
         let mut effects = Effects::none();
         if self.is_down() {
-            self.dismiss_all(|| Fate::Failed(failure.clone()), &mut effects);
+            self.dismiss_all(|| Fate::Failed(failure.clone()), now, &mut effects);
         }
         self.supply(now, &mut effects);
         self.announce_emptied(&mut effects);

@@ -48,7 +48,7 @@ async fn a_refusal_by_the_pool_is_a_rejection_and_a_failed_connect_the_services_
     pool.close();
     let refused = service.oneshot(1).await.unwrap_err();
 
-    assert_eq!(failed, Error::Inner(Lookup::NoServer("no connection is open and none can be opened".to_owned())));
+    assert_eq!(failed, Error::Inner(Lookup::NoServer("connecting to 127.0.0.1:5432 failed".to_owned())));
     assert_eq!(refused.rejection().map(seawall_core::Rejection::reason), Some(Reason::Closed));
 }
 

@@ -186,6 +186,30 @@ async fn a_timeout_says_that_a_connection_is_held_for_long_and_where_it_was_take
     );
     drop(held);
     assert_eq!(pool.status().totals.timed_out, 1);
+    assert_eq!((pool.status().totals.time_in_vain, pool.status().totals.wait_time), (5 * SECOND, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_all_who_wait_in_vain_is_told_apart_from_that_of_those_who_got_a_connection() {
+    let Started { pool, clock, .. } = Scripted::start(PoolConfig::new().with_max(1));
+    let held = pool.get().await.unwrap();
+    let (mut leaves, mut served, mut closed) = (ask(&pool), ask(&pool), ask(&pool));
+    for wait in [&mut leaves, &mut served, &mut closed] {
+        still_pending(wait).await;
+    }
+
+    clock.advance(SECOND);
+    drop(leaves);
+    clock.advance(SECOND);
+    drop(held);
+    let held = ready(&mut served).await.unwrap();
+    clock.advance(SECOND);
+    pool.close();
+
+    assert!(matches!(ready(&mut closed).await, Err(PoolError::Closed)));
+    let totals = pool.status().totals;
+    assert_eq!((totals.wait_time, totals.time_in_vain), (2 * SECOND, 4 * SECOND));
+    drop(held);
 }
 
 #[tokio::test(start_paused = true)]

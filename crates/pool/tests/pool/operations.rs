@@ -63,6 +63,7 @@ async fn an_operation_on_a_stale_connection_is_tried_once_more_on_a_new_one() {
     assert_eq!(seen, [2, 3]);
     let status = pool.status();
     assert_eq!((status.totals.closed.stale, status.totals.created, status.idle), (1, 3, 2));
+    assert_eq!(status.totals.repeated, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,4 +191,23 @@ async fn operations_can_be_spawned() {
     });
 
     assert_eq!(id.await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_breaks_every_operation_is_asked_once_more_at_most_for_each_connection_that_was_open() {
+    let Started { pool, script, .. } = Scripted::start(PoolConfig::new().with_max(4));
+    drop([pool.get().await.unwrap(), pool.get().await.unwrap(), pool.get().await.unwrap()]);
+    script.checks(Answer::Fail(Fault::Reset));
+    let mut asked = 0;
+
+    for _ in 0..50 {
+        let failed = pool.run_idempotent(async |_| {
+            asked += 1;
+            Err::<(), _>(Fault::Reset)
+        });
+        assert!(failed.await.is_err());
+    }
+
+    assert!((51..=53).contains(&asked), "{asked} for 50 operations");
+    assert_eq!(pool.status().totals.repeated, asked - 50);
 }
