@@ -66,7 +66,7 @@ impl Reading {
                 "seawall_bulkhead_rejections_total" if is_part(sample.label("name")) => {
                     reading.figures(sample.label("name")).turned_away += sample.value;
                 }
-                "seawall_pool_stale_total" => reading.figures(sample.label("name")).retried += sample.value,
+                "seawall_pool_repeated_total" => reading.figures(sample.label("name")).retried += sample.value,
                 "seawall_circuit_breaker_state" if sample.value > 0.5 => {
                     plain(sample.label("state")).clone_into(&mut reading.breaker(&sample).state);
                 }
@@ -259,7 +259,7 @@ seawall_retry_attempts_total{name="database"} 4
                     seawall_bulkhead_rejections_total{name=\"database\",reason=\"full\"} 5\n\
                     seawall_bulkhead_rejections_total{name=\"catalog\",reason=\"full\"} 7\n\
                     seawall_pool_waiters{name=\"database\"} 6\n\
-                    seawall_pool_stale_total{name=\"cache\"} 2\n";
+                    seawall_pool_repeated_total{name=\"cache\"} 2\n";
 
         let reading = Reading::parse(text, "recommendation").unwrap();
 

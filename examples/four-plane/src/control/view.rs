@@ -306,7 +306,7 @@ mod tests {
             let text = format!(
                 "seawall_bulkhead_limit{{name=\"database\"}} 30\n\
                  seawall_bulkhead_rejections_total{{name=\"database\"}} 2\n\
-                 seawall_pool_stale_total{{name=\"cache\"}} 3\n\
+                 seawall_pool_repeated_total{{name=\"cache\"}} 3\n\
                  seawall_pool_waiters{{name=\"database\"}} 4\n\
                  seawall_circuit_breaker_state{{name=\"database\",state=\"{state}\"}} 1\n\
                  seawall_circuit_breaker_state{{name=\"catalog\",state=\"half_open\"}} 1\n"

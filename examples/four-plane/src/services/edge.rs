@@ -36,7 +36,7 @@ use crate::link::{Instance, PressureMode, ProtectionMode, Role};
 
 /// Longer than a gateway takes with all its attempts.
 const TO_GATEWAY: Protection =
-    Protection { total: Duration::from_secs(6), attempt: None, retry: RetryOn::None, places: 1024 };
+    Protection { total: Duration::from_secs(6), attempt: None, retry: RetryOn::None, places: 1024, retries: 20 };
 
 /// The lowest, first and highest limit of requests at the workers.
 const LIMIT: (u32, u32, u32) = (WORKERS, 2 * WORKERS, 1_000);

@@ -51,7 +51,8 @@ pub fn of_bulkhead<E: Environment>(name: &'static str, bulkhead: &BulkheadLayer<
 }
 
 /// Connections of a pool, as far as there is one: `seawall_pool_connections{name, state}`, `seawall_pool_limit{name}`,
-/// `seawall_pool_waiters{name}`, `seawall_pool_created_total{name}`, `seawall_pool_stale_total{name}`.
+/// `seawall_pool_waiters{name}`, `seawall_pool_created_total{name}`, `seawall_pool_stale_total{name}`,
+/// `seawall_pool_repeated_total{name}`.
 pub fn of_pool(name: &'static str, status: impl Fn() -> Option<PoolStatus> + Send + Sync + 'static) {
     install();
     let connections = |state: &'static str| gauge!("seawall_pool_connections", "name" => name, "state" => state);
@@ -60,6 +61,7 @@ pub fn of_pool(name: &'static str, status: impl Fn() -> Option<PoolStatus> + Sen
         (gauge!("seawall_pool_limit", "name" => name), gauge!("seawall_pool_waiters", "name" => name));
     let created = counter!("seawall_pool_created_total", "name" => name);
     let stale = counter!("seawall_pool_stale_total", "name" => name);
+    let repeated = counter!("seawall_pool_repeated_total", "name" => name);
     before_scrape(move || {
         let Some(status) = status() else { return };
         for (gauge, count) in [
@@ -73,6 +75,7 @@ pub fn of_pool(name: &'static str, status: impl Fn() -> Option<PoolStatus> + Sen
         }
         created.absolute(status.totals.created);
         stale.absolute(status.totals.closed.stale);
+        repeated.absolute(status.totals.repeated);
     });
 }
 

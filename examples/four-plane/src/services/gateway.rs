@@ -41,7 +41,10 @@ pub(crate) const TO_SERVICE: Protection = Protection {
     attempt: Some((Duration::from_millis(400), Duration::from_secs(2))),
     retry: RetryOn::NoneOrFailure,
     places: PLACES as usize,
+    retries: 20,
 };
+/// One call in ten is for recommendations: so are the retries.
+const TO_RECOMMENDATION: Protection = Protection { retries: 4, ..TO_SERVICE };
 
 /// What is kept of a request for those who answer in the service's place.
 #[derive(Debug, Clone)]
@@ -137,8 +140,8 @@ impl<A> Route<A> {
 pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     let serving = Serving::new(&instance, serving::checks(&instance));
     let client = Client::default();
-    let upstream = |role| Upstream::new(client.clone(), &instance, role, &TO_SERVICE);
-    let routes = routes(upstream(Role::Catalog)?, upstream(Role::Recommendation)?)?;
+    let upstream = |role, protection| Upstream::new(client.clone(), &instance, role, protection);
+    let routes = routes(upstream(Role::Catalog, &TO_SERVICE)?, upstream(Role::Recommendation, &TO_RECOMMENDATION)?)?;
     if instance.options.protection == ProtectionMode::On {
         serving.metrics().limited_to(2.0 * f64::from(PLACES));
     }

@@ -11,7 +11,7 @@ use seawall_core::{
 };
 
 use super::figures;
-use super::metrics::CallMetrics;
+use super::metrics::{AttemptMetrics, CallMetrics};
 use crate::link::{Instance, ProtectionMode};
 use crate::state::StateError;
 
@@ -35,6 +35,7 @@ pub struct Guard {
     timeout: TimeoutLayer,
     breaker: Breaker,
     metrics: CallMetrics,
+    attempts: AttemptMetrics,
 }
 
 type Bulkhead = BulkheadLayer<Env<MonotonicClock, ByResult, NoAttributes, MetricsObserver>>;
@@ -70,11 +71,16 @@ impl Guard {
             timeout: TimeoutLayer::new(TimeoutConfig::adaptive(adaptive)),
             breaker,
             metrics: CallMetrics::new(caller, name),
+            attempts: AttemptMetrics::new(caller, name),
         }
     }
 
     /// Runs a call, or refuses it.
     pub(super) async fn run<T>(&self, call: impl Future<Output = Result<T, StateError>> + Send) -> Result<T, Refusal> {
+        let call = async {
+            self.attempts.sent(false);
+            call.await
+        };
         let answer = match self.protection {
             ProtectionMode::On => {
                 // Outside the breaker: that there is no place says nothing of the part.

@@ -47,15 +47,17 @@ pub fn install() -> &'static PrometheusHandle {
     })
 }
 
-const COUNTERS: [(&str, &str); 10] = [
+const COUNTERS: [(&str, &str); 12] = [
     ("four_plane_requests_total", "Requests by how they ended."),
     ("four_plane_cache_requests_total", "Look-ups in the cache by how they ended."),
     ("four_plane_upstream_requests_total", "Calls to another part by how they ended."),
+    ("four_plane_upstream_attempts_total", "Attempts sent to an instance, by their place in a call."),
     ("four_plane_views_lost_total", "Views that could not be noted."),
     ("four_plane_api_quota_exchanges_total", "Questions to the store that the quotas are shared by."),
     ("four_plane_api_quota_failures_total", "Questions to that store without an answer."),
     ("seawall_retry_attempts_total", "Attempts after the first."),
     ("seawall_pool_created_total", "Connections made."),
+    ("seawall_pool_repeated_total", "Operations that were done once more since their connection was found broken."),
     ("seawall_pool_stale_total", "Connections that were found broken when they were to be used."),
     ("seawall_deadline_expired_total", "Requests that came when their caller had stopped waiting."),
 ];
@@ -208,6 +210,35 @@ impl CallMetrics {
     /// A call has ended; one that was refused on this side is an error, as one that failed there.
     pub fn finished(&self, answered: bool) {
         let counter = if answered { &self.ok } else { &self.error };
+        counter.increment(1);
+    }
+}
+
+/// Attempts of an instance's calls to one role that were sent to somebody, the first of a call and further ones.
+#[derive(Clone)]
+pub struct AttemptMetrics {
+    first: Counter,
+    further: Counter,
+}
+
+impl std::fmt::Debug for AttemptMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AttemptMetrics").finish_non_exhaustive()
+    }
+}
+
+impl AttemptMetrics {
+    /// Of this instance, to `upstream`, a role.
+    pub fn new(instance: &Instance, upstream: &'static str) -> Self {
+        install();
+        let (service, name) = (instance.role.name(), instance.name());
+        let attempt = |attempt: &'static str| counter!("four_plane_upstream_attempts_total", "service" => service, "instance" => name.clone(), "upstream" => upstream, "attempt" => attempt);
+        Self { first: attempt("first"), further: attempt("further") }
+    }
+
+    /// An attempt is sent; `again`: another one of its call was before.
+    pub fn sent(&self, again: bool) {
+        let counter = if again { &self.further } else { &self.first };
         counter.increment(1);
     }
 }

@@ -39,6 +39,7 @@ const TO_CATALOG: Protection = Protection {
     attempt: Some((Duration::from_millis(300), Duration::from_secs(1))),
     retry: RetryOn::NoneOrFailure,
     places: 32,
+    retries: 4,
 };
 
 /// What recommendations are made from.

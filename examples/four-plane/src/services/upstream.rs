@@ -2,6 +2,7 @@
 //! bulkhead and the time that an attempt has, in this order. What is left of a call's time is told to the instance.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use seawall::http::{CarryInRequest, Http, HttpAdvice, HttpAttributes, HttpEnv, S
 use seawall::load_shedder::{KeyedThrottleLayer, ThrottleConfig};
 use seawall::timeout::{AdaptiveConfig, TimeoutConfig, TimeoutLayer};
 use seawall_core::{
-    Budget, Class, Classify, Env, Error, MetricsObserver, Minimum, MonotonicClock, Pace, Pattern, Reason, Rejection,
-    Verdict, WindowBudget, WrapErrorLayer,
+    Budget, Class, Classify, CostBudget, Env, Error, MetricsObserver, MonotonicClock, Pattern, Reason, Rejection,
+    Verdict, WrapErrorLayer,
 };
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
@@ -23,13 +24,11 @@ use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use super::client::{CallError, Client};
 use super::figures;
 use super::instances::Instances;
-use super::metrics::CallMetrics;
+use super::metrics::{AttemptMetrics, CallMetrics};
 use crate::link::{Instance, ProtectionMode, Role};
 
-/// Retries for each call to a role over ten seconds, or one a second where that is more. A little less than the tenth that a
-/// failure may cost: it may begin right after a window of calls that needed none, and outlast it.
-const RETRIES: f64 = 0.08;
-const RETRIES_OVER: Duration = Duration::from_secs(10);
+/// Calls that succeed at first pay for one retry that does not help: a tenth of them at most is lost on such.
+const CALLS_PER_RETRY: u32 = 10;
 /// How much earlier than the caller stops waiting an instance has to be done: what an answer takes back over loopback.
 const RESERVE: Duration = Duration::from_millis(2);
 /// Throttles are kept for so many instances, those that are gone included until they are forgotten.
@@ -49,6 +48,10 @@ pub struct Protection {
     pub retry: RetryOn,
     /// Calls under way at most.
     pub places: usize,
+    /// Retries that have not helped, at most, until calls succeed again: so many are all that a role which fails as a whole
+    /// gets on top, and as many calls may break at once when one instance goes. A tenth of the calls that a breaker lets
+    /// through before it opens, which are five seconds' worth.
+    pub retries: u32,
 }
 
 /// Which answers are worth another instance.
@@ -74,9 +77,16 @@ impl std::fmt::Debug for Upstream {
     }
 }
 
-/// The instances that a call has tried; all its attempts share it.
+/// What the attempts of a call have tried; they share it.
 #[derive(Debug, Clone, Default)]
-struct Tried(Arc<RwLock<Vec<SocketAddr>>>);
+struct Tried(Arc<Attempts>);
+
+#[derive(Debug, Default)]
+struct Attempts {
+    instances: RwLock<Vec<SocketAddr>>,
+    /// Whether one was sent: what a breaker or a throttle refuses is none.
+    sent: AtomicBool,
+}
 
 /// The instance that an attempt goes to; none when the role has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,7 +95,7 @@ struct Chosen(Option<SocketAddr>);
 impl Chosen {
     /// One that this call has not tried yet, and of whose calls none is held back while there is such a one.
     fn among(instances: &Instances, throttle: &InstanceThrottle, tried: &Tried) -> Self {
-        let mut tried = tried.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut tried = tried.0.instances.write().unwrap_or_else(PoisonError::into_inner);
         let held_back = |address| throttle.gate(&Self(Some(address))).gate().reject_probability() > 0.0;
         let address = instances.next_with_room(&tried, |address| !held_back(address));
         tried.extend(address);
@@ -121,7 +131,7 @@ impl Upstream {
     /// The instances of a role, called by this instance and protected like this.
     ///
     /// # Errors
-    /// When a time or the number of places is 0, or a floor above its ceiling.
+    /// When a time or the number of places or retries is 0, or a floor above its ceiling.
     pub fn new(client: Client, caller: &Instance, role: Role, protection: &Protection) -> anyhow::Result<Self> {
         let name = role.name();
         let (instances, metrics) = (Instances::new(caller.topology.clone(), role), CallMetrics::new(caller, name));
@@ -140,9 +150,9 @@ impl Upstream {
         };
         // What one instance asks to be waited for says nothing of the next; and while none is to be called, the caller's
         // fallback answers at once.
-        let budget = WindowBudget::new(RETRIES, 1, RETRIES_OVER)?.with_minimum(Minimum::Within).with_pace(Pace::Steady);
-        let config =
-            RetryConfig::new(IfUnknown::OnlyUnsent).with_max_hint(Duration::ZERO).with_budget(Budget::from(budget));
+        let tokens = protection.retries.saturating_mul(CALLS_PER_RETRY);
+        let budget = Budget::from(CostBudget::new(tokens, CALLS_PER_RETRY, CALLS_PER_RETRY)?);
+        let config = RetryConfig::new(IfUnknown::OnlyUnsent).with_max_hint(Duration::ZERO).with_budget(budget);
         let retry = RetryLayer::with_env(config, env).with_when(when);
         let breaker = CircuitBreakerLayer::with_env(BreakerConfig::default(), observed(Pattern::CircuitBreaker));
         figures::of_breaker(name, &breaker);
@@ -160,7 +170,8 @@ impl Upstream {
             request.extensions_mut().insert(Chosen::among(&instances, &throttles, &tried));
             request
         };
-        let one = service_fn(move |request| attempt_once(client.clone(), name, request));
+        let attempts = AttemptMetrics::new(caller, name);
+        let one = service_fn(move |request| attempt_once(client.clone(), attempts.clone(), name, request));
         if caller.options.protection == ProtectionMode::Off {
             let service = ServiceBuilder::new()
                 .layer(TimeoutLayer::with_env(total, observed(Pattern::Timeout)))
@@ -210,9 +221,14 @@ fn without_wait_for_one(error: Error<CallError>) -> Error<CallError> {
 /// One attempt, at the instance that was chosen for it.
 async fn attempt_once(
     client: Client,
+    metrics: AttemptMetrics,
     role: &'static str,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, CallError> {
     let Chosen(address) = *Chosen::of(&request);
-    client.send(address.ok_or(CallError::NoInstance { role })?, request).await
+    let address = address.ok_or(CallError::NoInstance { role })?;
+    // Relaxed: a call's attempts are made one after another by one task.
+    let again = request.extensions().get::<Tried>().is_some_and(|tried| tried.0.sent.swap(true, Relaxed));
+    metrics.sent(again);
+    client.send(address, request).await
 }

@@ -79,7 +79,12 @@ fn fallbacks(seen: &Dependencies) -> Finding {
 
 fn extra_load(seen: &Dependencies) -> Finding {
     let met = all(seen, |row| row.extra_load.is_some_and(|share| share <= EXTRA_LOAD));
-    judged(seen, met, |row| percent(row.extra_load), "retries over calls, those that breakers refused among them")
+    judged(
+        seen,
+        met,
+        |row| percent(row.extra_load),
+        "attempts on top over first attempts that reached it: what a breaker refuses is neither",
+    )
 }
 
 fn closed(seen: &Dependencies) -> Finding {
