@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use super::reading::{Figures, Reading};
 
-/// Rates and quantiles are over this long.
-const WINDOW: Duration = Duration::from_secs(5);
+/// Quantiles are over this long: of the requests of less, the slowest percent is one or two.
+pub(crate) const WINDOW: Duration = Duration::from_secs(5);
+/// Rates are over this long, or from one scrape to the next where that takes longer: what is over is not shown for another
+/// five seconds.
+pub(crate) const RATES: Duration = Duration::from_secs(2);
 /// Scrapes are a second apart, give or take: one that is slightly too old still counts as the window's beginning.
 const SLACK: Duration = Duration::from_millis(500);
 
@@ -71,10 +74,16 @@ impl History {
         Some(now.saturating_sub(self.scrapes.get(instance)?.back()?.at))
     }
 
-    /// What an instance counted for a service within the window.
-    pub(crate) fn recent(&self, instance: &str, service: &str, now: Duration) -> Recent {
-        let begin = now.saturating_sub(WINDOW.saturating_add(SLACK));
-        let mut scrapes = self.scrapes.get(instance).into_iter().flatten().filter(|scrape| scrape.at >= begin);
+    /// What an instance counted for a service from the scrape that is `over` older than the latest, within the window.
+    pub(crate) fn recent(&self, instance: &str, service: &str, over: Duration, now: Duration) -> Recent {
+        let scrapes = || self.scrapes.get(instance).into_iter().flatten();
+        let oldest = now.saturating_sub(WINDOW.saturating_add(SLACK));
+        let latest = scrapes().next_back().map_or(Duration::ZERO, |scrape| scrape.at);
+        let wanted = latest.saturating_sub(over.saturating_sub(SLACK));
+        // Of several that are old enough the newest.
+        let enough = scrapes().rev().map(|scrape| scrape.at).find(|at| *at <= wanted);
+        let begin = enough.unwrap_or_default().max(oldest);
+        let mut scrapes = scrapes().filter(|scrape| scrape.at >= begin);
         let Some(first) = scrapes.next() else { return Recent::default() };
         let (mut growth, mut earlier) = (Figures::default(), first);
         for later in scrapes {
@@ -112,16 +121,40 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_over_the_last_five_seconds() {
+    fn what_is_asked_for_five_seconds_is_over_the_last_five() {
         let mut history = History::default();
         for second in 0..=20 {
             history.add("catalog/1", 7, at(second), reading(u32::try_from(second * second).unwrap()));
         }
 
-        let recent = history.recent("catalog/1", "catalog", at(20));
+        let recent = history.recent("catalog/1", "catalog", WINDOW, at(20));
 
         assert_eq!((recent.growth.ok, recent.seconds, recent.rate()), (400.0 - 225.0, 5.0, 35.0));
         assert_eq!(history.scrapes["catalog/1"].len(), 6);
+    }
+
+    #[test]
+    fn a_rate_has_forgotten_an_overload_two_seconds_after_its_end() {
+        let mut history = History::default();
+        for (second, ok) in [(0, 0), (1, 1_000), (2, 2_000), (3, 3_000), (4, 3_010), (5, 3_020)] {
+            history.add("catalog/1", 7, at(second), reading(ok));
+        }
+
+        let recent = |over| history.recent("catalog/1", "catalog", over, at(5)).rate();
+
+        assert_eq!((recent(RATES), recent(WINDOW)), (10.0, 604.0));
+    }
+
+    #[test]
+    fn a_rate_is_from_one_scrape_to_the_next_where_these_are_far_apart() {
+        let mut history = History::default();
+        for (second, ok) in [(0, 0), (1, 1_000), (4, 1_030)] {
+            history.add("catalog/1", 7, at(second), reading(ok));
+        }
+
+        let recent = history.recent("catalog/1", "catalog", RATES, at(5));
+
+        assert_eq!((recent.growth.ok, recent.seconds), (30.0, 3.0));
     }
 
     #[test]
@@ -131,7 +164,7 @@ mod tests {
         history.add("catalog/1", 7, at(2), reading(110));
         history.add("catalog/1", 8, at(3), reading(4));
 
-        let recent = history.recent("catalog/1", "catalog", at(3));
+        let recent = history.recent("catalog/1", "catalog", WINDOW, at(3));
         assert_eq!((recent.growth.ok, history.total("catalog/1", "catalog").ok), (14.0, 114.0));
     }
 
@@ -141,9 +174,9 @@ mod tests {
         history.add("catalog/1", 7, at(1), reading(100));
         history.add("catalog/1", 7, at(2), reading(200));
 
-        assert_eq!(history.recent("catalog/1", "catalog", at(9)), Recent::default());
+        assert_eq!(history.recent("catalog/1", "catalog", WINDOW, at(9)), Recent::default());
         assert_eq!(history.latest("catalog/1", at(9)), None);
-        assert_eq!(history.recent("none", "catalog", at(9)), Recent::default());
+        assert_eq!(history.recent("none", "catalog", WINDOW, at(9)), Recent::default());
         assert!(Recent::default().rate().abs() < f64::EPSILON);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::history::{History, Recent};
+use super::history::{History, RATES, Recent, WINDOW};
 use super::reading::{Figures, Reading};
 use super::status::{BreakerCounts, BreakerStatus, InstanceStatus, LinkStatus, PlaneStatus, ServiceStatus, rounded};
 use crate::supervisor::Roster;
@@ -89,16 +89,16 @@ impl View<'_> {
         measured_by: &[&str],
         breakers: BreakerCounts,
     ) -> PlaneStatus {
-        let sum = self.sum(measured_by);
+        let (now, sum) = (self.sum(measured_by, RATES), self.sum(measured_by, WINDOW));
         // The built-in load is a caller of the planes, not a part of what they do.
         let own = || services.iter().filter(|service| service.service != "load");
         let front = || services.iter().filter(|service| measured_by.contains(&service.service));
         PlaneStatus {
             plane,
-            rps: rounded(sum.rate()),
+            rps: rounded(now.rate()),
             p50_ms: sum.growth.quantile_ms(0.5).map(rounded),
             p99_ms: sum.growth.quantile_ms(0.99).map(rounded),
-            errors_per_s: rounded(sum.per_second(sum.growth.error)),
+            errors_per_s: rounded(now.per_second(now.growth.error)),
             in_flight: total_of(front().map(|service| service.in_flight)),
             waiting: total_of(front().map(|service| service.waiting)),
             limit: total_of(front().map(|service| service.limit)),
@@ -129,11 +129,11 @@ impl View<'_> {
         counts
     }
 
-    fn sum(&self, services: &[&str]) -> Recent {
+    fn sum(&self, services: &[&str], over: Duration) -> Recent {
         let mut sum = Recent::default();
         for host in self.hosts {
             for service in services {
-                let recent = self.history.recent(&host.instance, service, self.now);
+                let recent = self.history.recent(&host.instance, service, over, self.now);
                 sum.growth.add(&recent.growth);
                 sum.seconds = sum.seconds.max(recent.seconds);
             }
@@ -142,7 +142,7 @@ impl View<'_> {
     }
 
     fn service(&self, service: &'static str, role: &str) -> ServiceStatus {
-        let sum = self.sum(&[service]);
+        let (now, sum) = (self.sum(&[service], RATES), self.sum(&[service], WINDOW));
         let hosts: Vec<&Host> = self.hosts.iter().filter(|host| host.role == role).collect();
         let mut total = Figures::default();
         // Of a part of the state plane, its callers count as well.
@@ -150,14 +150,13 @@ impl View<'_> {
             total.add(&self.history.total(&host.instance, service));
         }
         let instances: Vec<_> = hosts.iter().map(|host| self.instance(host, service)).collect();
-        let requests = sum.growth.requests();
         let cached = sum.growth.cache_hits + sum.growth.cache_misses;
         ServiceStatus {
             service,
-            rps: rounded(sum.rate()),
+            rps: rounded(now.rate()),
             p50_ms: sum.growth.quantile_ms(0.5).map(rounded),
             p99_ms: sum.growth.quantile_ms(0.99).map(rounded),
-            error_ratio: ratio(sum.growth.error, requests).unwrap_or(0.0),
+            error_ratio: ratio(now.growth.error, now.growth.requests()).unwrap_or(0.0),
             in_flight: total_of(instances.iter().map(|instance| instance.in_flight)),
             waiting: self.of_all(service, |reading| &reading.waiting),
             limit: self.of_all(service, |reading| &reading.limit),
@@ -182,15 +181,15 @@ impl View<'_> {
     }
 
     fn instance(&self, host: &Host, service: &str) -> InstanceStatus {
-        let recent = self.history.recent(&host.instance, service, self.now);
+        let recent = |over| self.history.recent(&host.instance, service, over, self.now);
         let latest = self.history.latest(&host.instance, self.now);
         InstanceStatus {
             instance: host.instance.clone(),
             pid: host.pid,
             url: host.url.clone(),
             health: host.health,
-            rps: rounded(recent.rate()),
-            p99_ms: recent.growth.quantile_ms(0.99).map(rounded),
+            rps: rounded(recent(RATES).rate()),
+            p99_ms: recent(WINDOW).growth.quantile_ms(0.99).map(rounded),
             in_flight: latest.and_then(|reading| reading.in_flight.get(service)).copied(),
             limit: self.limit(host, service),
             restarts: host.restarts,
@@ -224,12 +223,12 @@ impl View<'_> {
     }
 
     fn link(&self, from: &'static str, to: &'static str) -> LinkStatus {
-        let sum = self.sum(&[from]);
+        let sum = self.sum(&[from], RATES);
         let (counted, seconds) = (sum.growth.upstream.get(to).copied(), sum.seconds);
         // Only one calls these, so what they count is what the arrow carries.
         let only_caller = matches!((from, to), ("load", "edge") | ("edge", "gateway") | ("gateway", "recommendation"));
         let calls = counted.map(|(all, failed)| (all, failed, seconds)).or_else(|| {
-            let callee = self.sum(&[to]);
+            let callee = self.sum(&[to], RATES);
             only_caller.then(|| (callee.growth.requests(), callee.growth.error, callee.seconds))
         });
         let callers: Vec<&Host> = self.hosts.iter().filter(|host| host.role == from).collect();

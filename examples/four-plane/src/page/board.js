@@ -21,7 +21,7 @@ const FIGURES = {
 const ALARMING = { error_ratio: 0.01 };
 // Planes that have something to put in the place of an answer.
 const SERVING = ["edge", "service"];
-// Counted since the stack began, among figures of the last five seconds.
+// Counted since the stack began, among figures of the last seconds.
 const TOTALS = ["shed", "retried", "degraded"];
 // What these cannot do is shown only where it was done nevertheless.
 const NEVER = {

@@ -4,7 +4,7 @@ import { count, millis, percent, rate, span } from "./format.js";
 
 // How long the stack gets to bring an instance back or close its breakers before the result says that it did not.
 const PATIENCE_S = 60;
-// Figures cover the last five seconds, so a result is read that long after its fault ended.
+// Quantiles cover the last five seconds, so a result is read that long after its fault ended.
 const SETTLE_S = 5;
 
 /** `database: +500 ms`. */

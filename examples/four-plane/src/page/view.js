@@ -51,10 +51,10 @@ export class View {
   }
 }
 
-// As long as the control plane's own figures look back.
-const LOOK_BACK_S = 5;
+// As long as the control plane's own rates look back.
+const LOOK_BACK_S = 2;
 
-/** Answers per second by kind, from the growth of the totals over the last five seconds. */
+/** Answers per second by kind, from the growth of the totals over the last two seconds. */
 export class Answers {
   #seen = [];
 
