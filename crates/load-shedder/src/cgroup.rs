@@ -11,6 +11,11 @@ use crate::Feeling;
 /// Reads what the control group of this process uses of what it may use: memory and processor time (versions 1 and 2),
 /// and stalls where the kernel counts them (PSI). What the group does not limit, or the kernel does not say, is not known.
 ///
+/// Of memory the page cache is left out, as far as the kernel can drop it: what has not been used lately, as kubelet does
+/// for its working set; and where PSI tells whether dropping the rest hurts, that as well, together with reclaimable slab.
+/// So a process that reads files is not taken for one that runs out of memory. Without PSI nothing would tell that the
+/// kernel drops what is read again at once, so there the cache in use counts as used.
+///
 /// The reading is a few small files of `/sys`, which never wait; once a second is often enough.
 ///
 /// ```
@@ -63,14 +68,26 @@ impl CgroupReader {
     }
 
     fn memory(&self) -> Option<f64> {
-        let inactive = |file: &str, name: &str| parse_field(&self.text(file).ok()?, name);
         if let Some(used) = self.number("memory.current") {
-            let idle = inactive("memory.stat", "inactive_file").unwrap_or(0.0);
-            return part(used - idle, self.number("memory.max")?);
+            let droppable: &[&str] = match self.pressure("memory.pressure") {
+                Some(_) => &["inactive_file", "active_file", "slab_reclaimable"],
+                None => &["inactive_file"],
+            };
+            return part(used - self.sum("memory.stat", droppable), self.number("memory.max")?);
         }
         let used = self.number("memory/memory.usage_in_bytes")?;
-        let idle = inactive("memory/memory.stat", "total_inactive_file").unwrap_or(0.0);
-        part(used - idle, self.number("memory/memory.limit_in_bytes")?)
+        let droppable = self.sum("memory/memory.stat", &["total_inactive_file"]);
+        part(used - droppable, self.number("memory/memory.limit_in_bytes")?)
+    }
+
+    /// These fields of a file together; one that is not there is 0.
+    fn sum(&self, file: &str, fields: &[&str]) -> f64 {
+        let text = self.text(file).unwrap_or_default();
+        fields.iter().filter_map(|field| parse_field(&text, field)).sum()
+    }
+
+    fn pressure(&self, file: &str) -> Option<f64> {
+        parse_pressure(&self.text(file).ok()?)
     }
 
     fn cpu(&mut self, now: Timestamp) -> Option<f64> {
@@ -93,8 +110,7 @@ impl CgroupReader {
     }
 
     fn stalled(&self) -> Option<f64> {
-        let of = |file| parse_pressure(&self.text(file).ok()?);
-        match (of("memory.pressure"), of("cpu.pressure")) {
+        match (self.pressure("memory.pressure"), self.pressure("cpu.pressure")) {
             (Some(memory), Some(cpu)) => Some(memory.max(cpu)),
             (memory, cpu) => memory.or(cpu),
         }
@@ -162,7 +178,7 @@ mod tests {
             &[
                 ("memory.current", "900\n"),
                 ("memory.max", "1000\n"),
-                ("memory.stat", "anon 1\ninactive_file 100\n"),
+                ("memory.stat", "anon 1\ninactive_file 100\nactive_file 70\nslab_reclaimable 30\n"),
                 ("cpu.stat", "usage_usec 1000000\nuser_usec 1\n"),
                 ("cpu.max", "200000 100000\n"),
                 ("memory.pressure", "some avg10=12.50 avg60=1.00 avg300=0.10 total=1\nfull avg10=0.00\n"),
@@ -177,9 +193,29 @@ mod tests {
         let second = reader.read(start.saturating_add(Duration::from_secs(2)));
         fs::remove_dir_all(&root).unwrap();
 
-        assert!(close(first.memory, 0.8) && close(first.stalled, 0.125), "{first:?}");
+        assert!(close(first.memory, 0.7) && close(first.stalled, 0.125), "{first:?}");
         assert_eq!(first.cpu, None);
         assert!(close(second.cpu, 0.75), "three seconds of four: {second:?}");
+    }
+
+    #[test]
+    fn page_cache_in_use_counts_as_used_where_nothing_tells_whether_dropping_it_hurts() {
+        let root = folder(
+            "cache",
+            &[
+                ("memory.current", "900\n"),
+                ("memory.max", "1000\n"),
+                ("memory.stat", "inactive_file 100\nactive_file 500\nslab_reclaimable 30\n"),
+            ],
+        );
+
+        let without_psi = CgroupReader::below(&root).read(Timestamp::ZERO);
+        fs::write(root.join("memory.pressure"), "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n").unwrap();
+        let with_psi = CgroupReader::below(&root).read(Timestamp::ZERO);
+        fs::remove_dir_all(&root).unwrap();
+
+        assert!(close(without_psi.memory, 0.8), "{without_psi:?}");
+        assert!(close(with_psi.memory, 0.27), "{with_psi:?}");
     }
 
     #[test]
