@@ -18,7 +18,8 @@ use crate::{
 pub struct Snapshot {
     /// The state.
     pub state: State,
-    /// What it is judged by: the round of probes in half-open, the window otherwise.
+    /// What it is judged by: the round of probes in half-open, the window otherwise. Each change of the state begins anew, so
+    /// right after opening these are zero, and what made it open is in [`Snapshot::last_change`].
     pub figures: Figures,
     /// How long a call would have to wait; `None` when none is refused, or nobody knows.
     pub retry_after: Option<Duration>,
