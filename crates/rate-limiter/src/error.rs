@@ -107,6 +107,9 @@ pub enum QuotaError {
         /// That of the quota of all.
         quota: Duration,
     },
+    /// No plan has that name.
+    #[error("no plan has that name; allowed are those that were added")]
+    UnknownPlan,
     /// A sketch of hot keys is outside its bounds.
     #[error("{field} is {value}; allowed are {least} to {most}")]
     HotKeys {

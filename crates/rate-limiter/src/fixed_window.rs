@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use seawall_core::{
     Pattern, Reason, Rejection, Timestamp,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-use crate::{Limit, Standing, WindowQuota, limit::gate_of_limit};
+use crate::{Limit, QuotaError, Standing, WindowQuota, limit::gate_of_limit};
 
 /// Admits a number of calls in each window of the clock, whenever they come in it.
 ///
@@ -27,76 +27,135 @@ use crate::{Limit, Standing, WindowQuota, limit::gate_of_limit};
 /// # Ok::<(), seawall_rate_limiter::QuotaError>(())
 /// ```
 ///
-/// One word: how many calls all windows up to this one might have held, and those used in it. So a new window needs no
-/// reset, and a debt reaches into the next.
+/// One word: when the window of the last call began, in nanoseconds, plus how many calls it has used, those that are owed by
+/// later ones included. A window is a thousand times longer than that, so the two can be told apart, and a new window needs
+/// no reset; and what is used does not depend on how many calls there may be, which can change at any time.
 #[derive(Debug)]
 pub struct FixedWindow {
     used: AtomicU64,
+    calls: AtomicU32,
     quota: WindowQuota,
+}
+
+/// What a decision needs.
+#[derive(Copy, Clone)]
+struct Seen {
+    word: u64,
+    /// When the window of now began.
+    began: u64,
+    /// The calls that are used, from this window on.
+    used: u64,
+    /// How many a window holds.
+    calls: u64,
 }
 
 impl FixedWindow {
     /// A limit of which nothing is used.
     pub fn new(quota: WindowQuota) -> Self {
-        Self { used: AtomicU64::new(0), quota }
+        Self { used: AtomicU64::new(0), calls: AtomicU32::new(quota.calls()), quota }
     }
 
-    /// How many calls the windows before that of `now` might have held.
-    fn past(&self, now: Timestamp) -> u64 {
-        let windows = now.as_nanos().checked_div(self.quota.period_nanos()).unwrap_or(0);
-        // A window lasts at least 1,000 ns a call: this is a thousandth of the time.
-        windows.saturating_mul(self.calls())
+    /// How many calls a window holds.
+    pub fn calls(&self) -> u32 {
+        self.calls.load(Relaxed)
     }
 
-    fn calls(&self) -> u64 {
-        self.quota.calls().into()
+    /// Changes how many calls a window holds while calls go on, from the window that is under way on. What was used of it
+    /// stays used. The period stays: one of another is another limit.
+    ///
+    /// # Errors
+    /// [`QuotaError::Calls`] for no call, or more than 1,000,000 per second of the period.
+    ///
+    /// # Examples
+    /// ```
+    /// use seawall_core::Timestamp;
+    /// use seawall_rate_limiter::{FixedWindow, Limit, WindowQuota};
+    /// use std::time::Duration;
+    ///
+    /// let limiter = FixedWindow::new(WindowQuota::new(2, Duration::from_secs(60))?);
+    /// limiter.take(2, Timestamp::ZERO).unwrap();
+    /// limiter.set_calls(3)?;
+    /// assert_eq!(limiter.standing(Timestamp::ZERO).remaining(), 1);
+    /// # Ok::<(), seawall_rate_limiter::QuotaError>(())
+    /// ```
+    pub fn set_calls(&self, calls: u32) -> Result<(), QuotaError> {
+        WindowQuota::new(calls, self.quota.period())?;
+        self.calls.store(calls, Relaxed);
+        Ok(())
     }
 
-    /// How long until calls may reach up to `last`, counted from the first window.
-    fn until(&self, last: u64, now: Timestamp) -> Duration {
-        let window = last.saturating_sub(1).checked_div(self.calls()).unwrap_or(0);
-        Duration::from_nanos(window.saturating_mul(self.quota.period_nanos()).saturating_sub(now.as_nanos()))
+    fn see(&self, word: u64, now: Timestamp) -> Seen {
+        let ((began, _), calls) = (self.quota.window(now.as_nanos()), u64::from(self.calls()));
+        let (then, used) = self.quota.window(word);
+        let windows = |time: u64| time.checked_div(self.quota.period_nanos()).unwrap_or(0);
+        // Windows that have passed have paid for as much as they hold. A clock that stepped back meets the word of a later
+        // window: full, up to there.
+        let paid = windows(began.saturating_sub(then)).saturating_mul(calls);
+        let ahead = windows(then.saturating_sub(began)).saturating_mul(calls);
+        Seen { word, began, used: used.saturating_add(ahead).saturating_sub(paid), calls }
+    }
+
+    /// The word after `cost` more.
+    fn add(&self, seen: Seen, cost: u64) -> Option<u64> {
+        let (then, used) = self.quota.window(seen.word);
+        let (began, used) = if then > seen.began { (then, used) } else { (seen.began, seen.used) };
+        began.checked_add(used.saturating_add(cost).min(self.quota.period_nanos().saturating_sub(1)))
+    }
+
+    /// How long until calls may reach up to `last`, counted from the window of now.
+    fn until(&self, last: u64, seen: Seen, now: Timestamp) -> Duration {
+        let windows = last.saturating_sub(1).checked_div(seen.calls).unwrap_or(0);
+        let begins = seen.began.saturating_add(windows.saturating_mul(self.quota.period_nanos()));
+        Duration::from_nanos(begins.saturating_sub(now.as_nanos()))
     }
 }
 
 impl Limit for FixedWindow {
     fn take(&self, cost: u32, now: Timestamp) -> Result<(), Rejection> {
-        if cost > self.quota.calls() {
-            return Err(Rejection::new(Pattern::RateLimiter, Reason::TooHeavy));
-        }
-        let past = self.past(now);
-        let limit = past.saturating_add(self.calls());
-        // Relaxed: the word guards no other memory.
-        let mut seen = self.used.load(Relaxed);
+        // Relaxed: the words guard no other memory.
+        let mut word = self.used.load(Relaxed);
         loop {
-            let next = seen.max(past).saturating_add(cost.into());
-            if next > limit {
-                let refused = Rejection::new(Pattern::RateLimiter, Reason::RateLimited);
-                return Err(refused.with_retry_after(self.until(next, now)));
+            let seen = self.see(word, now);
+            if u64::from(cost) > seen.calls {
+                return Err(Rejection::new(Pattern::RateLimiter, Reason::TooHeavy));
             }
-            match self.used.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
+            let refused = Rejection::new(Pattern::RateLimiter, Reason::RateLimited);
+            let last = seen.used.saturating_add(cost.into());
+            if last > seen.calls {
+                return Err(refused.with_retry_after(self.until(last, seen, now)));
+            }
+            // At the end of time no word holds the next call.
+            let Some(next) = self.add(seen, cost.into()) else { return Err(refused) };
+            match self.used.compare_exchange_weak(word, next, Relaxed, Relaxed) {
                 Ok(_) => return Ok(()),
-                Err(newer) => seen = newer,
+                Err(newer) => word = newer,
             }
         }
     }
 
     fn charge(&self, cost: u32, now: Timestamp) {
-        let past = self.past(now);
-        let _ = self.used.fetch_update(Relaxed, Relaxed, |seen| Some(seen.max(past).saturating_add(cost.into())));
+        let _ = self.used.fetch_update(Relaxed, Relaxed, |word| self.add(self.see(word, now), cost.into()));
     }
 
     fn refund(&self, cost: u32, _: Timestamp) {
-        let _ = self.used.fetch_update(Relaxed, Relaxed, |seen| Some(seen.saturating_sub(cost.into())));
+        let back = |word: u64| {
+            let (then, used) = self.quota.window(word);
+            then.checked_add(used.saturating_sub(cost.into()))
+        };
+        let _ = self.used.fetch_update(Relaxed, Relaxed, back);
     }
 
     fn standing(&self, now: Timestamp) -> Standing {
-        let (past, seen) = (self.past(now), self.used.load(Relaxed));
-        let left = past.saturating_add(self.calls()).saturating_sub(seen.max(past));
-        let remaining = u32::try_from(left).unwrap_or(u32::MAX);
-        let next_in = if remaining > 0 { Duration::ZERO } else { self.until(seen.saturating_add(1), now) };
-        let full_in = if seen <= past { Duration::ZERO } else { self.until(seen.saturating_add(self.calls()), now) };
+        let seen = self.see(self.used.load(Relaxed), now);
+        let remaining = u32::try_from(seen.calls.saturating_sub(seen.used)).unwrap_or(u32::MAX);
+        let next_in = if remaining > 0 { Duration::ZERO } else { self.until(seen.used.saturating_add(1), seen, now) };
+        let full_in =
+            if seen.used == 0 { Duration::ZERO } else { self.until(seen.used.saturating_add(seen.calls), seen, now) };
         Standing::of(remaining, next_in, full_in)
+    }
+
+    fn is_as_new(&self, now: Timestamp) -> bool {
+        self.calls() == self.quota.calls() && self.standing(now).full_in().is_zero()
     }
 }
 

@@ -53,6 +53,7 @@ mod layer;
 mod limit;
 mod line;
 mod pace;
+mod plan;
 mod plans;
 mod queueing;
 mod queueing_quota;
@@ -63,6 +64,7 @@ mod standing;
 mod table;
 mod wait;
 mod warm_up;
+mod warm_up_quota;
 mod window_quota;
 
 pub use adaptive::AdaptiveRate;
@@ -90,7 +92,8 @@ pub use layer::{
     RateLimiter, RateLimiterLayer,
 };
 pub use limit::Limit;
-pub use plans::{OfPlan, Plan, Plans};
+pub use plan::{OfPlan, Plan};
+pub use plans::{Plans, TakenOf};
 pub use queueing::QueueingGcra;
 pub use queueing_quota::QueueingQuota;
 pub use quota::Quota;
@@ -99,5 +102,6 @@ pub use seawall_core::{Error, Rejection, WrapErrorLayer};
 pub use sliding_window::SlidingWindow;
 pub use standing::Standing;
 pub use wait::RateLimiterWait;
-pub use warm_up::{WarmUp, WarmUpQuota};
+pub use warm_up::WarmUp;
+pub use warm_up_quota::WarmUpQuota;
 pub use window_quota::WindowQuota;

@@ -1,58 +1,17 @@
-use std::{collections::HashMap, hash::Hash, time::Duration};
+#![expect(clippy::disallowed_types, reason = "taken to change a quota, by no call")]
+
+use std::{collections::HashMap, sync::PoisonError, time::Duration};
 
 use foldhash::quality::RandomState;
-use seawall_core::{Admission, CallContext, Gate, NoWait, Outcome, Reason, Rejection, Timestamp};
+use seawall_core::{
+    Admission, CallContext, Gate, NoWait, Outcome, Reason, Rejection, Timestamp,
+    sync::{Mutex, MutexGuard},
+};
 
-use crate::{AdmitKey, Gcra, KeyedGcra, KeyedQuota, Quota, QuotaError, Standing, quotas::worse};
+use crate::{AdmitKey, Gcra, KeyedGcra, OfPlan, Plan, Quota, QuotaError, Standing, quotas::worse};
 
 /// In these units the rates of plans are added up: calls in 10²⁴ nanoseconds.
 const SPAN: u128 = 1_000_000_000_000_000_000_000_000;
-
-/// What a plan has to itself, and each tenant of it.
-///
-/// ```
-/// use seawall_rate_limiter::{Plan, Quota};
-///
-/// let pro = Plan::new(Quota::per_second(500)?.with_burst(100)?, Quota::per_second(50)?.with_burst(10)?);
-/// # Ok::<(), seawall_rate_limiter::QuotaError>(())
-/// ```
-#[derive(Debug, Copy, Clone, PartialEq, Eq)]
-pub struct Plan {
-    quota: Quota,
-    tenant: KeyedQuota,
-}
-
-impl Plan {
-    /// A plan whose tenants have `quota` together, and each of them `tenant`.
-    pub fn new(quota: Quota, tenant: impl Into<KeyedQuota>) -> Self {
-        Self { quota, tenant: tenant.into() }
-    }
-}
-
-/// A key that says on whose behalf a call is made: of which plan, and of it which tenant.
-pub trait OfPlan {
-    /// What tells tenants of one plan apart.
-    type Tenant: Hash + ?Sized;
-
-    /// The plan's name. One that is not known is the default plan.
-    fn plan(&self) -> &str;
-
-    /// The tenant.
-    fn tenant(&self) -> &Self::Tenant;
-}
-
-/// The name of the plan, and the tenant.
-impl<P: AsRef<str>, T: Hash> OfPlan for (P, T) {
-    type Tenant = T;
-
-    fn plan(&self) -> &str {
-        self.0.as_ref()
-    }
-
-    fn tenant(&self) -> &T {
-        &self.1
-    }
-}
 
 /// Quotas in three levels, of which each may borrow what the one above has to spare: tenant, plan, and all together.
 ///
@@ -87,11 +46,43 @@ impl<P: AsRef<str>, T: Hash> OfPlan for (P, T) {
 #[derive(Debug)]
 pub struct Plans {
     all: Gcra,
-    quota: Quota,
     default: Level,
     named: HashMap<Box<str>, Level, RandomState>,
-    /// What the plans have in [`SPAN`].
-    promised: u128,
+    /// Held by whoever changes a quota: two at once could promise the same calls.
+    promised: Mutex<Promised>,
+}
+
+/// What there is in [`SPAN`], and what of it is promised to plans.
+#[derive(Debug)]
+struct Promised {
+    all: Quota,
+    to_plans: u128,
+}
+
+impl Promised {
+    /// Promises `more` instead of `less`.
+    fn change(&mut self, less: u128, more: u128) -> Result<(), QuotaError> {
+        let promised = self.to_plans.saturating_sub(less).saturating_add(more);
+        Self::check(promised, self.all)?;
+        self.to_plans = promised;
+        Ok(())
+    }
+
+    fn check(promised: u128, all: Quota) -> Result<(), QuotaError> {
+        if promised <= calls_in_span(all.interval()) {
+            return Ok(());
+        }
+        let nanos = SPAN.checked_div(promised).unwrap_or(0);
+        let promised = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        Err(QuotaError::Oversold { promised, quota: all.interval() })
+    }
+}
+
+/// Of which levels a call was taken: what it borrowed is another level's.
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct TakenOf {
+    tenant: bool,
+    plan: bool,
 }
 
 #[derive(Debug)]
@@ -106,8 +97,8 @@ impl Level {
     }
 }
 
-const fn calls_in_span(quota: Quota) -> u128 {
-    match SPAN.checked_div(quota.interval().as_nanos()) {
+const fn calls_in_span(interval: Duration) -> u128 {
+    match SPAN.checked_div(interval.as_nanos()) {
         Some(calls) => calls,
         None => u128::MAX,
     }
@@ -119,34 +110,81 @@ impl Plans {
     /// # Errors
     /// [`QuotaError::Oversold`] when the plan has more than all together.
     pub fn new(all: Quota, default: Plan) -> Result<Self, QuotaError> {
-        let plans = Self {
+        let mut promised = Promised { all, to_plans: 0 };
+        promised.change(0, calls_in_span(default.quota.interval()))?;
+        Ok(Self {
             all: Gcra::new(all),
-            quota: all,
             default: Level::new(default),
             named: HashMap::with_hasher(RandomState::default()),
-            promised: 0,
-        };
-        plans.promise(default)
+            promised: Mutex::new(promised),
+        })
     }
 
-    /// And another plan. One of a name that is there already is replaced, and its quota stays promised.
+    /// And another plan, in the place of one of the same name.
     ///
     /// # Errors
     /// [`QuotaError::Oversold`] when all plans have more than all together.
     pub fn with_plan(mut self, name: impl Into<Box<str>>, plan: Plan) -> Result<Self, QuotaError> {
-        self = self.promise(plan)?;
-        self.named.insert(name.into(), Level::new(plan));
+        let name = name.into();
+        let before = self.named.get(&name).map_or(0, |level| calls_in_span(level.plan.interval()));
+        self.promised().change(before, calls_in_span(plan.quota.interval()))?;
+        self.named.insert(name, Level::new(plan));
         Ok(self)
     }
 
-    fn promise(mut self, plan: Plan) -> Result<Self, QuotaError> {
-        self.promised = self.promised.saturating_add(calls_in_span(plan.quota));
-        if self.promised > calls_in_span(self.quota) {
-            let nanos = SPAN.checked_div(self.promised).unwrap_or(0);
-            let promised = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-            return Err(QuotaError::Oversold { promised, quota: self.quota.interval() });
-        }
-        Ok(self)
+    /// Changes the quota of all together while calls go on. What was used stays used.
+    ///
+    /// # Errors
+    /// [`QuotaError::Oversold`] when the plans have more than that.
+    pub fn set_quota(&self, all: Quota, now: Timestamp) -> Result<(), QuotaError> {
+        let mut promised = self.promised();
+        Promised::check(promised.to_plans, all)?;
+        promised.all = all;
+        self.all.set_quota(all, now);
+        Ok(())
+    }
+
+    /// Changes the plan of that name, and what each of its tenants has, while calls go on. What was used stays used; for how
+    /// many tenants there is room stays as it was built. Looks at the slot of every tenant.
+    ///
+    /// # Errors
+    /// [`QuotaError::UnknownPlan`] when none has that name; [`QuotaError::Oversold`] when all plans would have more than all
+    /// together.
+    ///
+    /// # Examples
+    /// ```
+    /// use seawall_core::Timestamp;
+    /// use seawall_rate_limiter::{Plan, Plans, Quota};
+    ///
+    /// let quota = |calls, burst| Quota::per_second(calls).and_then(|quota| quota.with_burst(burst));
+    /// let plan = |calls| Ok::<_, seawall_rate_limiter::QuotaError>(Plan::new(quota(calls, 4)?, quota(1, 1)?));
+    /// let limiter = Plans::new(quota(100, 10)?, plan(10)?)?.with_plan("pro", plan(20)?)?;
+    /// limiter.set_plan("pro", plan(90)?, Timestamp::ZERO)?;
+    /// assert!(limiter.set_plan("pro", plan(91)?, Timestamp::ZERO).is_err());
+    /// # Ok::<(), seawall_rate_limiter::QuotaError>(())
+    /// ```
+    pub fn set_plan(&self, name: &str, plan: Plan, now: Timestamp) -> Result<(), QuotaError> {
+        self.set_level(self.named.get(name).ok_or(QuotaError::UnknownPlan)?, plan, now)
+    }
+
+    /// The same for the plan of those whose plan is not named.
+    ///
+    /// # Errors
+    /// [`QuotaError::Oversold`] when all plans would have more than all together.
+    pub fn set_default(&self, plan: Plan, now: Timestamp) -> Result<(), QuotaError> {
+        self.set_level(&self.default, plan, now)
+    }
+
+    fn set_level(&self, level: &Level, plan: Plan, now: Timestamp) -> Result<(), QuotaError> {
+        let mut promised = self.promised();
+        promised.change(calls_in_span(level.plan.interval()), calls_in_span(plan.quota.interval()))?;
+        level.plan.set_quota(plan.quota, now);
+        level.tenants.set_quota(plan.tenant.quota(), now);
+        Ok(())
+    }
+
+    fn promised(&self) -> MutexGuard<'_, Promised> {
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn level(&self, plan: &str) -> &Level {
@@ -158,7 +196,7 @@ impl Plans {
     /// # Errors
     /// [`RateLimited`](Reason::RateLimited) with the shortest wait of those levels that would admit it, or
     /// [`TooHeavy`](Reason::TooHeavy) when none ever would.
-    pub fn take<K: OfPlan + ?Sized>(&self, key: &K, cost: u32, now: Timestamp) -> Result<(), Rejection> {
+    pub fn take<K: OfPlan + ?Sized>(&self, key: &K, cost: u32, now: Timestamp) -> Result<TakenOf, Rejection> {
         let (level, cost) = (self.level(key.plan()), cost.max(1));
         let own = level.tenants.take(key.tenant(), cost, now);
         let of_plan = match own {
@@ -168,9 +206,11 @@ impl Plans {
         let Err(no_plan) = of_plan else {
             // What is promised to a plan it has; the quotas of all plans are no more than this one.
             self.all.charge(cost, now);
-            return Ok(());
+            return Ok(TakenOf { tenant: own.is_ok(), plan: true });
         };
-        let Err(none) = self.all.take_to_spare(cost, now) else { return Ok(()) };
+        let Err(none) = self.all.take_to_spare(cost, now) else {
+            return Ok(TakenOf { tenant: own.is_ok(), plan: false });
+        };
         let borrowed = sooner(no_plan, none);
         match own {
             Ok(()) => {
@@ -183,6 +223,31 @@ impl Plans {
                 Err(sooner(by_right, borrowed))
             }
         }
+    }
+
+    /// Gives `cost` back for a call that was not made after all, to the levels that it was taken of.
+    ///
+    /// # Examples
+    /// ```
+    /// use seawall_core::Timestamp;
+    /// use seawall_rate_limiter::{Plan, Plans, Quota};
+    ///
+    /// let quota = |calls, burst| Quota::per_second(calls).and_then(|quota| quota.with_burst(burst));
+    /// let limiter = Plans::new(quota(100, 10)?, Plan::new(quota(10, 4)?, quota(1, 1)?))?;
+    /// let taken = limiter.take(&("", "ann"), 1, Timestamp::ZERO).unwrap();
+    /// limiter.refund(&("", "ann"), 1, taken);
+    /// assert_eq!(limiter.standing(&("", "ann"), Timestamp::ZERO).remaining(), 1);
+    /// # Ok::<(), seawall_rate_limiter::QuotaError>(())
+    /// ```
+    pub fn refund<K: OfPlan + ?Sized>(&self, key: &K, cost: u32, taken: TakenOf) {
+        let level = self.level(key.plan());
+        if taken.tenant {
+            level.tenants.refund(key.tenant(), cost);
+        }
+        if taken.plan {
+            level.plan.refund(cost);
+        }
+        self.all.refund(cost);
     }
 
     /// Takes `cost` more of all levels for a call that has turned out to be dearer than it said. Never refused.
@@ -222,7 +287,7 @@ impl<K: OfPlan + ?Sized> AdmitKey<K> for Plans {
         context: impl FnOnce() -> CallContext,
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<()> {
-        self.take(key, context().cost, now()).into()
+        self.take(key, context().cost, now()).map(|_| ()).into()
     }
 }
 
@@ -278,7 +343,7 @@ mod tests {
         // 2 of its own, 3 more until half the plan's burst is left; then of the 45 that all have left the upper 20.
         assert_eq!(admitted, 2 + 3 + 20);
         assert_eq!(limiter.standing_of_plan("free", at(0)).remaining(), 5);
-        assert_eq!((limiter.take(&("free", 2), 2, at(0)), limiter.take(&("pro", 1), 10, at(0))), (Ok(()), Ok(())));
+        assert!(limiter.take(&("free", 2), 2, at(0)).is_ok() && limiter.take(&("pro", 1), 10, at(0)).is_ok());
     }
 
     #[test]
@@ -308,7 +373,7 @@ mod tests {
 
         assert_eq!([limiter.standing_of_plan("free", at(0)), limiter.standing_of_all(at(0))], before);
         let wait = refused.retry_after().unwrap();
-        assert_eq!(limiter.take(&("free", 1), 1, at(0).saturating_add(wait)), Ok(()));
+        assert!(limiter.take(&("free", 1), 1, at(0).saturating_add(wait)).is_ok());
         assert_eq!(limiter.take(&("free", 1), u32::MAX, at(0)).unwrap_err().reason(), Reason::TooHeavy);
     }
 
@@ -321,7 +386,7 @@ mod tests {
         let refused = limiter.take(&("", 1), 1, at(0)).unwrap_err();
 
         assert_eq!(refused.retry_after(), Some(Duration::from_secs(1)));
-        assert_eq!(limiter.take(&("", 1), 1, at(SECOND)), Ok(()));
+        assert!(limiter.take(&("", 1), 1, at(SECOND)).is_ok());
     }
 
     #[test]
@@ -357,6 +422,56 @@ mod tests {
         assert!(limiter.is_idle(|| at(SECOND)));
     }
 
+    #[test]
+    fn plans_change_while_calls_go_on_and_what_was_used_stays_used() {
+        let limiter = plans();
+        limiter.charge(&("pro", 1), 4, at(0));
+        let pro = |calls| Plan::new(quota(calls, 20), quota(5, 5));
+
+        assert_eq!(limiter.set_plan("prof", pro(10), at(0)), Err(QuotaError::UnknownPlan));
+        assert!(matches!(limiter.set_plan("pro", pro(81), at(0)), Err(QuotaError::Oversold { .. })));
+        assert_eq!(limiter.standing_of_plan("pro", at(0)).remaining(), 36);
+        assert_eq!(limiter.set_plan("pro", pro(10), at(0)), Ok(()));
+
+        assert_eq!(limiter.standing_of_plan("pro", at(0)).remaining(), 16);
+        assert_eq!(limiter.standing(&("pro", 1), at(0)).remaining(), 1);
+        // What the one no longer has may be promised to the other, and no more.
+        let free = |calls| Plan::new(quota(calls, 10), quota(2, 2));
+        assert!(limiter.set_default(free(91), at(0)).is_err());
+        assert_eq!(limiter.set_default(free(90), at(0)), Ok(()));
+        assert!(limiter.set_quota(quota(99, 50), at(0)).is_err());
+        assert_eq!(limiter.set_quota(quota(200, 50), at(0)), Ok(()));
+        assert_eq!(limiter.standing_of_all(at(0)).remaining(), 46);
+        assert_eq!(limiter.set_default(free(190), at(0)), Ok(()));
+        assert!(!limiter.is_idle(|| at(60 * SECOND)), "it is not as it was built");
+    }
+
+    #[test]
+    fn a_plan_in_the_place_of_another_has_that_ones_quota() {
+        let plan = |calls| Plan::new(quota(calls, 1), quota(1, 1));
+
+        assert!(plans().with_plan("pro", plan(80)).and_then(|plans| plans.with_plan("pro", plan(81))).is_err());
+    }
+
+    #[test]
+    fn a_refund_goes_to_the_levels_that_were_taken_of() {
+        let limiter = plans();
+        let taken: Vec<_> = std::iter::from_fn(|| limiter.take(&("free", 1), 1, at(0)).ok()).collect();
+        let left = || {
+            let tenant = limiter.standing(&("free", 1), at(0));
+            [tenant, limiter.standing_of_plan("free", at(0)), limiter.standing_of_all(at(0))].map(|one| one.remaining())
+        };
+        assert_eq!((taken.len(), left()), (25, [0, 5, 25]));
+
+        // Borrowed of all, of its plan, and its own.
+        let left = [24, 4, 1].map(|call| {
+            limiter.refund(&("free", 1), 1, taken[call]);
+            left()
+        });
+
+        assert_eq!(left, [[0, 5, 26], [0, 6, 27], [1, 7, 28]]);
+    }
+
     proptest! {
         #[test]
         fn in_all_never_more_goes_on_than_the_quota_and_once_the_bursts_of_the_plans(
@@ -388,7 +503,7 @@ mod loom_tests {
         model.preemption_bound = Some(2);
         model.check(|| {
             let quota = |calls| Quota::per_second(calls).unwrap();
-            let tenants = KeyedQuota::new(quota(1)).with_max_keys(1).unwrap();
+            let tenants = crate::KeyedQuota::new(quota(1)).with_max_keys(1).unwrap();
             let limiter = Arc::new(Plans::new(quota(4), Plan::new(quota(1), tenants)).unwrap());
             let other = Arc::clone(&limiter);
             let take = |limiter: &Plans, tenant: u8| limiter.take(&("", tenant), 1, Timestamp::ZERO).is_ok();

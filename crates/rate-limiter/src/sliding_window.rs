@@ -4,11 +4,11 @@ use seawall_core::{
     Pattern, Reason, Rejection, Timestamp,
     sync::{
         CachePadded,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
-use crate::{Limit, Standing, WindowQuota, limit::gate_of_limit};
+use crate::{Limit, QuotaError, Standing, WindowQuota, limit::gate_of_limit};
 
 /// Admits a number of calls in the last period, whenever that began: the sliding window counter.
 ///
@@ -38,6 +38,7 @@ pub struct SlidingWindow {
     /// Of the windows with even numbers and of those with odd ones, the latest: when it began, in nanoseconds, plus how
     /// many calls it has used. A window is longer than that, so the two can be told apart.
     windows: CachePadded<[AtomicU64; 2]>,
+    calls: AtomicU32,
     quota: WindowQuota,
 }
 
@@ -55,11 +56,37 @@ struct Seen {
 impl SlidingWindow {
     /// A limit of which nothing is used.
     pub fn new(quota: WindowQuota) -> Self {
-        Self { windows: CachePadded::new([AtomicU64::new(0), AtomicU64::new(0)]), quota }
+        let windows = CachePadded::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        Self { windows, calls: AtomicU32::new(quota.calls()), quota }
     }
 
-    fn calls(&self) -> u64 {
-        self.quota.calls().into()
+    /// How many calls a period holds.
+    pub fn calls(&self) -> u32 {
+        self.calls.load(Relaxed)
+    }
+
+    /// Changes how many calls a period holds while calls go on. What was used stays used. The period stays: one of another
+    /// is another limit.
+    ///
+    /// # Errors
+    /// [`QuotaError::Calls`] for no call, or more than 1,000,000 per second of the period.
+    ///
+    /// # Examples
+    /// ```
+    /// use seawall_core::Timestamp;
+    /// use seawall_rate_limiter::{Limit, SlidingWindow, WindowQuota};
+    /// use std::time::Duration;
+    ///
+    /// let limiter = SlidingWindow::new(WindowQuota::new(2, Duration::from_secs(60))?);
+    /// limiter.take(2, Timestamp::ZERO).unwrap();
+    /// limiter.set_calls(3)?;
+    /// assert_eq!(limiter.standing(Timestamp::ZERO).remaining(), 1);
+    /// # Ok::<(), seawall_rate_limiter::QuotaError>(())
+    /// ```
+    pub fn set_calls(&self, calls: u32) -> Result<(), QuotaError> {
+        WindowQuota::new(calls, self.quota.period())?;
+        self.calls.store(calls, Relaxed);
+        Ok(())
     }
 
     /// The words of the window that began then and of the one before.
@@ -99,7 +126,7 @@ impl SlidingWindow {
     /// The first time within a window at which `used` calls and `before` in the last fit; the period when none is.
     fn fits_from(&self, used: u64, before: u64) -> u64 {
         let period = self.quota.period_nanos();
-        let Some(room) = self.calls().checked_sub(used) else { return period };
+        let Some(room) = u64::from(self.calls()).checked_sub(used) else { return period };
         if before <= room {
             return 0;
         }
@@ -127,7 +154,7 @@ impl SlidingWindow {
 
 impl Limit for SlidingWindow {
     fn take(&self, cost: u32, now: Timestamp) -> Result<(), Rejection> {
-        if cost > self.quota.calls() {
+        if cost > self.calls() {
             return Err(Rejection::new(Pattern::RateLimiter, Reason::TooHeavy));
         }
         let cost = cost.into();
@@ -172,7 +199,7 @@ impl Limit for SlidingWindow {
         let rest = period.saturating_sub(seen.elapsed);
         let aged = u128::from(seen.before).saturating_mul(rest.into()).div_ceil(u128::from(period).max(1));
         let aged = u64::try_from(aged).unwrap_or(u64::MAX);
-        let left = self.calls().saturating_sub(seen.used).saturating_sub(aged);
+        let left = u64::from(self.calls()).saturating_sub(seen.used).saturating_sub(aged);
         let full_in = match (seen.used, seen.before) {
             (0, 0) => 0,
             (0, _) => rest,
@@ -180,6 +207,10 @@ impl Limit for SlidingWindow {
         };
         let next_in = if left > 0 { Duration::ZERO } else { self.wait(seen, 1) };
         Standing::of(u32::try_from(left).unwrap_or(u32::MAX), next_in, Duration::from_nanos(full_in))
+    }
+
+    fn is_as_new(&self, now: Timestamp) -> bool {
+        self.calls() == self.quota.calls() && self.standing(now).full_in().is_zero()
     }
 }
 

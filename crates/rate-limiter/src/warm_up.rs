@@ -1,75 +1,17 @@
+mod curve;
+
 use std::{fmt, time::Duration};
 
+use curve::Curve;
 use seawall_core::{
     Rejection, Timestamp,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-use crate::{Gcra, Limit, Quota, QuotaError, Standing, limit::gate_of_limit, quota::MAX_SPAN};
+use crate::{Gcra, Limit, Quota, Standing, WarmUpQuota, limit::gate_of_limit, pace::Pace};
 
-/// Guava's and Sentinel's.
-const COLD_FACTOR: u32 = 3;
-const MAX_COLD_FACTOR: u32 = 1_000;
 /// In how many steps the pace follows: one is a hundredth of the warming up.
 const STEPS: u64 = 100;
-
-/// A [`Quota`] that is reached only by and by after a pause.
-///
-/// ```
-/// use seawall_rate_limiter::{Quota, WarmUpQuota};
-/// use std::time::Duration;
-///
-/// let quota = WarmUpQuota::new(Quota::per_second(100)?, Duration::from_secs(10))?.with_cold_factor(5)?;
-/// assert_eq!(quota.cold_factor(), 5);
-/// # Ok::<(), seawall_rate_limiter::QuotaError>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WarmUpQuota {
-    quota: Quota,
-    warm_up: Duration,
-    cold_factor: u32,
-}
-
-impl WarmUpQuota {
-    /// A quota that is reached after `warm_up` of calls without a pause. Allowed: above zero, up to 292 years. The cold
-    /// factor is 3.
-    ///
-    /// # Errors
-    /// [`QuotaError::WarmUp`] outside that range.
-    pub const fn new(quota: Quota, warm_up: Duration) -> Result<Self, QuotaError> {
-        if warm_up.is_zero() || warm_up.as_nanos() > MAX_SPAN.as_nanos() {
-            return Err(QuotaError::WarmUp { warm_up });
-        }
-        Ok(Self { quota, warm_up, cold_factor: COLD_FACTOR })
-    }
-
-    /// How many times slower than the quota it begins. Allowed: 2 to 1,000. Default 3.
-    ///
-    /// # Errors
-    /// [`QuotaError::ColdFactor`] outside that range.
-    pub const fn with_cold_factor(mut self, cold_factor: u32) -> Result<Self, QuotaError> {
-        if cold_factor < 2 || cold_factor > MAX_COLD_FACTOR {
-            return Err(QuotaError::ColdFactor { cold_factor });
-        }
-        self.cold_factor = cold_factor;
-        Ok(self)
-    }
-
-    /// The quota once warm.
-    pub const fn quota(&self) -> Quota {
-        self.quota
-    }
-
-    /// How long it takes to get warm.
-    pub const fn warm_up(&self) -> Duration {
-        self.warm_up
-    }
-
-    /// How many times slower it begins.
-    pub const fn cold_factor(&self) -> u32 {
-        self.cold_factor
-    }
-}
 
 /// Admits calls at a rate that rises to a [`Quota`] while they come, and falls again while they do not: for a service
 /// that is slow after a pause (connections to open, caches to fill, code to compile).
@@ -103,76 +45,69 @@ impl WarmUpQuota {
 /// Guava, `SmoothRateLimiter.SmoothWarmingUp`; the steps are Sentinel's `WarmUpController`.
 pub struct WarmUp {
     gcra: Gcra,
-    quota: WarmUpQuota,
-    curve: Curve,
+    built_with: WarmUpQuota,
+    /// Nanoseconds a call, warm.
+    interval: AtomicU64,
+    burst: AtomicU32,
     /// When the pace is next adapted.
     step_ends: AtomicU64,
     taken: AtomicU64,
-    /// How many calls are stored: the bits of a float.
+    /// How much is stored, as a part of what can be: the bits of a float.
     stored: AtomicU64,
     /// How far calls came ahead of their time, in nanoseconds: the bits of a float.
     ahead: AtomicU64,
 }
 
-/// How the pace depends on what is stored: a trapezium whose area is the time of warming up.
-#[derive(Debug, Copy, Clone, PartialEq)]
-struct Curve {
-    /// Nanoseconds a call, warm.
-    interval: f64,
-    warm_up: f64,
-    /// What may be stored without slowing down.
-    threshold: f64,
-    most: f64,
-    /// Nanoseconds a call, for each one stored above the threshold.
-    slope: f64,
-}
-
-impl Curve {
-    #[expect(clippy::cast_precision_loss, reason = "a pace need not be exact to 2⁻⁵³")]
-    fn new(quota: &WarmUpQuota) -> Self {
-        let interval = quota.quota.interval().as_nanos() as f64;
-        let (warm_up, cold) = (quota.warm_up.as_nanos() as f64, f64::from(quota.cold_factor));
-        let threshold = warm_up / interval / (cold - 1.0);
-        let most = threshold + 2.0 * warm_up / interval / (1.0 + cold);
-        Self { interval, warm_up, threshold, most, slope: interval * (cold - 1.0) / (most - threshold) }
-    }
-
-    /// Nanoseconds a call.
-    fn pace(&self, stored: f64) -> f64 {
-        self.slope.mul_add((stored - self.threshold).max(0.0), self.interval)
-    }
-
-    /// What is stored after half of the calls that begin within `step` nanoseconds when they come without a pause. Its
-    /// pace is their mean one; the pace of the first would be too slow for the rest, and what lags grows.
-    fn amid(&self, stored: f64, step: f64) -> f64 {
-        (stored - (step / self.pace(stored)).ceil() / 2.0).max(0.0)
-    }
-
-    /// What is stored after `span` nanoseconds in which `taken` calls went on at `pace`: each uses up one, until none is
-    /// left, and the time in which none was due stores again. Calls that came ahead of their time leave some `ahead`, in
-    /// nanoseconds.
-    fn after(&self, (stored, ahead): (f64, f64), taken: f64, pace: f64, span: f64) -> (f64, f64) {
-        let idle = span - taken.mul_add(pace, ahead);
-        let regained = idle.max(0.0) / self.warm_up * self.most;
-        (((stored - taken).max(0.0) + regained).min(self.most), (-idle).max(0.0))
-    }
-}
-
 impl WarmUp {
     /// A limit that is cold.
     pub fn new(quota: WarmUpQuota) -> Self {
-        let curve = Curve::new(&quota);
+        let warm = quota.quota();
         let limit = Self {
-            gcra: Gcra::new(quota.quota),
-            quota,
-            curve,
+            gcra: Gcra::new(warm),
+            built_with: quota,
+            interval: AtomicU64::new(Pace::of(&warm).interval),
+            burst: AtomicU32::new(warm.burst()),
             step_ends: AtomicU64::new(0),
             taken: AtomicU64::new(0),
-            stored: AtomicU64::new(curve.most.to_bits()),
+            stored: AtomicU64::new(1.0_f64.to_bits()),
             ahead: AtomicU64::new(0.0_f64.to_bits()),
         };
-        limit.set_pace(curve.most);
+        let curve = limit.curve();
+        limit.set_pace(&curve, curve.most);
         limit
+    }
+
+    /// Changes the quota that is reached once warm, while calls go on. What was used stays used, and it stays as warm as it
+    /// is. The time of warming up and the cold factor stay: a limit of others is another limit.
+    ///
+    /// # Examples
+    /// ```
+    /// use seawall_core::Timestamp;
+    /// use seawall_rate_limiter::{Quota, WarmUp, WarmUpQuota};
+    /// use std::time::Duration;
+    ///
+    /// let limiter = WarmUp::new(WarmUpQuota::new(Quota::per_second(10)?, Duration::from_secs(10))?);
+    /// assert_eq!(limiter.interval(), Duration::from_millis(300));
+    /// limiter.set_quota(Quota::per_second(100)?, Timestamp::ZERO);
+    /// assert_eq!(limiter.interval(), Duration::from_millis(30), "as cold as before, at ten times the rate");
+    /// # Ok::<(), seawall_rate_limiter::QuotaError>(())
+    /// ```
+    pub fn set_quota(&self, quota: Quota, now: Timestamp) {
+        self.interval.store(Pace::of(&quota).interval, Relaxed);
+        self.burst.store(quota.burst(), Relaxed);
+        let curve = self.curve();
+        if let Some(quota) = self.quota_at(&curve, self.stored() * curve.most) {
+            self.gcra.set_quota(quota, now);
+        }
+    }
+
+    fn curve(&self) -> Curve {
+        Curve::new(self.interval.load(Relaxed), &self.built_with)
+    }
+
+    /// How much is stored, as a part of what can be.
+    fn stored(&self) -> f64 {
+        f64::from_bits(self.stored.load(Relaxed))
     }
 
     /// The time in which one call is regained at the moment.
@@ -181,7 +116,7 @@ impl WarmUp {
     }
 
     fn step(&self) -> u64 {
-        let warm_up = Timestamp::ZERO.saturating_add(self.quota.warm_up).as_nanos();
+        let warm_up = Timestamp::ZERO.saturating_add(self.built_with.warm_up()).as_nanos();
         warm_up.checked_div(STEPS).unwrap_or(0).max(1)
     }
 
@@ -203,30 +138,35 @@ impl WarmUp {
     fn adapt(&self, ends: u64, now: Timestamp) {
         let taken = self.taken.swap(0, Relaxed) as f64;
         let span = now.as_nanos().saturating_sub(ends.saturating_sub(self.step())) as f64;
-        let (stored, ahead) = self.later(taken, span);
-        self.stored.store(stored.to_bits(), Relaxed);
+        let curve = self.curve();
+        let (stored, ahead) = self.later(&curve, taken, span);
+        self.stored.store((stored / curve.most).to_bits(), Relaxed);
         self.ahead.store(ahead.to_bits(), Relaxed);
-        self.set_pace(self.curve.amid(stored, self.step() as f64));
+        self.set_pace(&curve, curve.amid(stored, self.step() as f64));
     }
 
     /// What is stored, and how far calls have come ahead, after a step.
     #[expect(clippy::cast_precision_loss, reason = "a pace need not be exact to 2⁻⁵³")]
-    fn later(&self, taken: f64, span: f64) -> (f64, f64) {
-        let [stored, ahead] = [&self.stored, &self.ahead].map(|bits| f64::from_bits(bits.load(Relaxed)));
-        self.curve.after((stored, ahead), taken, self.interval().as_nanos() as f64, span)
+    fn later(&self, curve: &Curve, taken: f64, span: f64) -> (f64, f64) {
+        let (stored, ahead) = (self.stored() * curve.most, f64::from_bits(self.ahead.load(Relaxed)));
+        curve.after((stored, ahead), taken, self.interval().as_nanos() as f64, span)
     }
 
+    fn set_pace(&self, curve: &Curve, stored: f64) {
+        if let Some(quota) = self.quota_at(curve, stored) {
+            self.gcra.go_on_at(quota);
+        }
+    }
+
+    /// What is kept to while so much is stored. A quota that is slower than any clock can tell stays at the pace that it has.
     #[expect(
         clippy::cast_sign_loss,
         clippy::cast_possible_truncation,
         reason = "nanoseconds, above zero; as saturates"
     )]
-    fn set_pace(&self, stored: f64) {
-        let interval = Duration::from_nanos(self.curve.pace(stored).ceil() as u64);
-        // A quota that is slower than any clock can tell stays at the pace that it has.
-        if let Ok(quota) = Quota::every(interval).and_then(|quota| quota.with_burst(self.quota.quota.burst())) {
-            self.gcra.go_on_at(quota);
-        }
+    fn quota_at(&self, curve: &Curve, stored: f64) -> Option<Quota> {
+        let interval = Duration::from_nanos(curve.pace(stored).ceil() as u64);
+        Quota::every(interval).and_then(|quota| quota.with_burst(self.burst.load(Relaxed))).ok()
     }
 }
 
@@ -253,13 +193,17 @@ impl Limit for WarmUp {
         self.gcra.standing(now)
     }
 
-    /// When all is cold again.
+    /// When all is cold again, and the quota is the one that it was built with.
     #[expect(clippy::cast_precision_loss, reason = "a pace need not be exact to 2⁻⁵³")]
     fn is_as_new(&self, now: Timestamp) -> bool {
         let taken = self.taken.load(Relaxed) as f64;
         let span = now.as_nanos().saturating_sub(self.step_ends.load(Relaxed)) as f64;
-        let (stored, _) = self.later(taken, span);
-        stored >= self.curve.most && self.gcra.standing(now).full_in().is_zero()
+        let curve = self.curve();
+        let (stored, _) = self.later(&curve, taken, span);
+        let built_with = self.built_with.quota();
+        (self.interval.load(Relaxed), self.burst.load(Relaxed)) == (Pace::of(&built_with).interval, built_with.burst())
+            && stored >= curve.most
+            && self.gcra.standing(now).full_in().is_zero()
     }
 }
 
@@ -274,9 +218,9 @@ impl From<WarmUpQuota> for WarmUp {
 impl fmt::Debug for WarmUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WarmUp")
-            .field("quota", &self.quota)
+            .field("built_with", &self.built_with)
             .field("interval", &self.interval())
-            .field("stored", &f64::from_bits(self.stored.load(Relaxed)))
+            .field("stored", &self.stored())
             .finish_non_exhaustive()
     }
 }
@@ -287,6 +231,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::QuotaError;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -329,6 +274,34 @@ mod tests {
         limiter.take(1, at(32 * SECOND)).unwrap();
         assert!(limiter.interval() > Duration::from_millis(25), "{:?}", limiter.interval());
         assert!(limiter.is_as_new(at(43 * SECOND)));
+    }
+
+    #[test]
+    fn a_new_quota_is_reached_as_soon_as_the_old_one_would_have_been() {
+        let (changed, built) = (warm_up(50, 10, 3), warm_up(100, 10, 3));
+        take_all(&changed, 0, 5);
+        take_all(&built, 0, 5);
+
+        let quota = Quota::per_second(100).and_then(|quota| quota.with_burst(3)).unwrap();
+        changed.set_quota(quota, at(5 * SECOND));
+
+        let [half, as_built] = [&changed, &built].map(|limiter| limiter.interval().as_secs_f64());
+        assert!((half / as_built - 1.0).abs() < 0.05, "{half} {as_built}");
+        take_all(&changed, 5 * SECOND, 6);
+        assert_eq!(changed.interval(), Duration::from_millis(10));
+        assert!(changed.take(4, at(20 * SECOND)).is_err() && changed.take(3, at(20 * SECOND)).is_ok());
+        // Cold again, but not as one that is built anew.
+        assert!(!changed.is_as_new(at(60 * SECOND)));
+    }
+
+    #[test]
+    fn what_was_used_of_the_old_quota_is_used_of_the_new_one() {
+        let limiter = warm_up(1, 10, 3);
+        limiter.charge(5, at(0));
+
+        limiter.set_quota(Quota::per_second(10).and_then(|quota| quota.with_burst(8)).unwrap(), at(0));
+
+        assert_eq!(limiter.standing(at(0)).remaining(), 3);
     }
 
     #[test]
@@ -377,7 +350,7 @@ mod tests {
             prop_assert!(limiter.interval().as_secs_f64() * f64::from(calls) > f64::from(cold_factor) * 0.99);
 
             let admitted = take_all(&limiter, 0, seconds);
-            let meant = limiter.curve.most - limiter.curve.threshold;
+            let meant = limiter.curve().most - limiter.curve().threshold;
             let off = (f64::from(admitted) - meant).abs();
             prop_assert!(off < meant.mul_add(0.05, 2.0), "{admitted} of {meant}");
 
@@ -399,8 +372,7 @@ mod tests {
                     limiter.charge(cost, at(now));
                 }
                 limiter.refund(cost / 2, at(now));
-                let stored = f64::from_bits(limiter.stored.load(Relaxed));
-                prop_assert!((0.0..=limiter.curve.most).contains(&stored));
+                prop_assert!((0.0..=1.0).contains(&limiter.stored()));
                 prop_assert!(limiter.interval() >= Duration::from_nanos(interval));
                 limiter.is_as_new(at(now));
             }
@@ -428,7 +400,7 @@ mod loom_tests {
             second.join().unwrap();
             let stored = f64::from_bits(limiter.stored.load(Relaxed));
             #[expect(clippy::cast_precision_loss, reason = "at most two")]
-            let counted = limiter.taken.load(Relaxed) as f64 + limiter.curve.most - stored;
+            let counted = limiter.taken.load(Relaxed) as f64 + limiter.curve().most - stored;
             assert!((0.9..=2.0).contains(&counted), "{counted}");
         });
     }

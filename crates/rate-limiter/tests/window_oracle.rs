@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use seawall_core::{Reason, Timestamp};
-use seawall_rate_limiter::{FixedWindow, Limit, SlidingWindow, WindowQuota};
+use seawall_rate_limiter::{FixedWindow, Limit, QuotaError, SlidingWindow, WindowQuota};
 
 /// Every call ever counted: when, and how many.
 #[derive(Default)]
@@ -149,6 +149,62 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #[test]
+    fn a_window_goes_on_as_if_it_had_always_held_what_it_holds(
+        (before, after) in (1..9_u32, 1..9_u32),
+        period in 9_000..9_500_u64,
+        calls in prop::collection::vec((0..12_000_u64, 1..5_u32, any::<bool>()), 1..30),
+        then in prop::collection::vec((0..12_000_u64, 1..5_u32), 1..30),
+    ) {
+        let of = |calls| WindowQuota::new(calls, Duration::from_nanos(period)).unwrap();
+        let changed = (SlidingWindow::new(of(before)), FixedWindow::new(of(before)));
+        let built = (SlidingWindow::new(of(after)), FixedWindow::new(of(after)));
+        let pairs: [(&dyn Limit, &dyn Limit); 2] = [(&changed.0, &built.0), (&changed.1, &built.1)];
+        // Of what the one that will be changed lets in, the other is told; in one window, so that no debt is paid at
+        // either's pace.
+        for (at, cost, charges) in calls {
+            let now = Timestamp::from_nanos(at % period);
+            for (changed, built) in pairs {
+                if charges {
+                    changed.charge(cost, now);
+                    built.charge(cost, now);
+                } else if changed.take(cost, now).is_ok() {
+                    built.charge(cost, now);
+                }
+            }
+        }
+
+        changed.0.set_calls(after).unwrap();
+        changed.1.set_calls(after).unwrap();
+
+        let mut now = period;
+        for (pass, cost) in then {
+            now += pass;
+            let at = Timestamp::from_nanos(now);
+            for (changed, built) in pairs {
+                prop_assert_eq!(changed.standing(at), built.standing(at));
+                prop_assert_eq!(changed.take(cost, at), built.take(cost, at));
+            }
+        }
+        prop_assert_eq!((changed.0.calls(), changed.1.calls()), (after, after));
+        let far = Timestamp::from_nanos(u64::MAX / 2);
+        prop_assert_eq!([changed.0.is_as_new(far), changed.1.is_as_new(far)], [before == after; 2]);
+    }
+}
+
+#[test]
+fn a_window_of_no_calls_or_of_more_than_a_clock_can_tell_apart_is_not_set() {
+    let quota = WindowQuota::new(2, Duration::from_micros(5)).unwrap();
+    let (sliding, fixed) = (SlidingWindow::new(quota), FixedWindow::new(quota));
+
+    for calls in [0, 6, u32::MAX] {
+        let refused = Err(QuotaError::Calls { calls, period: Duration::from_micros(5) });
+        assert_eq!((sliding.set_calls(calls), fixed.set_calls(calls)), (refused, refused));
+    }
+    assert_eq!((sliding.calls(), fixed.calls()), (2, 2));
 }
 
 #[test]

@@ -1,0 +1,65 @@
+use std::time::Duration;
+
+use crate::{Quota, QuotaError, quota::MAX_SPAN};
+
+/// Guava's and Sentinel's.
+const COLD_FACTOR: u32 = 3;
+const MAX_COLD_FACTOR: u32 = 1_000;
+
+/// A [`Quota`] that is reached only by and by after a pause.
+///
+/// ```
+/// use seawall_rate_limiter::{Quota, WarmUpQuota};
+/// use std::time::Duration;
+///
+/// let quota = WarmUpQuota::new(Quota::per_second(100)?, Duration::from_secs(10))?.with_cold_factor(5)?;
+/// assert_eq!(quota.cold_factor(), 5);
+/// # Ok::<(), seawall_rate_limiter::QuotaError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WarmUpQuota {
+    quota: Quota,
+    warm_up: Duration,
+    cold_factor: u32,
+}
+
+impl WarmUpQuota {
+    /// A quota that is reached after `warm_up` of calls without a pause. Allowed: above zero, up to 292 years. The cold
+    /// factor is 3.
+    ///
+    /// # Errors
+    /// [`QuotaError::WarmUp`] outside that range.
+    pub const fn new(quota: Quota, warm_up: Duration) -> Result<Self, QuotaError> {
+        if warm_up.is_zero() || warm_up.as_nanos() > MAX_SPAN.as_nanos() {
+            return Err(QuotaError::WarmUp { warm_up });
+        }
+        Ok(Self { quota, warm_up, cold_factor: COLD_FACTOR })
+    }
+
+    /// How many times slower than the quota it begins. Allowed: 2 to 1,000. Default 3.
+    ///
+    /// # Errors
+    /// [`QuotaError::ColdFactor`] outside that range.
+    pub const fn with_cold_factor(mut self, cold_factor: u32) -> Result<Self, QuotaError> {
+        if cold_factor < 2 || cold_factor > MAX_COLD_FACTOR {
+            return Err(QuotaError::ColdFactor { cold_factor });
+        }
+        self.cold_factor = cold_factor;
+        Ok(self)
+    }
+
+    /// The quota once warm.
+    pub const fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// How long it takes to get warm.
+    pub const fn warm_up(&self) -> Duration {
+        self.warm_up
+    }
+
+    /// How many times slower it begins.
+    pub const fn cold_factor(&self) -> u32 {
+        self.cold_factor
+    }
+}
