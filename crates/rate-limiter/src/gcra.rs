@@ -132,6 +132,11 @@ impl Gcra {
         self.words.pace.set(Pace::of(&quota));
     }
 
+    /// Has it owe at least as much as when `arrival` is the theoretical arrival.
+    pub(crate) fn owe_until(&self, arrival: u64) {
+        self.words.arrival.fetch_max(arrival, Relaxed);
+    }
+
     /// Another quota, of which nothing is used.
     pub(crate) fn replace(&self, quota: Quota, now: Timestamp) {
         self.words.pace.set(Pace::of(&quota));

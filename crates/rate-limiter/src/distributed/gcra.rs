@@ -218,6 +218,11 @@ impl DistributedGcra {
         if self.quota.if_gone() == IfGone::Refuse {
             return Err(soon);
         }
+        if self.is_gone() || self.heard.denied_until.load(Relaxed) > 0 {
+            // The local share is a part of the store's bucket and no fuller than that was: with a burst of its own each time
+            // that a store goes away, one that comes and goes would have all processes admit more than the quota.
+            self.local.owe_until(self.heard.arrival.load(Relaxed));
+        }
         // Where no store can lease it, what is dearer than the local share ever has at once takes all of that, and the
         // rest as a debt.
         let at_once = if self.is_gone() { cost.min(self.local.burst()) } else { cost };
@@ -274,7 +279,7 @@ impl DistributedGcra {
         let leased = self.words.leased.load(Relaxed);
         let take = if in_use && (leased < dearest || leased <= low) { target.saturating_sub(leased) } else { 0 };
         let give_back = if leased > target.saturating_mul(2) { self.hand_back(target) } else { 0 };
-        let need = Need { take: clamped(take), charge: self.settle(), give_back: clamped(give_back) };
+        let need = Need { take: clamped(take), charge: self.settle(self.owed(now)), give_back: clamped(give_back) };
         if need == Need::NOTHING {
             self.listen();
             return None;
@@ -289,11 +294,16 @@ impl DistributedGcra {
         kept.map_or(0, |leased| leased.saturating_sub(keep))
     }
 
-    /// What is to be charged. After a time without the store, what is older than the local share's burst has been paid by
-    /// the quota that nobody fetched.
-    fn settle(&self) -> u32 {
+    /// What is to be charged: after a time without the store `owed` at most, since what is older has been paid by the quota
+    /// that nobody fetched.
+    fn settle(&self, owed: u32) -> u32 {
         let unsettled = clamped(self.heard.unsettled.swap(0, Relaxed));
-        if self.is_gone() { unsettled.min(self.local.burst()) } else { unsettled }
+        if self.is_gone() { unsettled.min(owed) } else { unsettled }
+    }
+
+    /// How much of the local share's burst is not regained yet.
+    fn owed(&self, now: Timestamp) -> u32 {
+        self.local.burst().saturating_sub(self.local.standing(now).remaining())
     }
 
     /// Brings the store's answer to the question.
@@ -365,7 +375,7 @@ impl DistributedGcra {
 
     /// What to tell the store when this process ends: it gets back what is leased. `None` when there is nothing to tell.
     pub fn surrender(&self) -> Option<Need> {
-        let need = Need { take: 0, charge: self.settle(), give_back: clamped(self.hand_back(0)) };
+        let need = Need { take: 0, charge: self.settle(self.local.burst()), give_back: clamped(self.hand_back(0)) };
         (need != Need::NOTHING).then_some(need)
     }
 

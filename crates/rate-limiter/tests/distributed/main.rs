@@ -127,6 +127,46 @@ fn while_the_store_is_gone_each_process_admits_its_local_share_and_afterwards_al
     }
 }
 
+/// Whether a store that is there and gone by turns, for so many milliseconds each, is gone.
+fn flaps(now: u64, there: u64, gone: u64) -> bool {
+    now % ((there + gone) * MILLIS) >= there * MILLIS
+}
+
+#[test]
+fn a_store_that_comes_and_goes_has_all_together_admit_little_more_than_the_quota() {
+    type Flapping = (&'static str, f64, fn(u64) -> Health);
+    let flapping: [Flapping; 6] = [
+        (
+            "there for 3 s, refuses for 0.3 s",
+            1.02,
+            |now| if flaps(now, 3_000, 300) { Health::Refuses } else { quick(now) },
+        ),
+        ("there for 3 s, hangs for 0.3 s", 1.02, |now| if flaps(now, 3_000, 300) { Health::Hangs } else { quick(now) }),
+        (
+            "there for 1 s, refuses for 1 s",
+            1.03,
+            |now| if flaps(now, 1_000, 1_000) { Health::Refuses } else { quick(now) },
+        ),
+        ("there for 1 s, hangs for 1 s", 1.02, |now| if flaps(now, 1_000, 1_000) { Health::Hangs } else { quick(now) }),
+        (
+            "there for 0.2 s, refuses for 1 s",
+            1.06,
+            |now| if flaps(now, 200, 1_000) { Health::Refuses } else { quick(now) },
+        ),
+        ("there for 0.2 s, hangs for 1 s", 1.06, |now| if flaps(now, 200, 1_000) { Health::Hangs } else { quick(now) }),
+    ];
+    for (name, most, health) in flapping {
+        for (shares, demand, least) in [(SKEWED, "skewed", 0.7), (EVEN, "even", 0.95)] {
+            for seed in 1..=3 {
+                let (ratio, _) = ratio(seed, shared(thousand()), loaded(shares, 4), health);
+
+                println!("{name}, {demand}: {ratio:.3} of the quota");
+                assert!((least..=most).contains(&ratio), "{name}, {demand}, seed {seed}: {ratio}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_limiter_that_is_to_refuse_admits_nothing_while_the_store_is_gone() {
     let quota = shared(thousand()).with_if_gone(IfGone::Refuse);
