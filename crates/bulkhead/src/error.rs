@@ -58,6 +58,12 @@ pub enum BulkheadError {
     /// There are too many shares.
     #[error("more than 1024 tenants have a share of their own; allowed are 1024")]
     ShareCount,
+    /// Nothing would be lent, or nobody has a part of its own.
+    #[error("{share} of the places are kept from borrowers; allowed are 0 to less than 1, of fixed shares")]
+    KeptFromBorrowers {
+        /// The value given.
+        share: f64,
+    },
 }
 
 seawall_core::debug_as_text!(BulkheadError);

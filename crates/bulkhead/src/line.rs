@@ -12,12 +12,15 @@ use seawall_core::{
 };
 
 use crate::{
-    Order, Place, QueueingBulkheadConfig, Reserve,
+    Order, Place, QueueingBulkheadConfig, Reserve, Shares,
     accounts::{Accounts, Holder},
     drain::Drainers,
     places::{Places, Seen},
     queue::{Call, Queue, Spot},
 };
+
+/// A share is counted in so many parts.
+const PARTS: u64 = 1_000_000;
 
 /// The places and those who wait for them.
 ///
@@ -29,6 +32,8 @@ pub(crate) struct Line {
     reserve: Reserve,
     /// What tenants hold, where they have shares.
     accounts: Option<Accounts>,
+    /// Of the places, in millionths: closed to tenants that have their share.
+    kept: u32,
     waiting: Mutex<Waiting>,
     max_wait: Duration,
     drainers: Drainers,
@@ -61,14 +66,15 @@ impl Line {
     pub(crate) fn new(config: QueueingBulkheadConfig, seed: u64) -> Self {
         let (limit, max_queued, max_wait) = (config.max_concurrent(), config.max_queued(), config.max_wait());
         let order = config.into_order();
-        let accounts = match &order {
-            Order::ByShare(shares) => Some(Accounts::new(shares, limit, seed)),
-            _ => None,
+        let (accounts, kept) = match &order {
+            Order::ByShare(shares) => (Some(Accounts::new(shares, limit, seed)), shares.kept_parts()),
+            _ => (None, 0),
         };
         Self {
             places: Places::new(limit),
             reserve: order.reserve(),
             accounts,
+            kept,
             waiting: Mutex::new(Waiting { queue: Queue::new(&order, max_queued), last_wait: Duration::ZERO }),
             max_wait,
             drainers: Drainers::default(),
@@ -113,11 +119,26 @@ impl Line {
         }
     }
 
+    /// How many places a call may take, when its tenant holds `used` without it.
+    fn ceiling(&self, call: &Call, used: u32, limit: u32) -> u32 {
+        let ceiling = self.reserve.ceiling(call.criticality, limit);
+        let borrows = self.kept > 0
+            && self.accounts.as_ref().is_some_and(|accounts| {
+                let own = u64::from(limit).saturating_mul(accounts.parts(call.holder).into()) / PARTS;
+                u64::from(used).saturating_add(call.weight.into()) > own
+            });
+        if borrows { ceiling.min(Shares::lent(self.kept, call.weight, limit)) } else { ceiling }
+    }
+
+    fn used_by(&self, call: &Call) -> u32 {
+        self.accounts.as_ref().map_or(0, |accounts| accounts.used(call.holder))
+    }
+
     /// Takes the places of a call if they are free and nobody waits.
     #[inline]
     pub(crate) fn enter(&self, call: &Call) -> Option<Place> {
-        let ceiling = |limit| self.reserve.ceiling(call.criticality, limit);
         let Some(accounts) = &self.accounts else {
+            let ceiling = |limit| self.reserve.ceiling(call.criticality, limit);
             return self.places.try_take_below(call.weight, ceiling).ok().map(|()| Place::new(call.weight));
         };
         let seen = self.places.seen();
@@ -126,6 +147,8 @@ impl Line {
             return None;
         }
         let account = accounts.open(call.holder, call.weight);
+        let used = if self.kept > 0 { accounts.used(call.holder).saturating_sub(call.weight) } else { 0 };
+        let ceiling = |limit| self.ceiling(call, used, limit);
         if self.places.try_take_below(call.weight, ceiling).is_err() {
             accounts.close(account, call.weight);
             return None;
@@ -141,8 +164,9 @@ impl Line {
 
     /// Takes the places of a call, or gets in line.
     pub(crate) fn join(&self, call: Call, now: Timestamp) -> Joined {
-        let ceiling = |limit| self.reserve.ceiling(call.criticality, limit);
         let mut waiting = self.lock();
+        let used = self.used_by(&call);
+        let ceiling = |limit| self.ceiling(&call, used, limit);
         let seen = if waiting.queue.is_empty() {
             match self.places.take_or_wait(call.weight, ceiling) {
                 Ok(()) => return Joined::Served(self.place_of(&call)),
@@ -219,7 +243,8 @@ impl Line {
             return None;
         };
         let (call, since) = waiting.queue.get_mut(spot).map(|waiter| (waiter.call, waiter.since))?;
-        let ceiling = |limit| self.reserve.ceiling(call.criticality, limit);
+        let used = self.used_by(&call);
+        let ceiling = |limit| self.ceiling(&call, used, limit);
         // A place that comes free in the moment in which its time is up it still gets, if it looks.
         let turn = if call.deadline <= now || since.saturating_add(self.max_wait) < now {
             Err(waiting.rejection(Reason::QueueTimeout))

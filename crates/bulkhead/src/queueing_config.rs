@@ -198,6 +198,7 @@ mod tests {
             r#"{"most_critical_first":{"above_sheddable":0.2,"above_degraded":0.1,"above_default":0.0}}"#,
             r#"{"by_share":"equal"}"#,
             r#"{"by_share":{"fixed":[[1,0.5],[2,0.25]]}}"#,
+            r#"{"by_share":{"lent_in_part":{"fixed":[[1,0.5]],"kept":0.25}}}"#,
         ] {
             let config = read(&format!(r#"{{"max_concurrent": 4, "order": {order}}}"#)).unwrap();
             assert!(serde_json::to_string(&config).unwrap().ends_with(&format!(r#""order":{order}}}"#)));

@@ -11,6 +11,9 @@ const MILLION: u32 = 1_000_000;
 /// end, since a place that comes free goes to the tenant that holds least in proportion to its share. So no place stays
 /// free while somebody waits, and who asks for its share has it as soon as enough borrowers have finished.
 ///
+/// Nobody is cut short, so what a borrower's call holds that hangs is lost to its owner until a timeout ends that call: the
+/// attempt timeout goes inside the bulkhead. Where owners are not to wait even for that, [`Shares::with_kept`] lends less.
+///
 /// ```
 /// use seawall_bulkhead::{BulkheadError, Shares};
 ///
@@ -30,12 +33,14 @@ const MILLION: u32 = 1_000_000;
 pub struct Shares {
     /// By tenant, in millionths; `None`: the same for all that are active.
     fixed: Option<Vec<(u64, u32)>>,
+    /// Of all places, in millionths: not lent.
+    kept: u32,
 }
 
 impl Shares {
     /// Every tenant that has calls under way or waiting has the same share: of `n` the `n`th part.
     pub const fn equal() -> Self {
-        Self { fixed: None }
+        Self { fixed: None, kept: 0 }
     }
 
     /// The given share for each of the given tenants; what is left for all others together. Allowed: up to 1,024 shares
@@ -62,7 +67,45 @@ impl Shares {
         if sum > MILLION.into() {
             return Err(BulkheadError::ShareSum { millionths: sum });
         }
-        Ok(Self { fixed: Some(fixed) })
+        Ok(Self { fixed: Some(fixed), kept: 0 })
+    }
+
+    /// Keeps `share` of the places free of borrowers: a call beyond its tenant's share finds them closed, one within it does
+    /// not. However many borrowers hang, those who ask for their shares have so much at once; in exchange it may stand idle
+    /// while borrowers wait. A borrower's call that weighs more than is lent goes while no other is under way. Allowed: 0
+    /// to less than 1, in millionths; default 0. Only for fixed shares: of equal ones nobody has a part before it asks.
+    ///
+    /// # Errors
+    /// [`BulkheadError::KeptFromBorrowers`] outside that range, or for equal shares.
+    ///
+    /// # Examples
+    /// ```
+    /// use seawall_bulkhead::Shares;
+    ///
+    /// let shares = Shares::fixed([(1, 0.5), (2, 0.5)])?.with_kept(0.2)?;
+    /// assert_eq!(shares.kept(), 0.2);
+    /// assert!(Shares::equal().with_kept(0.2).is_err());
+    /// # Ok::<(), seawall_bulkhead::BulkheadError>(())
+    /// ```
+    pub fn with_kept(mut self, share: f64) -> Result<Self, BulkheadError> {
+        let kept = millionths(share).filter(|kept| *kept < MILLION && self.fixed.is_some());
+        self.kept = kept.ok_or(BulkheadError::KeptFromBorrowers { share })?;
+        Ok(self)
+    }
+
+    /// The share of the places that borrowers find closed.
+    pub fn kept(&self) -> f64 {
+        f64::from(self.kept) / f64::from(MILLION)
+    }
+
+    /// How many of `limit` places a call of `weight` may take that borrows.
+    pub(crate) fn lent(kept: u32, weight: u32, limit: u32) -> u32 {
+        let kept = u64::from(limit).saturating_mul(kept.into()).div_ceil(MILLION.into());
+        limit.saturating_sub(u32::try_from(kept).unwrap_or(limit)).max(weight.min(limit))
+    }
+
+    pub(crate) const fn kept_parts(&self) -> u32 {
+        self.kept
     }
 
     /// The share of a tenant; `None` where all are equal.
@@ -83,23 +126,24 @@ impl Shares {
     }
 }
 
-/// The shares as they stand in a file: `"equal"`, or `{"fixed": [[1, 0.5], [2, 0.3]]}`.
+/// The shares as they stand in a file: `"equal"`, `{"fixed": [[1, 0.5], [2, 0.3]]}`, or
+/// `{"lent_in_part": {"fixed": [[1, 0.5]], "kept": 0.2}}`.
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Raw {
     Equal,
     Fixed(Vec<(u64, f64)>),
+    LentInPart { fixed: Vec<(u64, f64)>, kept: f64 },
 }
 
 #[cfg(feature = "serde")]
 impl From<Shares> for Raw {
     fn from(shares: Shares) -> Self {
-        shares.fixed.map_or(Self::Equal, |fixed| {
-            Self::Fixed(
-                fixed.into_iter().map(|(tenant, parts)| (tenant, f64::from(parts) / f64::from(MILLION))).collect(),
-            )
-        })
+        let kept = shares.kept();
+        let Some(fixed) = shares.fixed else { return Self::Equal };
+        let fixed = fixed.into_iter().map(|(tenant, parts)| (tenant, f64::from(parts) / f64::from(MILLION))).collect();
+        if shares.kept == 0 { Self::Fixed(fixed) } else { Self::LentInPart { fixed, kept } }
     }
 }
 
@@ -111,6 +155,7 @@ impl TryFrom<Raw> for Shares {
         match raw {
             Raw::Equal => Ok(Self::equal()),
             Raw::Fixed(shares) => Self::fixed(shares),
+            Raw::LentInPart { fixed, kept } => Self::fixed(fixed)?.with_kept(kept),
         }
     }
 }
@@ -132,6 +177,21 @@ mod tests {
         );
         assert_eq!(text(&[(1, 0.1), (2, 0.2), (1, 0.3)]), Err("tenant 1 has two shares; allowed is one".to_owned()));
         assert_eq!(Shares::fixed((0..1_025).map(|tenant| (tenant, 0.0001))), Err(BulkheadError::ShareCount));
+    }
+
+    #[test]
+    fn what_is_kept_from_borrowers_is_a_part_of_fixed_shares() {
+        let fixed = || Shares::fixed([(1, 0.5)]).unwrap();
+
+        for share in [1.0, -0.1, f64::NAN] {
+            assert!(matches!(fixed().with_kept(share), Err(BulkheadError::KeptFromBorrowers { .. })), "{share}");
+        }
+        assert_eq!(
+            Shares::equal().with_kept(0.5).map_err(|error| error.to_string()),
+            Err("0.5 of the places are kept from borrowers; allowed are 0 to less than 1, of fixed shares".to_owned())
+        );
+        let lent = |weight| Shares::lent(fixed().with_kept(0.25).unwrap().kept_parts(), weight, 10);
+        assert_eq!([1, 7, 8, 10, 11].map(lent), [7, 7, 8, 10, 10]);
     }
 
     #[test]

@@ -66,6 +66,41 @@ fn a_call_that_never_fits_leaves_its_tenants_count_alone() {
 }
 
 #[test]
+fn borrowers_that_hang_leave_what_is_kept_to_those_who_ask_for_their_share() {
+    let shares = Shares::fixed([(BUSY, 0.5), (CALM, 0.3)]).and_then(|shares| shares.with_kept(0.2)).unwrap();
+    let layer = sharing(10, shares);
+
+    let mut hanging = calls(&layer, BUSY, 30);
+    let unnamed = calls(&layer, 7, 1);
+    assert_eq!(held(&layer, [BUSY, CALM, 7]), [8, 0, 1], "what is kept is open to whoever has less than its share");
+    let calm = calls(&layer, CALM, 4);
+    assert_eq!(held(&layer, [BUSY, CALM, 7]), [8, 1, 1], "there are no more than ten");
+
+    // What comes free goes to those within their shares, down to the last place.
+    drop((unnamed, hanging.remove(0)));
+    assert_eq!(held(&layer, [BUSY, CALM, 7]), [7, 3, 0]);
+    drop(calm);
+    assert_eq!(held(&layer, [BUSY, CALM, 7]), [8, 0, 0], "what is lent is lent again");
+}
+
+#[test]
+fn a_call_that_weighs_more_than_is_lent_goes_when_no_other_is_under_way() {
+    let shares = Shares::fixed([(BUSY, 0.5), (CALM, 0.5)]).and_then(|shares| shares.with_kept(0.4)).unwrap();
+    let layer = sharing(10, shares);
+    let calm = calls(&layer, CALM, 1);
+
+    let heavy = begin(&layer, of(BUSY).with_cost(9));
+    assert_eq!(held(&layer, [BUSY, CALM]), [0, 1]);
+    drop(calm);
+
+    assert_eq!(held(&layer, [BUSY, CALM]), [9, 0]);
+    drop(heavy);
+    let _own = begin(&layer, of(BUSY).with_cost(5));
+    let _calm = begin(&layer, of(CALM).with_cost(5));
+    assert_eq!(held(&layer, [BUSY, CALM]), [5, 5], "within their shares they find all places");
+}
+
+#[test]
 fn what_was_borrowed_goes_back_to_whoever_asks_for_its_share() {
     let layer = sharing(10, Shares::fixed([(BUSY, 0.5), (CALM, 0.3)]).unwrap());
     let mut busy = calls(&layer, BUSY, 30);
