@@ -77,6 +77,21 @@ pub enum QueueDiscipline {
     CoDel,
 }
 
+/// When the newest of a tenant's calls goes before the oldest, under [`QueueDiscipline::ControlledDelay`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NewestFirst {
+    /// Whether there is an overload or not: for callers who give up soon, and calls that stand alone.
+    Always,
+    /// Once its queue has not been empty for an interval: then the oldest have waited as long as they may, or nearly, and
+    /// the newest still has its time.
+    #[default]
+    UnderOverload,
+    /// First come, first served: for calls whose order matters. Under overload each is served late, or refused after it
+    /// has waited.
+    Never,
+}
+
 /// How a [`QueueingLoadShedder`](crate::QueueingLoadShedder) is built. The defaults need no tuning.
 ///
 /// ```
@@ -93,6 +108,7 @@ pub struct QueueingShedderConfig {
     interval: Duration,
     max_queued: usize,
     discipline: QueueDiscipline,
+    newest_first: NewestFirst,
 }
 
 impl QueueingShedderConfig {
@@ -104,6 +120,7 @@ impl QueueingShedderConfig {
             interval: DEFAULT_INTERVAL,
             max_queued: DEFAULT_MAX_QUEUED,
             discipline: QueueDiscipline::ControlledDelay,
+            newest_first: NewestFirst::UnderOverload,
         }
     }
 
@@ -123,6 +140,14 @@ impl QueueingShedderConfig {
     #[must_use]
     pub const fn with_discipline(mut self, discipline: QueueDiscipline) -> Self {
         self.discipline = discipline;
+        self
+    }
+
+    /// When the newest of those who are as critical and of one tenant goes first. Default:
+    /// [`NewestFirst::UnderOverload`]. Without effect behind [`QueueDiscipline::CoDel`], where the oldest does.
+    #[must_use]
+    pub const fn with_newest_first(mut self, newest_first: NewestFirst) -> Self {
+        self.newest_first = newest_first;
         self
     }
 
@@ -156,7 +181,8 @@ impl QueueingShedderConfig {
     pub(crate) const fn discipline(&self) -> Discipline {
         match self.discipline {
             QueueDiscipline::ControlledDelay => {
-                Discipline::ControlledDelay(ControlledDelay::of_constants(self.target, self.interval))
+                let delay = ControlledDelay::of_constants(self.target, self.interval);
+                Discipline::ControlledDelay(delay, self.newest_first)
             }
             QueueDiscipline::CoDel => Discipline::CoDel(CoDel::of_constants(self.target, self.interval)),
         }
@@ -219,7 +245,7 @@ mod tests {
         assert_eq!(
             format!("{:?}", QueueingShedderConfig::default()),
             "QueueingShedderConfig { shedder: LoadShedderConfig { range: LimitRange { min: 1, initial: 16, max: 10000 }, \
-             retry_after: 1s }, target: 5ms, interval: 20ms, max_queued: 1000, discipline: ControlledDelay }"
+             retry_after: 1s }, target: 5ms, interval: 20ms, max_queued: 1000, discipline: ControlledDelay, newest_first: UnderOverload }"
         );
         assert_eq!(format!("{:?}", ThrottleConfig::default()), "ThrottleConfig { k: 2.0, span: 10s, padding: 8 }");
     }

@@ -2,7 +2,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use seawall_core::{Timestamp, WaitKey, WaitList};
 
-use crate::ControlledDelay;
+use crate::{ControlledDelay, NewestFirst};
 
 /// So many lines there are at once.
 const MAX_LINES: usize = 1_024;
@@ -42,6 +42,7 @@ pub(crate) struct FairQueue<T> {
     cursor: usize,
     /// What the line of a tenant that is told apart begins with.
     delay: Option<ControlledDelay>,
+    newest_first: NewestFirst,
 }
 
 #[derive(Debug)]
@@ -87,7 +88,13 @@ impl<T> FairQueue<T> {
             len: 0,
             cursor: NEWCOMERS,
             delay,
+            newest_first: NewestFirst::UnderOverload,
         }
+    }
+
+    pub(crate) const fn with_newest_first(mut self, newest_first: NewestFirst) -> Self {
+        self.newest_first = newest_first;
+        self
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -143,13 +150,17 @@ impl<T> FairQueue<T> {
         self.lines.get(place.line)?.waiting.get(place.key)
     }
 
-    /// Whose turn it is: of the tenant that was given least the oldest, or the newest if its line is under overload.
+    /// Whose turn it is: of the tenant that was given least the oldest or, as [`NewestFirst`] says, the newest.
     pub(crate) fn next(&self, now: Timestamp) -> Option<Turn> {
         let (_, index) = *self.active.first()?;
         let line = self.lines.get(index)?;
         let place = |key| FairKey { line: index, key };
         let oldest = place(line.waiting.front()?);
-        let newest_first = line.delay.is_some_and(|delay| delay.is_overloaded(now));
+        let newest_first = match self.newest_first {
+            NewestFirst::Always => true,
+            NewestFirst::UnderOverload => line.delay.is_some_and(|delay| delay.is_overloaded(now)),
+            NewestFirst::Never => false,
+        };
         Some(Turn { oldest, served: if newest_first { place(line.waiting.back()?) } else { oldest } })
     }
 

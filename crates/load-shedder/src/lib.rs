@@ -62,7 +62,7 @@ mod word;
 pub use aimd::{Aimd, AimdConfig};
 pub use cgroup::CgroupReader;
 pub use codel::{CoDel, Waited};
-pub use config::{LoadShedderConfig, QueueDiscipline, QueueingShedderConfig};
+pub use config::{LoadShedderConfig, NewestFirst, QueueDiscipline, QueueingShedderConfig};
 pub use controlled_delay::ControlledDelay;
 pub use error::LoadShedderError;
 pub use fixed::Fixed;

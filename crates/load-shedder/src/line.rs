@@ -233,7 +233,7 @@ mod loom_tests {
     use seawall_core::{Class, Outcome};
 
     use super::*;
-    use crate::{ControlledDelay, Fixed};
+    use crate::{ControlledDelay, Fixed, NewestFirst};
 
     /// Stands still.
     #[derive(Clone)]
@@ -256,7 +256,7 @@ mod loom_tests {
 
     fn line() -> Arc<Line<Fixed>> {
         let delay = ControlledDelay::new(Duration::from_millis(5), Duration::from_millis(20)).unwrap();
-        Arc::new(Line::new(Fixed::new(1).unwrap(), Discipline::ControlledDelay(delay), 10))
+        Arc::new(Line::new(Fixed::new(1).unwrap(), Discipline::ControlledDelay(delay, NewestFirst::UnderOverload), 10))
     }
 
     fn inside(line: &Line<Fixed>) -> Passage {

@@ -3,7 +3,7 @@ use std::{task::Waker, time::Duration};
 use seawall_core::{Criticality, Timestamp};
 
 use crate::{
-    CoDel, ControlledDelay, Passage,
+    CoDel, ControlledDelay, NewestFirst, Passage,
     codel::Verdict,
     fair_queue::{self, FairKey, FairQueue},
 };
@@ -27,7 +27,7 @@ const CODEL_INTERVALS: u32 = 10;
 /// How long those who wait may wait, and who of them comes first.
 #[derive(Debug, Clone)]
 pub(crate) enum Discipline {
-    ControlledDelay(ControlledDelay),
+    ControlledDelay(ControlledDelay, NewestFirst),
     CoDel(CoDel),
 }
 
@@ -72,17 +72,18 @@ pub(crate) struct Place {
 
 impl Waiters {
     pub(crate) fn new(discipline: Discipline, max_queued: usize) -> Self {
-        let (delay, codel) = match discipline {
-            Discipline::ControlledDelay(delay) => (Some(delay), None),
-            Discipline::CoDel(codel) => (None, Some(codel)),
+        let (delay, newest_first, codel) = match discipline {
+            Discipline::ControlledDelay(delay, newest_first) => (Some(delay), newest_first, None),
+            Discipline::CoDel(codel) => (None, NewestFirst::Never, Some(codel)),
         };
         let longer = |times| delay.map(|delay| delay.with_longer_interval(times));
         let classes = std::array::from_fn(|class| {
-            if class == Criticality::Critical as usize {
+            let queue = if class == Criticality::Critical as usize {
                 FairQueue::new(longer(CRITICAL_INTERVALS), longer(CRITICAL_INTERVALS))
             } else {
                 FairQueue::new(delay, longer(TENANT_INTERVALS))
-            }
+            };
+            queue.with_newest_first(newest_first)
         });
         Self { classes, codel, max_queued }
     }
@@ -157,8 +158,8 @@ impl Waiters {
         self.tell(place, Turn::Served(passage))
     }
 
-    /// Whose turn it is: of the most critical the tenant that was given least, and of it the oldest, or under overload the
-    /// newest, which is refused if its deadline leaves less than `typical`. Or, first, that tenant's oldest, if it has waited
+    /// Whose turn it is: of the most critical the tenant that was given least, and of it the oldest, or the newest as
+    /// [`NewestFirst`] says, which is refused if its deadline leaves less than `typical`. Or, first, that tenant's oldest, if it has waited
     /// too long.
     pub(crate) fn next(&mut self, typical: Duration, now: Timestamp) -> Option<(Place, Next)> {
         let waiting = self.classes.iter().enumerate().rev().find_map(|(index, class)| Some((index, class.next(now)?)));

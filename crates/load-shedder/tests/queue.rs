@@ -16,8 +16,8 @@ use seawall_core::{
     SeededEntropy, Timer, Timestamp, VirtualClock,
 };
 use seawall_load_shedder::{
-    Enforcement, Error, Fixed, LoadShedder, QueueDiscipline, QueueingLoadShedder, QueueingShedderConfig, Throttle,
-    ThrottleConfig,
+    Enforcement, Error, Fixed, LoadShedder, NewestFirst, QueueDiscipline, QueueingLoadShedder, QueueingShedderConfig,
+    Throttle, ThrottleConfig,
 };
 use tower::{Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 
@@ -111,6 +111,50 @@ fn under_overload_room_goes_to_the_newest_and_those_who_waited_long_are_refused(
     assert_eq!(poll(&mut newest), Poll::Ready(Ok(1)));
     waiting.retain_mut(|call| poll(call).is_pending());
     assert!(waiting.len() <= 3, "{} have waited longer than 5 ms", waiting.len());
+}
+
+#[test]
+fn the_newest_goes_first_when_it_was_asked_to() {
+    // Who is served of two that came at these times, after others whose time is up.
+    let served = |newest_first, came: [u64; 2], at: u64| {
+        let config = QueueingShedderConfig::default().with_delay(20 * MILLISECOND, 20 * MILLISECOND).unwrap();
+        let (layer, clock) = configured(1, config.with_newest_first(newest_first));
+        let inside = usual(&layer);
+        let mut first = usual(&layer);
+        let wait = |from: u64, to: u64| clock.advance(MILLISECOND * u32::try_from(to - from).unwrap());
+        wait(0, came[0]);
+        let mut older = Box::pin(layer.run(ready(Ok::<_, Infallible>("older"))));
+        assert!(poll(&mut older).is_pending());
+        wait(came[0], came[1]);
+        let mut newer = Box::pin(layer.run(ready(Ok::<_, Infallible>("newer"))));
+        assert!(poll(&mut newer).is_pending());
+        wait(came[1], at);
+        if at > 20 {
+            assert_eq!(reason(poll(&mut first)), Reason::Overloaded);
+        } else {
+            drop(first);
+        }
+        drop(inside);
+        [poll(&mut older), poll(&mut newer)]
+            .into_iter()
+            .find_map(|turn| match turn {
+                Poll::Ready(Ok(name)) => Some(name),
+                _ => None,
+            })
+            .expect("there is room for one")
+    };
+
+    let calm = |newest_first| served(newest_first, [1, 4], 5);
+    let overload = |newest_first| served(newest_first, [10, 24], 25);
+
+    assert_eq!(
+        [NewestFirst::Always, NewestFirst::UnderOverload, NewestFirst::Never].map(calm),
+        ["newer", "older", "older"]
+    );
+    assert_eq!(
+        [NewestFirst::Always, NewestFirst::UnderOverload, NewestFirst::Never].map(overload),
+        ["newer", "newer", "older"]
+    );
 }
 
 #[test]
