@@ -14,8 +14,7 @@ use crate::clock;
 use crate::load::{self, LoadOptions, LoadReport};
 use crate::trial::{Stack, instance, items, services};
 
-/// Requests per second beside an injected fault, well within every capacity, and enough that a tenth of those to each
-/// dependency is more than a retry budget grants a client that makes few.
+/// Requests per second beside an injected fault, well within every capacity.
 const RPS: u32 = 280;
 /// Requests per second that each edge declares where instances are killed: enough that a busy machine's hiccup is not
 /// overload, and what fails is the kill's doing.
