@@ -19,6 +19,8 @@ use crate::{
     queue::{Call, Queue, Spot},
 };
 
+/// The golden ratio of 2⁶⁴.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// A share is counted in so many parts.
 const PARTS: u64 = 1_000_000;
 
@@ -44,13 +46,24 @@ struct Waiting {
     queue: Queue,
     /// How long the call that was served last had waited.
     last_wait: Duration,
+    /// How many were told so.
+    told: u64,
 }
 
 impl Waiting {
-    /// A refusal that says how many wait, and how long a turn takes to come, once that is known.
-    fn rejection(&self, reason: Reason) -> Rejection {
+    /// A refusal that says how many wait, and when to come back, once a turn has come: after as long as the last one took, from
+    /// half of that to half as much again, or all who were refused in one moment would come back in one.
+    fn rejection(&mut self, reason: Reason) -> Rejection {
         let rejection = Rejection::new(Pattern::Bulkhead, reason).with_queued(self.queue.len());
-        if self.last_wait.is_zero() { rejection } else { rejection.with_retry_after(self.last_wait) }
+        if self.last_wait.is_zero() {
+            return rejection;
+        }
+        self.told = self.told.wrapping_add(1);
+        let nanos = Timestamp::ZERO.saturating_add(self.last_wait).as_nanos();
+        // Any run of steps of the golden ratio is spread evenly.
+        let part = self.told.wrapping_mul(GOLDEN) >> u32::BITS;
+        let wait = (u128::from(nanos).saturating_mul(part.into()) >> u32::BITS).saturating_add(u128::from(nanos / 2));
+        rejection.with_retry_after(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)))
     }
 }
 
@@ -75,7 +88,7 @@ impl Line {
             reserve: order.reserve(),
             accounts,
             kept,
-            waiting: Mutex::new(Waiting { queue: Queue::new(&order, max_queued), last_wait: Duration::ZERO }),
+            waiting: Mutex::new(Waiting { queue: Queue::new(&order, max_queued), last_wait: Duration::ZERO, told: 0 }),
             max_wait,
             drainers: Drainers::default(),
         }

@@ -19,7 +19,8 @@ use crate::{
 /// dropped or runs out of time leaves at once, whatever the length of the queue. While places are free no lock is taken,
 /// no clock read and nothing allocated.
 ///
-/// A refusal says when to come back once a call has been served out of the queue: after as long as that one had waited.
+/// A refusal says when to come back once a call has been served out of the queue: after as long as that one had waited, spread
+/// from half of it to half as much again.
 ///
 /// The wait sleeps on `T`, which must follow the clock of the layer's environment: [`QueueingBulkheadConfig::layer`] sees
 /// to it.

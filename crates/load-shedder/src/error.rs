@@ -102,6 +102,14 @@ pub enum LoadShedderError {
         /// The value given.
         span: Duration,
     },
+    /// A tenant would be worth nothing, or more than all.
+    #[error("the weight of tenant {tenant} is {weight}; allowed are 1 to 1000")]
+    Weight {
+        /// Whose.
+        tenant: u64,
+        /// The value given.
+        weight: u32,
+    },
 }
 
 seawall_core::debug_as_text!(LoadShedderError);

@@ -1,4 +1,7 @@
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use seawall_core::{Timestamp, WaitKey, WaitList};
 
@@ -11,16 +14,21 @@ const MAX_LINES: usize = 1_024;
 const NEWCOMERS: usize = 8;
 /// How many lines are looked at for one that can be used again.
 const LOOKED_AT: usize = 16;
+/// A unit of cost, as tags count it: any weight divides it well enough.
+const UNIT: u64 = 1 << 20;
 /// A tenant that has asked for less than its share may be served so many units ahead of the others.
-const CREDIT: u64 = 16;
+const CREDIT: u64 = 16 * UNIT;
+
+/// What the shares of tenants are worth; 1 each that has none.
+pub(crate) type Weights = Arc<HashMap<u64, u32>>;
 
 /// Those who wait, by tenant: room goes to the tenant that has been given least, so that each has the same share and
-/// what one does not need goes to the others.
+/// what one does not need goes to the others. Of two who both want more, one of twice the weight has twice as much.
 ///
 /// A tenant has a line of its own from the first time on that it is served; until then it waits in one of those for
 /// newcomers.
 ///
-/// A tenant's tag is what it has been given so far, in units of cost; it never falls further behind than [`CREDIT`], or
+/// A tenant's tag is what it has been given so far, in units of cost over its weight; it never falls further behind than [`CREDIT`], or
 /// one that comes back after a while would shut the others out. Each tenant has a delay of its own: one that floods the
 /// queue is under overload, the others are not.
 ///
@@ -43,6 +51,7 @@ pub(crate) struct FairQueue<T> {
     /// What the line of a tenant that is told apart begins with.
     delay: Option<ControlledDelay>,
     newest_first: NewestFirst,
+    weights: Weights,
 }
 
 #[derive(Debug)]
@@ -89,7 +98,13 @@ impl<T> FairQueue<T> {
             cursor: NEWCOMERS,
             delay,
             newest_first: NewestFirst::UnderOverload,
+            weights: Weights::default(),
         }
+    }
+
+    /// Other weights from now on; those that there were.
+    pub(crate) fn set_weights(&mut self, weights: Weights) -> Weights {
+        std::mem::replace(&mut self.weights, weights)
     }
 
     pub(crate) const fn with_newest_first(mut self, newest_first: NewestFirst) -> Self {
@@ -175,7 +190,9 @@ impl<T> FairQueue<T> {
         let Some(line) = self.lines.get_mut(place.line) else { return };
         self.served = self.served.max(line.tag);
         let waits = self.active.remove(&(line.tag, place.line));
-        line.tag = line.tag.saturating_add(cost.into());
+        let weight = self.weights.get(&tenant).copied().unwrap_or(1);
+        let given = u64::from(cost).saturating_mul(UNIT).checked_div(weight.into()).unwrap_or(0);
+        line.tag = line.tag.saturating_add(given);
         let tag = line.tag;
         if waits {
             self.active.insert((tag, place.line));
@@ -274,6 +291,24 @@ mod tests {
         let served: Vec<u64> = (0..8).map(|_| serve(&mut queue)).collect();
 
         assert_eq!(served, [1, 2, 1, 2, 1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_tenant_of_three_times_the_weight_is_served_three_times_as_often_and_one_without_as_one_of_weight_one() {
+        let mut queue = FairQueue::new(None, None);
+        queue.set_weights(Arc::new(HashMap::from([(1, 3), (2, 1)])));
+        for _ in 0..100 {
+            for tenant in 1..=3 {
+                queue.push(tenant, tenant);
+            }
+        }
+
+        let mut served = [0_u32; 3];
+        for _ in 0..100 {
+            served[usize::try_from(serve(&mut queue)).unwrap() - 1] += 1;
+        }
+
+        assert!(served[0].abs_diff(60) <= 2 && served[1].abs_diff(20) <= 2, "{served:?}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use seawall_core::{
 
 use crate::{
     LimitAlgorithm, Passage,
+    fair_queue::Weights,
     limiter::Limiter,
     shedder::share,
     waiters::{Discipline, Next, Place, Turn, Waiter, Waiters},
@@ -48,6 +49,11 @@ impl<A: LimitAlgorithm> Line<A> {
 
     pub(crate) fn queued(&self) -> usize {
         self.lock().len()
+    }
+
+    pub(crate) fn set_weights(&self, weights: &Weights) {
+        let replaced = self.lock().set_weights(weights);
+        drop(replaced);
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use seawall_core::{
     Admission, CallContext, Criticality, Entropy, Gate, MonotonicClock, Outcome, Reason, ThreadEntropy, Timer,
@@ -6,11 +6,13 @@ use seawall_core::{
 };
 
 use crate::{
-    Enforcement, Knee, LimitAlgorithm, Passage, QueueingShedderConfig, ShedderWait,
+    Enforcement, Knee, LimitAlgorithm, LoadShedderError, Passage, QueueingShedderConfig, ShedderWait,
     line::{InLine, Joined, Line},
     refusals::Refusals,
     word::MAX_COST,
 };
+
+const MAX_WEIGHT: u32 = 1_000;
 
 /// A [`LoadShedder`](crate::LoadShedder) before which calls may queue for a moment: a burst is served, an overload is
 /// still shed within milliseconds.
@@ -19,7 +21,7 @@ use crate::{
 ///   20 ms; one of a tenant that is told apart up to 100 ms, and up to 5 ms once that tenant's queue has not been empty
 ///   for 100 ms; a critical one up to 500 ms, and then no less than twice the latency of a call. It never waits past its deadline, and is refused, on
 ///   arrival or when its turn comes, when less time is left than a call takes (the mean of the last window).
-/// - Room goes to the most critical call that waits; among equals to the tenant that has been given least; of its calls to
+/// - Room goes to the most critical call that waits; among equals to the tenant that has been given least for its weight; of its calls to
 ///   the oldest, or under overload to the newest, which still has time to be answered. Critical calls may go a tenth above
 ///   the limit.
 /// - The queue is bounded: when it is full, the oldest of the least critical makes room for a call that is as critical, of
@@ -108,6 +110,31 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> QueueingLoadShedder<A, T, R> {
     /// How many calls it would have refused or let wait under [`Enforcement::Shadow`].
     pub fn would_have_refused(&self) -> u64 {
         self.refusals.would_have_refused()
+    }
+
+    /// What the shares of these tenants are worth while more wait than there is room for, of those who are as critical: of
+    /// two who both want more, one of weight 2 has twice what one of weight 1 has. Takes the place of all weights set before,
+    /// also while calls wait. Allowed: 1 to 1,000. Default 1 for every tenant.
+    ///
+    /// # Errors
+    /// [`LoadShedderError::Weight`] outside that range; nothing is changed.
+    ///
+    /// # Examples
+    /// ```
+    /// use seawall_core::VirtualClock;
+    /// use seawall_load_shedder::{QueueingLoadShedder, QueueingShedderConfig};
+    ///
+    /// let shedder = QueueingLoadShedder::new(QueueingShedderConfig::default(), VirtualClock::new());
+    /// assert!(shedder.set_weights([(7, 3), (8, 1)]).is_ok());
+    /// assert!(shedder.set_weights([(7, 0)]).is_err());
+    /// ```
+    pub fn set_weights(&self, weights: impl IntoIterator<Item = (u64, u32)>) -> Result<(), LoadShedderError> {
+        let allowed = |(tenant, weight)| match weight {
+            1..=MAX_WEIGHT => Ok((tenant, weight)),
+            _ => Err(LoadShedderError::Weight { tenant, weight }),
+        };
+        self.line.set_weights(&weights.into_iter().map(allowed).collect::<Result<HashMap<_, _>, _>>()?.into());
+        Ok(())
     }
 
     /// Refuses all calls below a criticality, whatever the limit: for what the process feels otherwise, as

@@ -5,7 +5,7 @@ use seawall_core::{Criticality, Timestamp};
 use crate::{
     CoDel, ControlledDelay, NewestFirst, Passage,
     codel::Verdict,
-    fair_queue::{self, FairKey, FairQueue},
+    fair_queue::{self, FairKey, FairQueue, Weights},
 };
 
 /// As many as there are criticalities.
@@ -86,6 +86,11 @@ impl Waiters {
             queue.with_newest_first(newest_first)
         });
         Self { classes, codel, max_queued }
+    }
+
+    /// Other weights from now on; those that there were.
+    pub(crate) fn set_weights(&mut self, weights: &Weights) -> [Weights; CLASSES] {
+        self.classes.each_mut().map(|class| class.set_weights(std::sync::Arc::clone(weights)))
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -158,6 +158,38 @@ fn the_newest_goes_first_when_it_was_asked_to() {
 }
 
 #[test]
+fn room_goes_to_tenants_by_their_weights_from_the_moment_they_are_set() {
+    let (layer, _) = queueing(1, 100);
+    let inside = usual(&layer);
+    let of = |tenant| CallContext::new().with_tenant(tenant);
+    let mut waiting: Vec<_> = (0..48)
+        .map(|call| Box::pin(layer.run_with(of(call % 2 + 1), ready(Ok::<_, Infallible>(call % 2 + 1)))))
+        .collect();
+    waiting.retain_mut(|call| poll(call).is_pending());
+    assert_eq!(waiting.len(), 48);
+
+    layer.gate().set_weights([(1, 3)]).unwrap();
+    assert_eq!(
+        layer.gate().set_weights([(1, 1), (2, 1_001)]).map_err(|error| error.to_string()),
+        Err("the weight of tenant 2 is 1001; allowed are 1 to 1000".to_owned())
+    );
+    drop(inside);
+
+    let mut served = Vec::new();
+    while !waiting.is_empty() {
+        waiting.retain_mut(|call| match poll(call) {
+            Poll::Ready(tenant) => {
+                served.push(tenant.expect("there is room for all, one after another"));
+                false
+            }
+            Poll::Pending => true,
+        });
+    }
+    let heavy = served.iter().take(24).filter(|tenant| **tenant == 1).count();
+    assert!((17..=19).contains(&heavy), "{served:?}");
+}
+
+#[test]
 fn a_call_waits_twenty_milliseconds_and_no_longer() {
     let (layer, clock) = queueing(1, 10);
     let _inside = usual(&layer);
