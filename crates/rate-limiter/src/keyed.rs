@@ -39,6 +39,7 @@ use crate::{
 pub struct KeyedGcra {
     table: Table,
     pace: LivePace,
+    built_with: Pace,
     hasher: RandomState,
 }
 
@@ -46,9 +47,11 @@ impl KeyedGcra {
     /// A limiter that has met no key.
     pub fn new(quota: impl Into<KeyedQuota>) -> Self {
         let quota = quota.into();
+        let pace = Pace::of(&quota.quota());
         Self {
             table: Table::new(quota.max_keys()),
-            pace: LivePace::new(Pace::of(&quota.quota())),
+            pace: LivePace::new(pace),
+            built_with: pace,
             hasher: RandomState::default(),
         }
     }
@@ -181,8 +184,9 @@ impl Gate for KeyedGcra {
 
     fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
 
+    /// Whether every key has its whole burst and the quota is the one that it was built with.
     fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
-        self.active_keys(now()) == 0
+        self.pace.get() == self.built_with && self.active_keys(now()) == 0
     }
 }
 
@@ -208,12 +212,15 @@ mod tests {
     }
 
     #[test]
-    fn it_is_idle_when_every_key_has_its_whole_burst() {
+    fn it_is_idle_when_every_key_has_its_whole_burst_and_the_quota_is_its_own() {
         let limiter = per_second(1, 1);
         assert!(limiter.is_idle(|| Timestamp::ZERO));
         assert_eq!(limiter.take("ann", 1, Timestamp::ZERO), Ok(()));
 
         assert!(!limiter.is_idle(|| Timestamp::from_nanos(999_999_999)));
         assert!(limiter.is_idle(|| Timestamp::from_nanos(1_000_000_000)));
+
+        limiter.set_quota(Quota::per_second(2).expect("in range"), Timestamp::from_nanos(1_000_000_000));
+        assert!(!limiter.is_idle(|| Timestamp::from_nanos(9_000_000_000)));
     }
 }
