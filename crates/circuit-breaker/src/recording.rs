@@ -1,4 +1,6 @@
-use seawall_core::{Outcome, Timestamp, assigned_stripe, sync::atomic::Ordering::Relaxed};
+#![expect(clippy::inline_always, reason = "out of line, the end of a call would save registers around the clock")]
+
+use seawall_core::{Outcome, Timestamp, sync::atomic::Ordering::Relaxed};
 
 use crate::{
     breaker::{Breaker, SUCCESS},
@@ -7,76 +9,72 @@ use crate::{
     results::Results,
     state::State,
     ticket::BreakerTicket,
-    time_window::TimeWindow,
     transitions::Missing,
     word::{Tag, Word},
 };
 
 /// What becomes of the calls that were admitted.
 impl Breaker {
-    /// A success of which nobody asks how long it took: what nearly every call ends in.
+    /// Whether a success that was admitted as `tag` would change nothing. Needs no clock.
+    #[inline(always)]
+    pub(crate) fn counts_for_nothing(&self, tag: Tag) -> bool {
+        self.member.window.is_full_of_good() && self.is_closed_since(tag)
+    }
+
     #[inline]
-    pub(crate) fn count_fast(&self, tag: Tag, now: impl FnOnce() -> Timestamp) {
+    fn is_closed_since(&self, tag: Tag) -> bool {
+        let word = self.word();
+        word.tag() == tag && word.is_closed()
+    }
+
+    /// Counts a success of which nobody asks how long it took: what nearly every call ends in. Says whether it is time to look
+    /// at the sums; nothing when something was in the way and nothing is counted. Calls nothing.
+    #[inline(never)]
+    pub(crate) fn try_count(&self, stripe: usize, tag: Tag, at: Timestamp) -> Option<bool> {
         match &self.member.window {
-            Results::Time(window) => {
-                let at = now();
-                // Found here: what is local to a thread costs as much as a call does.
-                let counted = assigned_stripe().and_then(|stripe| Self::try_count(window, stripe, tag, at));
-                if counted != Some(false) {
-                    self.count_slowly(window, tag, at, counted.is_some());
-                }
-            }
-            Results::Calls(window) if window.is_full_of_good() => {}
-            Results::Calls(_) => self.count_good(tag, now()),
+            Results::Time(window) if self.is_closed_since(tag) => window.try_record_good(stripe, tag.generation(), at),
+            _ => None,
         }
     }
 
-    /// Out of line, so that it is small where it is called from. It calls nothing, so it saves no registers.
-    #[inline(never)]
-    fn try_count(window: &TimeWindow, stripe: usize, tag: Tag, at: Timestamp) -> Option<bool> {
-        window.try_record_good(stripe, tag.generation(), at)
-    }
-
-    /// It is time to look at the sums, or something was in the way and nothing is counted yet.
-    #[cold]
-    #[inline(never)]
-    fn count_slowly(&self, window: &TimeWindow, tag: Tag, at: Timestamp, counted: bool) {
-        if counted || window.record_good(tag.generation(), at) {
-            self.check_after_success(tag, at);
-        }
-    }
-
-    #[inline(never)]
-    fn count_good(&self, tag: Tag, at: Timestamp) {
-        self.count_closed(tag, Mark::Good, at);
-    }
-
-    /// A call that ended in any other way, or whose latency matters.
+    /// A call that ended in any other way, or whose latency matters; or a success that is `counted`, after which it is time to
+    /// look at the sums.
     #[inline(never)]
     #[expect(clippy::needless_pass_by_value, reason = "two words that stay in registers")]
-    pub(crate) fn finish_otherwise(
-        &self,
-        ticket: BreakerTicket,
-        outcome: Outcome,
-        word: Word,
-        now: impl FnOnce() -> Timestamp,
-    ) {
+    pub(crate) fn finish_otherwise(&self, ticket: BreakerTicket, outcome: Outcome, at: Timestamp, counted: bool) {
+        if counted {
+            self.check_after_success(ticket.tag, at);
+            return;
+        }
         if ticket.tag == Tag::UNTRACKED {
             return;
         }
+        let word = self.word();
         if word.tag() != ticket.tag {
             self.count_late();
             return;
         }
-        let at = now();
         let latency = at.nanos_since(ticket.start);
         if word.is_closed() && outcome == SUCCESS && !self.settings.is_slow(latency) {
             if self.settings.consecutive_failures() != 0 {
                 self.streak.end(ticket.tag.generation());
             }
-            self.count_fast(ticket.tag, || at);
+            self.count_good(ticket.tag, at);
         } else {
             self.count(word, outcome, latency, at);
+        }
+    }
+
+    /// A success that was not slow.
+    fn count_good(&self, tag: Tag, at: Timestamp) {
+        match &self.member.window {
+            Results::Time(window) => {
+                if window.record_good(tag.generation(), at) {
+                    self.check_after_success(tag, at);
+                }
+            }
+            Results::Calls(window) if window.is_full_of_good() => {}
+            Results::Calls(_) => self.count_closed(tag, Mark::Good, at),
         }
     }
 

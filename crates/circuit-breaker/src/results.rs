@@ -23,6 +23,15 @@ impl Results {
         }
     }
 
+    /// Whether one more success would change nothing.
+    #[inline]
+    pub(crate) fn is_full_of_good(&self) -> bool {
+        match self {
+            Self::Time(_) => false,
+            Self::Calls(window) => window.is_full_of_good(),
+        }
+    }
+
     /// From how many results on a ratio counts: no window waits for more than it holds.
     #[inline]
     pub(crate) fn minimum(&self, min_calls: u64) -> u64 {
