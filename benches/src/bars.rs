@@ -20,7 +20,7 @@ const CEILINGS: &[(&str, f64)] = &[
     ("timeout/stack-pending", 386.0),
     ("retry/no-retry", 18.0),
     ("retry/budget", 70.0),
-    ("stack/client", 681.0),
+    ("stack/client", 690.0),
     ("stack/timeout-retry-breaker", 413.0),
 ];
 
