@@ -80,6 +80,8 @@ impl From<BreakerConfig> for Breaker {
                 probed_beside_at: AtomicU64::new(0),
                 closed_at: AtomicU64::new(0),
                 wary_until: AtomicU64::new(0),
+                evidence: Default::default(),
+                bad_at: AtomicU64::new(0),
                 draw: AtomicU64::new(seed),
             }),
             settings: Settings::new(config),
@@ -167,13 +169,13 @@ impl Gate for Breaker {
         self.count_refusal();
     }
 
-    /// A closed circuit with nothing bad in its window may be forgotten, once it is no longer wary of the last outage nor
-    /// on its ramp; so may one that nobody has called for `stable_for` after its open time, or since its last probe. What
+    /// A closed circuit with nothing bad in its window may be forgotten, or with nothing bad for `stable_for` in one of
+    /// calls, once it is no longer wary of the last outage nor on its ramp; so may one that nobody has called for `stable_for` after its open time, or since its last probe. What
     /// somebody forced may not.
     fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
         let (word, at) = (self.word(), now());
         match word.state() {
-            State::Closed => self.has_recovered(word, at) && self.member.window.figures(word.tag(), at).is_all_good(),
+            State::Closed => self.has_recovered(word, at) && self.has_nothing_bad(word, at),
             State::Open => self.is_long_after(&self.hot.until, at),
             State::HalfOpen => self.is_long_after(&self.hot.probed_at, at),
             State::ForcedOpen | State::ForcedClosed | State::Disabled => false,
@@ -185,6 +187,12 @@ impl Breaker {
     /// Whether a closed circuit has left the last outage behind.
     fn has_recovered(&self, word: Word, at: Timestamp) -> bool {
         at.as_nanos() >= self.hot.wary_until.load(Relaxed) && (!word.is_ramping() || self.share_up_the_ramp(at) >= 1.0)
+    }
+
+    /// Whether the window holds nothing bad, or nothing that is younger than a healthy spell.
+    fn has_nothing_bad(&self, word: Word, at: Timestamp) -> bool {
+        let is_old = matches!(self.member.window, Results::Calls(_)) && self.is_long_after(&self.hot.bad_at, at);
+        is_old || self.member.window.figures(word.tag(), at).is_all_good()
     }
 
     fn is_long_after(&self, stamp: &AtomicU64, at: Timestamp) -> bool {

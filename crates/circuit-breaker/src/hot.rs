@@ -1,6 +1,6 @@
 use seawall_core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::word::Tag;
+use crate::{evidence::Evidence, word::Tag};
 
 /// What calls read. Written only when the state changes, and by probes.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ pub(crate) struct Hot {
     pub(crate) closed_at: AtomicU64,
     /// Until when only what is clear opens it again.
     pub(crate) wary_until: AtomicU64,
+    /// What speaks for opening while it is wary: failures, and slow calls.
+    pub(crate) evidence: [Evidence; 2],
+    /// When a call last counted as failed or slow, of a window of calls: one over time forgets by itself.
+    pub(crate) bad_at: AtomicU64,
     /// Which calls are among a share, see [`crate::ramp::STEP`].
     pub(crate) draw: AtomicU64,
 }

@@ -55,6 +55,7 @@ mod control;
 mod count_window;
 mod counters;
 mod error;
+mod evidence;
 mod figures;
 mod guard;
 mod hooks;

@@ -9,7 +9,8 @@ use seawall_core::{
 };
 
 use crate::{
-    change::Cause, error::BreakerConfigError, figures::Figures, lock::Lock, results::Results, state::State, word::Tag,
+    change::Cause, error::BreakerConfigError, figures::Figures, lock::Lock, recovery, results::Results, state::State,
+    word::Tag,
 };
 
 /// Breakers that are compared with each other, one per endpoint: one opens when its endpoint succeeds so much less often
@@ -19,6 +20,10 @@ use crate::{
 /// with the mean of those that have `min_calls` in their windows, less `factor` standard deviations; with fewer than
 /// `min_peers` of them nobody is an outlier. The mean is taken once a second at most, when a call fails. At a factor of
 /// f at most 1 of 1 + f² endpoints can be one: 21% at 1.9, so a bad day of all opens none.
+///
+/// Where the others hardly differ, the last of them is that far off by chance, and soon. So an outlier also has to fail at
+/// least twice as often as all of them together and so often as one that does not differ from them would once in ten million
+/// looks: 14 of 200 calls, not 4, where the others fail one in a hundred.
 ///
 /// ```
 /// use seawall_circuit_breaker::{BreakerConfig, KeyedCircuitBreakerLayer, Peers};
@@ -45,6 +50,19 @@ struct Group {
     next_look: AtomicU64,
     /// The success rate below which one is an outlier; 0 when none is.
     threshold: AtomicU64,
+    /// The mean of the success rates; 1 before there is one.
+    mean: AtomicU64,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            members: Lock::new(Vec::new()),
+            next_look: AtomicU64::new(0),
+            threshold: AtomicU64::new(0),
+            mean: AtomicU64::new(1.0_f64.to_bits()),
+        }
+    }
 }
 
 /// What peers see of a breaker.
@@ -56,6 +74,8 @@ pub(crate) struct Member {
 }
 
 const LOOK_EVERY: u64 = 1_000_000_000;
+/// An outlier fails so many times as often as the mean.
+const TIMES: f64 = 2.0;
 
 impl Member {
     pub(crate) fn new(window: Results, tag: Tag) -> Self {
@@ -82,9 +102,7 @@ impl Peers {
         if !(factor >= 0.0 && factor.is_finite()) {
             return Err(BreakerConfigError::PeersFactor { factor });
         }
-        let group =
-            Group { members: Lock::new(Vec::new()), next_look: AtomicU64::new(0), threshold: AtomicU64::new(0) };
-        Ok(Self { factor, fewest: 5, min_calls: 100, group: Arc::new(group) })
+        Ok(Self { factor, fewest: 5, min_calls: 100, group: Arc::default() })
     }
 
     /// With fewer than so many that have enough calls nobody is an outlier. Default 5.
@@ -134,8 +152,11 @@ impl Peers {
         }
         self.look(at);
         let threshold = f64::from_bits(self.group.threshold.load(Relaxed));
-        let measured = 1.0 - figures.failure_ratio()?;
-        (measured < threshold).then_some(Cause::WorseThanPeers { measured, threshold })
+        let failing = figures.failure_ratio()?;
+        let measured = 1.0 - failing;
+        let usual = 1.0 - f64::from_bits(self.group.mean.load(Relaxed));
+        let is_outlier = measured < threshold && failing >= TIMES * usual && recovery::is_no_chance(figures, usual);
+        is_outlier.then_some(Cause::WorseThanPeers { measured, threshold })
     }
 
     /// Takes the mean anew, if it is time. Who comes while another takes it goes by the last one. Relaxed: the exchange
@@ -146,24 +167,29 @@ impl Peers {
         if at.as_nanos() < due || self.group.next_look.compare_exchange(due, next, Relaxed, Relaxed).is_err() {
             return;
         }
-        let threshold = self.threshold(at).unwrap_or(0.0);
+        let rates = self.rates(at);
+        let threshold = threshold(&rates, self.fewest, self.factor).unwrap_or(0.0);
         self.group.threshold.store(threshold.to_bits(), Relaxed);
+        self.group.mean.store(mean(&rates).unwrap_or(1.0).to_bits(), Relaxed);
     }
 }
 
 /// The success rate below which one is an outlier.
 fn threshold(rates: &[f64], min_peers: u32, factor: f64) -> Option<f64> {
     let count = u32::try_from(rates.len()).ok().filter(|count| *count >= min_peers.max(1)).map(f64::from)?;
-    let mean = rates.iter().sum::<f64>() / count;
+    let mean = mean(rates)?;
     let variance = rates.iter().map(|rate| (rate - mean) * (rate - mean)).sum::<f64>() / count;
     Some(mean - factor * variance.sqrt())
 }
 
+fn mean(rates: &[f64]) -> Option<f64> {
+    let count = u32::try_from(rates.len()).ok().filter(|count| *count > 0)?;
+    Some(rates.iter().sum::<f64>() / f64::from(count))
+}
+
 impl Default for Peers {
     fn default() -> Self {
-        let group =
-            Group { members: Lock::new(Vec::new()), next_look: AtomicU64::new(0), threshold: AtomicU64::new(0) };
-        Self { factor: 1.9, fewest: 5, min_calls: 100, group: Arc::new(group) }
+        Self { factor: 1.9, fewest: 5, min_calls: 100, group: Arc::default() }
     }
 }
 

@@ -4,6 +4,8 @@ use seawall_core::{Outcome, Timestamp, sync::atomic::Ordering::Relaxed};
 
 use crate::{
     breaker::{Breaker, SUCCESS},
+    config::Window,
+    evidence::Evidence,
     figures::Figures,
     mark::Mark,
     results::Results,
@@ -97,8 +99,11 @@ impl Breaker {
     fn count_closed(&self, tag: Tag, mark: Mark, at: Timestamp) {
         let minimum = self.member.window.minimum(self.settings.min_calls());
         let current = || self.word().tag() == tag;
+        if mark != Mark::Good && matches!(self.member.window, Results::Calls(_)) {
+            self.hot.bad_at.store(at.as_nanos(), Relaxed);
+        }
         if let Some(figures) = self.member.window.record(tag, mark, at, minimum, current) {
-            self.open_if_due(tag, &figures, minimum, at);
+            self.open_if_due(tag, &figures, minimum, Some(mark), at);
             if let Some(cause) = self.peers.as_ref().and_then(|peers| peers.judge(&figures, at)) {
                 self.open(tag, cause, figures, at);
             }
@@ -120,26 +125,65 @@ impl Breaker {
     fn check_after_success(&self, tag: Tag, at: Timestamp) {
         let minimum = self.member.window.minimum(self.settings.min_calls());
         if let Some(figures) = self.member.window.check(tag, at, minimum) {
-            self.open_if_due(tag, &figures, minimum, at);
+            self.open_if_due(tag, &figures, minimum, None, at);
         }
     }
 
-    fn open_if_due(&self, tag: Tag, figures: &Figures, minimum: u64, at: Timestamp) {
+    /// Opens when `figures`, of which the last result is `mark` if that is known, are above a threshold, and clearly so while
+    /// it is wary.
+    fn open_if_due(&self, tag: Tag, figures: &Figures, minimum: u64, mark: Option<Mark>, at: Timestamp) {
         if figures.calls < minimum {
             return;
         }
         let cause = self.settings.judge(figures);
         if at.as_nanos() < self.hot.wary_until.load(Relaxed) {
-            if self.settings.is_near(figures) {
+            let is_near = self.settings.is_near(figures);
+            if is_near {
                 // It is wary until nothing has looked like an outage for so long.
                 self.hot.wary_until.fetch_max(at.as_nanos().saturating_add(self.settings.stable_for()), Relaxed);
+            } else {
+                self.clear_evidence(at);
             }
-            if !self.settings.is_clear(figures, minimum) {
+            let is_enough = is_near && self.weigh(figures, mark, at);
+            if !is_enough && !self.settings.is_clear(figures, minimum) {
                 return;
             }
         }
         if let Some(cause) = cause {
             self.open(tag, cause, *figures, at);
+        }
+    }
+
+    /// Whether all that came since it closed is clearly above a threshold, though this window is not. A window over time is
+    /// added once in its length, one of calls result by result.
+    fn weigh(&self, figures: &Figures, mark: Option<Mark>, at: Timestamp) -> bool {
+        let added = match (&self.member.window, mark) {
+            (Results::Calls(_), Some(mark)) => {
+                Figures { calls: 1, failures: mark.is_failed().into(), slow: mark.is_slow().into() }
+            }
+            (Results::Calls(_), None) => return false,
+            (Results::Time(_), _) => *figures,
+        };
+        let next = self.evidence_due(at);
+        let [of_failures, of_slow] = &self.hot.evidence;
+        let add = |evidence: &Evidence, bad, threshold: f64| {
+            threshold <= 1.0 && evidence.is_due(at.as_nanos(), next) && evidence.add(bad, added.calls, threshold)
+        };
+        let [failure_ratio, slow_ratio] = self.settings.ratios();
+        let failing = add(of_failures, added.failures, failure_ratio);
+        add(of_slow, added.slow, slow_ratio) || failing
+    }
+
+    pub(crate) fn clear_evidence(&self, at: Timestamp) {
+        let due = self.evidence_due(at);
+        self.hot.evidence.iter().for_each(|evidence| evidence.clear(due));
+    }
+
+    /// When a window that begins at `at` is over.
+    fn evidence_due(&self, at: Timestamp) -> u64 {
+        match self.config_window {
+            Window::Time(length) => at.saturating_add(length).as_nanos(),
+            Window::Calls(_) => 0,
         }
     }
 

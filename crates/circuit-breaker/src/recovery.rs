@@ -11,12 +11,14 @@ pub enum Recovery {
     /// it is not clear, it closes, and the window decides.
     ///
     /// After that, and until no ratio has reached half of its threshold for `stable_for`, one opens it only when it is clearly above
-    /// it: as chance would have it once in 100,000 times, or by all of the minimum. So neither the few probes nor the first few calls bring back an outage that is
-    /// over, also with background errors just under the threshold.
+    /// it: as chance would have it once in 100,000 times, or by all of the minimum. So neither the few probes nor the first
+    /// few calls bring back an outage that is over, also with background errors just under the threshold. What is above the
+    /// threshold for long, though no window shows it for sure, opens it too: 40 failures more than half of the calls since
+    /// it closed at a threshold of .5, 72 more than a tenth at .1. The open time goes on growing then.
     ///
     /// # Source
     /// A truncated sequential test: Wald, "Sequential tests of statistical hypotheses", Annals of Mathematical Statistics
-    /// 16 (1945).
+    /// 16 (1945); then a cumulative sum: Page, "Continuous inspection schemes", Biometrika 41 (1954).
     #[default]
     Tested,
     /// When all probes have ended, or the minimum of calls, their ratios decide, at the threshold; and so does the window
@@ -46,6 +48,10 @@ const FALSE_HOPE: f64 = 0.1;
 const CLEARLY: f64 = 1e-5;
 /// The same as standard deviations of the normal distribution, squared.
 const CLEARLY_NORMAL: f64 = 18.2;
+/// How rarely an endpoint that is as good as its peers may look worse.
+const NEVER: f64 = 1e-7;
+/// No endpoint is taken to fail less often than this.
+const RAREST: f64 = 1e-3;
 /// Up to so many calls the tail is summed, above it is that of a normal distribution.
 const SUMMED: u64 = 255;
 
@@ -107,6 +113,25 @@ pub(crate) fn is_clearly_above(failed: u64, figures: &Figures, minimum: u64, thr
     let above = failed - calls * threshold;
     let deviations = CLEARLY_NORMAL.min(f64::from(whole) * (1.0 - threshold) / threshold);
     above >= 0.0 && above * above * (1.0 + 1e-9) >= deviations * calls * threshold * (1.0 - threshold)
+}
+
+/// Whether so many failures, where a share of `usual` fails, are none: once in ten million times at the most.
+pub(crate) fn is_no_chance(figures: &Figures, usual: f64) -> bool {
+    let usual = usual.clamp(RAREST, 1.0);
+    if let (Ok(failed), Ok(calls)) = (u32::try_from(figures.failures), u32::try_from(figures.calls)) {
+        if figures.calls <= SUMMED {
+            return 1.0 - at_most(failed.checked_sub(1), calls, usual) <= NEVER;
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2⁵³")]
+    let (failed, calls) = (figures.failures as f64, figures.calls as f64);
+    // Chernoff: the chance is at most e to the −calls × the divergence of what was seen from what is usual.
+    let share = failed / calls;
+    if share <= usual {
+        return false;
+    }
+    let rest = if share < 1.0 { (1.0 - share) * ((1.0 - share) / (1.0 - usual)).ln() } else { 0.0 };
+    calls * (share * (share / usual).ln() + rest) >= -NEVER.ln()
 }
 
 #[cfg(test)]
@@ -177,6 +202,16 @@ mod tests {
 
             assert!((sum - expected).abs() < expected * 0.000_1, "{failed} of {calls}: {sum}");
         }
+    }
+
+    #[test]
+    fn what_peers_fail_alike_is_chance() {
+        let is_no_chance = |failures, calls, usual| is_no_chance(&Figures { calls, failures, slow: 0 }, usual);
+
+        assert_eq!([13, 14].map(|failures| is_no_chance(failures, 200, 0.01)), [false, true]);
+        assert_eq!([29, 33].map(|failures| is_no_chance(failures, 1_000, 0.01)), [false, true]);
+        assert!(!is_no_chance(2, 1_000, 0.0) && is_no_chance(20, 1_000, 0.0));
+        assert!(is_no_chance(1_000, 1_000, 0.5) && !is_no_chance(1_000, 1_000, 1.0));
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl Schedule {
         self.closed_at = Some(at);
     }
 
+    /// However long ago it closed, it has not been well since.
+    pub(crate) const fn was_not_well(&mut self) {
+        self.closed_at = None;
+    }
+
     /// Begins again at the first open time.
     pub(crate) const fn reset(&mut self) {
         self.trips = 0;
@@ -107,7 +112,11 @@ mod tests {
         assert_eq!(schedule.next(second(159)), 20_000_000_000);
 
         schedule.closed(second(200));
-        assert_eq!(schedule.next(second(260)), 5_000_000_000);
+        schedule.was_not_well();
+        assert_eq!(schedule.next(second(260)), 40_000_000_000);
+
+        schedule.closed(second(300));
+        assert_eq!(schedule.next(second(360)), 5_000_000_000);
     }
 
     #[test]

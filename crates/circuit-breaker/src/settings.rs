@@ -262,9 +262,17 @@ impl Settings {
             let threshold = f64::from_bits(ratio.load(Relaxed));
             threshold <= 1.0 && recovery::is_clearly_above(bad, figures, minimum, threshold)
         };
-        self.recovery.load(Relaxed) != TESTED
-            || clearly(figures.failures, &self.failure_ratio)
-            || clearly(figures.slow, &self.slow_ratio)
+        !self.is_tested() || clearly(figures.failures, &self.failure_ratio) || clearly(figures.slow, &self.slow_ratio)
+    }
+
+    /// Whether rounds are judged by a sequential test.
+    pub(crate) fn is_tested(&self) -> bool {
+        self.recovery.load(Relaxed) == TESTED
+    }
+
+    /// The thresholds of failures and of slow calls; above 1 for none.
+    pub(crate) fn ratios(&self) -> [f64; 2] {
+        [&self.failure_ratio, &self.slow_ratio].map(|ratio| f64::from_bits(ratio.load(Relaxed)))
     }
 
     /// Whether a ratio is at least half of its threshold.
@@ -323,8 +331,7 @@ impl Settings {
         if figures.calls == 0 || self.counts_successes() {
             return Verdict::Open(Cause::ProbesHung);
         }
-        let tested = self.recovery.load(Relaxed) == TESTED;
-        let found = if tested { self.test_round(figures, figures.calls) } else { None };
+        let found = if self.is_tested() { self.test_round(figures, figures.calls) } else { None };
         found.unwrap_or_else(|| self.judge_ended(figures))
     }
 

@@ -50,6 +50,9 @@ impl Breaker {
         if word.tag() != tag {
             return;
         }
+        if self.settings.is_tested() && at.as_nanos() < self.hot.wary_until.load(Relaxed) {
+            ledger.schedule.was_not_well();
+        }
         let wait = Some(ledger.schedule.next(at));
         self.change(&mut ledger, word, &Step { to: State::Open, cause, figures, at, wait });
         drop(ledger);
@@ -101,6 +104,7 @@ impl Breaker {
                 self.hot.closed_at.store(at.as_nanos(), Relaxed);
                 let wary_until = at.as_nanos().saturating_add(self.settings.stable_for());
                 self.hot.wary_until.store(wary_until, Relaxed);
+                self.clear_evidence(at);
                 Step { to: State::Closed, cause: Cause::ProbesSucceeded, figures, at, wait: None }
             }
             Verdict::Open(cause) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use seawall_circuit_breaker::{
     Breaker, BreakerConfig, BreakerConfigBuilder, Class, Clock, Env, KeyedCircuitBreakerLayer, Outcome, State,
-    Timestamp,
+    Timestamp, Window,
 };
 use seawall_core::{Gate, VirtualClock};
 
@@ -50,6 +50,16 @@ fn one_with_a_failure_or_a_slow_call_in_its_window_is_not_forgotten() {
 
         assert_eq!((breaker.is_idle(|| seconds(1)), breaker.is_idle(|| seconds(11))), (false, true));
     }
+}
+
+#[test]
+fn one_whose_last_failure_of_so_many_calls_is_a_healthy_spell_ago_is_forgotten() {
+    let breaker = Breaker::from(config(|config| config.window(Window::Calls(100)).stable_for(Duration::from_secs(60))));
+    for second in [1, 5] {
+        call(&breaker, FAILED, Duration::ZERO, seconds(second));
+    }
+
+    assert_eq!([65, 66].map(|second| breaker.is_idle(|| seconds(second))), [false, true]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use seawall_circuit_breaker::{
     Breaker, BreakerConfig, BreakerConfigError, Cause, Class, KeyedCircuitBreakerLayer, Outcome, Peers, State,
     Timestamp, Window,
 };
+use seawall_core::{Entropy, SeededEntropy, unit_interval};
 
 fn at(second: u64) -> Timestamp {
     Timestamp::from_nanos(second * 1_000_000_000)
@@ -46,6 +47,23 @@ fn an_endpoint_whose_success_rate_is_an_outlier_opens_below_every_other_threshol
     assert_eq!((&states[..9], states[9]), (&[State::Closed; 9][..], State::Open));
     let cause = breakers[9].snapshot(at(5)).cause();
     assert!(matches!(cause, Some(Cause::WorseThanPeers { measured, threshold }) if measured < threshold), "{cause:?}");
+}
+
+/// Ten minutes of a hundred calls a second at each of ten, of which one in a hundred fails: in each second one of them is
+/// the worst.
+#[test]
+fn the_worst_of_equals_is_no_outlier() {
+    let breakers = breakers(10, Peers::default());
+    let chance = SeededEntropy::new(7);
+
+    for call in 0..60_000_u64 {
+        let now = Timestamp::from_nanos(call * 10_000_000);
+        for breaker in &breakers {
+            let ticket = breaker.try_admit(now).expect("it is closed");
+            let class = if unit_interval(chance.next_u64()) < 0.01 { Class::Failure } else { Class::Success };
+            breaker.record(ticket, Outcome::Finished(class), Duration::ZERO, now);
+        }
+    }
 }
 
 #[test]
