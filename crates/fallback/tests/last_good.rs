@@ -6,7 +6,8 @@ use std::{collections::HashMap, future::ready, time::Duration};
 use proptest::prelude::*;
 use seawall_core::{Class, Env, Error, VirtualClock};
 use seawall_fallback::{
-    Cause, Combine, Degraded, FallbackError, FallbackLayer, LastGood, LastGoodConfig, LastGoodError, Memory, Value,
+    Bounds, Cause, Combine, Degraded, FallbackError, FallbackLayer, LastGood, LastGoodConfig, LastGoodError, Memory,
+    Value,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -60,6 +61,22 @@ fn the_last_good_response_to_the_same_request_comes_back_with_its_age() {
 
     assert_eq!(ask!(layer, 2, good(8)), Ok((8, None)));
     assert_eq!(ask!(layer, 2, DOWN), Ok((8, Some(Duration::ZERO))));
+}
+
+#[test]
+fn what_is_kept_is_kept_under_another_name_within_bounds_and_beside_panics_too() {
+    macro_rules! keeps {
+        ($alternative:expr) => {{
+            let layer = FallbackLayer::new($alternative);
+            let _ = ask!(layer, 2, good(7));
+            ask!(layer, 2, DOWN).ok()
+        }};
+    }
+    let last_good = || LastGood::new(config(10), key);
+
+    assert_eq!(keeps!(last_good().named("yesterday")), Some((7, None)));
+    assert_eq!(keeps!(last_good().bounded(Bounds::default())), Some((7, None)));
+    assert_eq!(keeps!(last_good().caught()), Some((7, None)));
 }
 
 #[test]

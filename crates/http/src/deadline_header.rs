@@ -97,10 +97,18 @@ mod tests {
 
     #[test]
     fn a_header_that_is_repeated_counts_with_its_least_value() {
-        let mut twice = headers(&[(TIMEOUT_HEADER, b"300")]);
-        twice.append(TIMEOUT_HEADER, HeaderValue::from_static("100"));
+        for [first, second] in [["300", "100"], ["100", "300"]] {
+            let mut twice = headers(&[(TIMEOUT_HEADER, first.as_bytes())]);
+            twice.append(TIMEOUT_HEADER, HeaderValue::from_static(second));
 
-        assert_eq!(Asked::by(&twice).remaining, Some(Duration::from_millis(100)));
+            assert_eq!(Asked::by(&twice).remaining, Some(Duration::from_millis(100)), "{first}, {second}");
+        }
+    }
+
+    #[test]
+    fn eighteen_digits_are_a_time_and_nineteen_are_none() {
+        assert_eq!(parse_timeout_ms(&[b'9'; 18]), Some(Duration::from_millis(999_999_999_999_999_999)));
+        assert_eq!(parse_timeout_ms(&[b'1'; 19]), None);
     }
 
     #[test]

@@ -134,12 +134,21 @@ mod tests {
 
     #[test]
     fn a_negative_or_malformed_pushback_forbids_a_retry() {
-        for value in ["-1", "soon", ""] {
+        for value in ["-1", "soon", "", "+5", "2147483648"] {
             let answer =
                 Response::builder().header(STATUS_HEADER, "14").header(PUSHBACK_HEADER, value).body(()).unwrap();
             let verdict = Grpc.classify(Ok::<_, &()>(&answer));
             assert_eq!(verdict, Verdict::new(Class::Failure).with_do_not_retry(), "{value}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_asks_not_to_be_repeated_is_not() {
+        let answer = Response::builder().header(STATUS_HEADER, "14").header(do_not_retry::DO_NOT_RETRY_HEADER, "1");
+
+        let verdict = Grpc.classify(Ok::<_, &()>(&answer.body(()).unwrap()));
+
+        assert_eq!(verdict, Verdict::new(Class::Failure).with_do_not_retry());
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_core::Stream;
-use seawall_core::{Clock, Reason, Timer, Timestamp, VirtualClock, VirtualSleep};
+use seawall_core::{Clock, InheritDeadline, Reason, Timer, Timestamp, VirtualClock, VirtualSleep};
 use seawall_timeout::{StallTimer, StreamLimits, TimedStream, TimeoutError};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -50,6 +50,22 @@ fn poll(stream: &mut Pin<Box<Timed>>) -> Poll<Option<Result<(), Reason>>> {
 
 fn idle(limit: Duration) -> StreamLimits {
     StreamLimits::new().with_idle(limit).expect("allowed")
+}
+
+#[test]
+fn a_stream_ends_with_the_deadline_of_the_call_that_it_is_made_in() {
+    let clock = VirtualClock::new();
+    let deadline = clock.now().saturating_add(2 * SECOND);
+    let made = async { timed(&clock, idle(60 * SECOND), &[3 * SECOND]) };
+    let mut made = std::pin::pin!(InheritDeadline::new(deadline, made));
+    let Poll::Ready(mut stream) = made.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        unreachable!("nothing in there waits")
+    };
+    assert!(poll(&mut stream).is_pending());
+
+    clock.advance(2 * SECOND);
+
+    assert_eq!(poll(&mut stream), Poll::Ready(Some(Err(Reason::DeadlineExceeded))));
 }
 
 #[test]
