@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use http::{HeaderName, HeaderValue, Response, header::AGE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header::AGE};
 use seawall_fallback::{Bounded, Bounds, Combine, Degraded, FallbackLayer, Flaw, Mark, Nothing};
 
 use crate::{HttpEnv, env};
@@ -85,9 +85,8 @@ impl<F: fmt::Display> fmt::Display for FallbackFailure<F> {
     }
 }
 
-impl<B, F: Send + Sync + 'static> Mark<Response<B>, F> for MarkDegraded {
-    fn degraded(&self, response: &mut Response<B>, degraded: &Degraded) {
-        let headers = response.headers_mut();
+impl MarkDegraded {
+    fn write(headers: &mut HeaderMap, degraded: &Degraded) {
         if let Ok(source) = HeaderValue::from_str(degraded.source) {
             headers.insert(DEGRADED_HEADER, source);
         }
@@ -99,12 +98,33 @@ impl<B, F: Send + Sync + 'static> Mark<Response<B>, F> for MarkDegraded {
             headers.insert(AGE, HeaderValue::from(age.as_secs().saturating_add(before)));
         }
     }
+}
+
+impl<B, F: Send + Sync + 'static> Mark<Response<B>, F> for MarkDegraded {
+    fn degraded(&self, response: &mut Response<B>, degraded: &Degraded) {
+        Self::write(response.headers_mut(), degraded);
+    }
 
     fn failed(&self, response: &mut Response<B>, error: F) {
         response.extensions_mut().insert(FallbackFailure(Arc::new(error)));
     }
 
     fn flawed(&self, response: &mut Response<B>, flaw: Flaw) {
+        response.extensions_mut().insert(FallbackFailure(Arc::new(flaw)));
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl<F: Send + Sync + 'static> Mark<reqwest::Response, F> for MarkDegraded {
+    fn degraded(&self, response: &mut reqwest::Response, degraded: &Degraded) {
+        Self::write(response.headers_mut(), degraded);
+    }
+
+    fn failed(&self, response: &mut reqwest::Response, error: F) {
+        response.extensions_mut().insert(FallbackFailure(Arc::new(error)));
+    }
+
+    fn flawed(&self, response: &mut reqwest::Response, flaw: Flaw) {
         response.extensions_mut().insert(FallbackFailure(Arc::new(flaw)));
     }
 }
@@ -127,6 +147,18 @@ mod tests {
 
         assert_eq!(response.headers()[DEGRADED_HEADER], "last-good");
         assert_eq!(response.headers()[AGE], "12");
+    }
+
+    #[cfg(feature = "reqwest")]
+    #[test]
+    fn answers_of_reqwest_say_it_too() {
+        let mut response = reqwest::Response::from(Response::new(""));
+
+        <MarkDegraded as Mark<_, ()>>::degraded(&MarkDegraded, &mut response, &Degraded::new("value"));
+        MarkDegraded.failed(&mut response, "empty");
+
+        assert_eq!(response.headers()[DEGRADED_HEADER], "value");
+        assert!(response.extensions().get::<FallbackFailure<&str>>().is_some());
     }
 
     #[test]
