@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use seawall_circuit_breaker::{
-    Breaker, BreakerConfig, BreakerConfigBuilder, BreakerTicket, Class, Outcome, State, Timestamp,
+    Breaker, BreakerConfig, BreakerConfigBuilder, BreakerTicket, Class, Outcome, State, Timestamp, Window,
 };
 use seawall_core::{Entropy, SeededEntropy, unit_interval};
 
@@ -217,8 +217,8 @@ fn a_server_that_hung_is_back_as_soon_also_where_nothing_else_is_known() {
 }
 
 /// Fails a part of its calls for an hour: the share of the calls that were let through.
-fn let_through(per_second: u64, failing: f64) -> f64 {
-    let mut simulation = Simulation::new(BreakerConfig::builder(), Fault::Fails, per_second);
+fn let_through(window: Window, per_second: u64, failing: f64) -> f64 {
+    let mut simulation = Simulation::new(BreakerConfig::builder().window(window), Fault::Fails, per_second);
     let gap = 1_000 * MS / per_second;
     let calls = 3_600 * per_second;
     for call in 0..calls {
@@ -226,17 +226,19 @@ fn let_through(per_second: u64, failing: f64) -> f64 {
     }
     #[expect(clippy::cast_precision_loss, reason = "some ten thousand")]
     let share = simulation.calls as f64 / calls as f64;
-    println!("{failing} fail at {per_second} a second: {share:.2} let through");
+    println!("{window:?}: {failing} fail at {per_second} a second: {share:.2} let through");
     share
 }
 
 /// What one window of few calls does not show for sure, many do.
 #[test]
 fn a_dependency_that_fails_more_than_the_threshold_for_an_hour_is_not_called_as_if_it_were_well() {
-    for (failing, most) in [(0.6, 0.8), (0.7, 0.55), (0.8, 0.35), (0.9, 0.2)] {
-        for per_second in [5, 10, 100] {
-            let share = let_through(per_second, failing);
-            assert!(share <= most, "{failing} at {per_second}");
+    for window in [Window::Time(Duration::from_secs(10)), Window::Calls(100)] {
+        for (failing, most) in [(0.6, 0.8), (0.7, 0.55), (0.8, 0.35), (0.9, 0.2)] {
+            for per_second in [5, 10, 100] {
+                let share = let_through(window, per_second, failing);
+                assert!(share <= most, "{failing} at {per_second}");
+            }
         }
     }
 }
