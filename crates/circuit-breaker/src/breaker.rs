@@ -458,6 +458,27 @@ mod loom_tests {
     }
 
     #[test]
+    fn a_call_that_gives_up_on_a_probe_never_opens_what_that_probe_has_closed() {
+        model(|| {
+            let config =
+                BreakerConfig::builder().window(Window::Calls(2)).min_calls(2).open_for(Duration::ZERO).jitter(0.0);
+            let breaker: Breaker = config.probes(1).ramp(Duration::from_secs(1)).seed(1).build().unwrap().into();
+            let breaker = Arc::new(breaker);
+            let probe = breaker.try_admit(open(&breaker)).unwrap();
+            let other = Arc::clone(&breaker);
+            let there = thread::spawn(move || end(&other, probe, SUCCEEDED));
+
+            drop(breaker.try_admit(START.saturating_add(Duration::from_secs(3_600))));
+            there.join().unwrap();
+
+            // It is over, or goes on in the same outage.
+            let snapshot = breaker.snapshot(START);
+            let reopenings = snapshot.outage.map(|outage| outage.reopenings);
+            assert!([(1, None), (2, Some(1))].contains(&(snapshot.openings, reopenings)), "{snapshot:?}");
+        });
+    }
+
+    #[test]
     fn the_end_of_a_ramp_never_undoes_an_opening() {
         model(|| {
             let (breaker, top) = on_a_ramp();

@@ -144,6 +144,19 @@ fn one_that_is_open_is_no_peer_and_one_that_has_closed_again_is_one() {
 }
 
 #[test]
+fn one_that_only_counts_is_no_peer() {
+    let breakers = breakers(5, Peers::default());
+    breakers[4].disable(at(1));
+    for breaker in &breakers[1..] {
+        hundred(breaker, 0, at(2));
+    }
+
+    hundred(&breakers[0], 30, at(2));
+
+    assert_eq!(breakers[0].state(), State::Closed);
+}
+
+#[test]
 fn a_factor_that_is_no_number_or_negative_is_refused() {
     for factor in [f64::NAN, f64::INFINITY, -0.1] {
         let error = Peers::by_deviations(factor).expect_err("refused");

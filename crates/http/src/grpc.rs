@@ -184,6 +184,13 @@ mod tests {
     }
 
     #[test]
+    fn eight_digits_are_all_used_before_the_unit_grows() {
+        let written = [99_999_999, 100_000_000].map(|nanos| format_grpc_timeout(Duration::from_nanos(nanos)));
+
+        assert_eq!(written, ["99999999n", "100000u"]);
+    }
+
+    #[test]
     fn the_longest_duration_is_written_within_eight_digits() {
         assert_eq!(format_grpc_timeout(Duration::MAX), "99999999H");
     }

@@ -49,6 +49,14 @@ mod tests {
     }
 
     #[test]
+    fn the_second_that_the_time_began_is_a_time_and_the_one_before_it_a_span() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(999_999_999);
+
+        assert_eq!(parse_rate_limit_reset(b"999999999", now), Some(Duration::from_secs(999_999_999)));
+        assert_eq!(parse_rate_limit_reset(b"1000000000", now), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
     fn a_time_that_has_passed_is_no_wait() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
 

@@ -382,6 +382,40 @@ fn failures_teach_an_adaptive_timeout_nothing() {
     assert_eq!(layer.limit(), 5 * SECOND);
 }
 
+#[test]
+fn calls_that_their_own_deadlines_cut_are_failures_to_an_adaptive_timeout() {
+    let clock = VirtualClock::new();
+    let config = AdaptiveConfig::new(Duration::from_millis(1), 5 * SECOND).expect("allowed");
+    let env = Env::new().with_clock(clock.clone()).with_attributes(|deadline: &Option<Timestamp>| {
+        deadline.map_or_else(CallContext::new, |deadline| CallContext::new().with_deadline(deadline))
+    });
+    let layer = TimeoutLayer::with_env(TimeoutConfig::adaptive(config), env);
+    let hangs = service_fn(|_: Option<Timestamp>| std::future::pending::<Answer>());
+    for _ in 0..200 {
+        let mut call = Box::pin(layer.run(async {
+            clock.sleep_until(clock.now().saturating_add(Duration::from_millis(20))).await;
+            Ok::<u32, Broken>(1)
+        }));
+        assert!(poll(&mut call).is_pending());
+        clock.advance(Duration::from_millis(20));
+        assert!(poll(&mut call).is_ready());
+    }
+    clock.advance(10 * SECOND);
+    let learnt = layer.limit();
+
+    for _ in 0..1_000 {
+        let deadline = clock.now().saturating_add(Duration::from_millis(30));
+        let mut call = Box::pin(layer.layer(hangs).oneshot(Some(deadline)));
+        assert!(poll(&mut call).is_pending());
+        clock.advance(Duration::from_millis(30));
+        assert_eq!(reason(poll(&mut call)), Some(Reason::DeadlineExceeded));
+    }
+
+    // Had nobody come for two windows, it would know nothing any more.
+    assert!(learnt < Duration::from_millis(65));
+    assert_eq!(layer.limit(), learnt);
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_works_over_a_limit_and_under_a_buffer() {
     let env = Env::new().with_clock(seawall_core::TokioClock);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use seawall_backoff_with_jitter::{Backoff, RetryLayer};
-use seawall_core::{ActiveBudget, Budget, Class, CostBudget, Error, WindowBudget};
+use seawall_core::{
+    ActiveBudget, Budget, Class, CostBudget, Error, Pattern, Reason, Rejection, TokenBudget, WindowBudget,
+};
 use tower::{Layer, ServiceExt};
 
 use crate::scripted::{FAIL, Fault, Scripted, Step, boxed, each_second, env, layer, poll_once};
@@ -77,6 +79,21 @@ async fn a_bucket_of_costs_pays_for_more_retries_after_overload_and_gets_back_wh
         assert_eq!(service.clone().oneshot(()).await, Ok(1));
     }
     assert_eq!(budget.balance(seawall_core::Timestamp::ZERO), 35);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_layer_refuses_costs_no_token() {
+    let attempts_after = async |first: Step| {
+        // One failure leaves half of the tokens, which is too few.
+        let budget = Budget::from(TokenBudget::new(2, 0.1).expect("allowed"));
+        let (service, script) = Scripted::new([first, Step::Answer(1)]);
+        let _ = layer(each_second().with_budget(budget)).layer(service).oneshot(()).await;
+        script.attempts()
+    };
+    let refused = Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen);
+
+    assert_eq!(attempts_after(Step::Refuse(refused)).await, 2);
+    assert_eq!(attempts_after(FAIL).await, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -140,6 +140,18 @@ fn the_observer_hears_when_nothing_stands_in_and_why() {
 }
 
 #[test]
+fn a_panic_of_the_first_of_a_chain_is_heard_of_where_the_second_has_nothing_to_say() {
+    let heard = Heard::default();
+    let env = Env::new().with_clock(VirtualClock::new()).with_observer(heard.clone());
+    let panics = |(): &(), _: Result<&u32, &Failing>| -> std::future::Ready<Result<u32, Fault>> { panic!("at once") };
+    let layer = FallbackLayer::with_env(from_fn(panics).then(from_fn(empty).only(never)), env);
+
+    assert!(poll_once(&mut Box::pin(layer.run_carrying((), ready(down())))).is_ready());
+
+    assert_eq!(*heard.1.lock().unwrap(), ["panicked"]);
+}
+
+#[test]
 fn an_error_that_no_alternative_is_for_is_heard_of_as_the_services() {
     let heard = Heard::default();
     let env = Env::new().with_clock(VirtualClock::new()).with_observer(heard.clone());

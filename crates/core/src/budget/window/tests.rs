@@ -137,6 +137,14 @@ fn a_failure_after_healthy_times_adds_no_more_than_the_share_in_any_second() {
 }
 
 #[test]
+fn what_the_window_refuses_is_not_spent_of_its_last_tenth() {
+    let budget = exact(0.0, 1, 10).with_minimum(Minimum::Within).with_pace(Pace::Steady);
+    let granted_at = |ms| (0..20).filter(|_| budget.withdraw(at_ms(ms))).count();
+
+    assert_eq!([0, 10_900, 11_000].map(granted_at), [10, 0, 10]);
+}
+
+#[test]
 fn at_the_end_of_time_a_steady_budget_grants_what_it_can() {
     let budget = exact(1.0, 1, 1).with_pace(Pace::Steady);
     (0..5).for_each(|_| budget.deposit(|| Timestamp::MAX));
