@@ -6,6 +6,10 @@ use crate::{CoDel, ControlledDelay, Knee, LimitRange, LoadShedderError, waiters:
 pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 const DEFAULT_TARGET: Duration = Duration::from_millis(5);
 const DEFAULT_INTERVAL: Duration = Duration::from_millis(20);
+/// With four places and ten tenants whose calls are of all lengths as many as should come are served: in simulation two times
+/// lost 4% of what was due, and five times kept callers until they gave up.
+const DEFAULT_TENANT_PATIENCE: u32 = 3;
+const MAX_TENANT_PATIENCE: u32 = 100;
 /// Far more than can be served within the interval by any server that this limits.
 const DEFAULT_MAX_QUEUED: usize = 1_000;
 const MAX_QUEUED: usize = 1_000_000;
@@ -109,6 +113,7 @@ pub struct QueueingShedderConfig {
     max_queued: usize,
     discipline: QueueDiscipline,
     newest_first: NewestFirst,
+    tenant_patience: u32,
 }
 
 impl QueueingShedderConfig {
@@ -121,6 +126,7 @@ impl QueueingShedderConfig {
             max_queued: DEFAULT_MAX_QUEUED,
             discipline: QueueDiscipline::ControlledDelay,
             newest_first: NewestFirst::UnderOverload,
+            tenant_patience: DEFAULT_TENANT_PATIENCE,
         }
     }
 
@@ -149,6 +155,20 @@ impl QueueingShedderConfig {
     pub const fn with_newest_first(mut self, newest_first: NewestFirst) -> Self {
         self.newest_first = newest_first;
         self
+    }
+
+    /// How long a call of a tenant that is told apart may wait for its turn, in mean latencies of a call, where that is more
+    /// than 25 intervals: before a server whose calls take seconds no place comes free sooner. Allowed: 0, for the intervals
+    /// alone, to 100; default 3. Without effect behind [`QueueDiscipline::CoDel`].
+    ///
+    /// # Errors
+    /// [`LoadShedderError::TenantPatience`] above 100.
+    pub const fn with_tenant_patience(mut self, calls: u32) -> Result<Self, LoadShedderError> {
+        if calls > MAX_TENANT_PATIENCE {
+            return Err(LoadShedderError::TenantPatience { calls });
+        }
+        self.tenant_patience = calls;
+        Ok(self)
     }
 
     /// How many calls may wait. Allowed: 1 to 1,000,000. Default 1,000.
@@ -182,7 +202,11 @@ impl QueueingShedderConfig {
         match self.discipline {
             QueueDiscipline::ControlledDelay => {
                 let delay = ControlledDelay::of_constants(self.target, self.interval);
-                Discipline::ControlledDelay(delay, self.newest_first)
+                Discipline::ControlledDelay {
+                    delay,
+                    newest_first: self.newest_first,
+                    tenant_patience: self.tenant_patience,
+                }
             }
             QueueDiscipline::CoDel => Discipline::CoDel(CoDel::of_constants(self.target, self.interval)),
         }
@@ -245,7 +269,7 @@ mod tests {
         assert_eq!(
             format!("{:?}", QueueingShedderConfig::default()),
             "QueueingShedderConfig { shedder: LoadShedderConfig { range: LimitRange { min: 1, initial: 16, max: 10000 }, \
-             retry_after: 1s }, target: 5ms, interval: 20ms, max_queued: 1000, discipline: ControlledDelay, newest_first: UnderOverload }"
+             retry_after: 1s }, target: 5ms, interval: 20ms, max_queued: 1000, discipline: ControlledDelay, newest_first: UnderOverload, tenant_patience: 3 }"
         );
         assert_eq!(format!("{:?}", ThrottleConfig::default()), "ThrottleConfig { k: 2.0, span: 10s, padding: 8 }");
     }

@@ -28,7 +28,15 @@ pub struct ControlledDelay {
     target: Duration,
     interval: Duration,
     last_empty: Timestamp,
+    /// Under overload once the queue has not been empty for so many intervals.
+    overloaded_after: u32,
+    /// The interval is at least so many times what a call takes.
+    calls: u32,
 }
+
+/// The target before a server whose calls take long, as a part of what they take: about as often does a place come free
+/// before one that has four at once, and the next in line is to be there then.
+const TARGET_PART: u32 = 4;
 
 impl ControlledDelay {
     /// Waits of up to `interval`, or `target` under overload. Both above zero, the interval not shorter.
@@ -43,12 +51,33 @@ impl ControlledDelay {
     }
 
     pub(crate) const fn of_constants(target: Duration, interval: Duration) -> Self {
-        Self { target, interval, last_empty: Timestamp::ZERO }
+        Self { target, interval, last_empty: Timestamp::ZERO, overloaded_after: 1, calls: 0 }
+    }
+
+    /// The same with an interval of so many.
+    pub(crate) const fn with_longer_interval(mut self, times: u32) -> Self {
+        self.interval = self.interval.saturating_mul(times);
+        self
     }
 
     /// The same, but overloaded only after so many intervals.
-    pub(crate) const fn with_longer_interval(mut self, times: u32) -> Self {
-        self.interval = self.interval.saturating_mul(times);
+    pub(crate) const fn with_overload_after(mut self, intervals: u32) -> Self {
+        self.overloaded_after = intervals;
+        self
+    }
+
+    /// The same, but an interval is at least so many times what a call takes: told by [`Self::when_calls_take`].
+    pub(crate) const fn with_calls(mut self, calls: u32) -> Self {
+        self.calls = calls;
+        self
+    }
+
+    /// As it is before a server whose calls take `typical`.
+    pub(crate) fn when_calls_take(mut self, typical: Duration) -> Self {
+        if self.calls > 0 {
+            self.interval = self.interval.max(typical.saturating_mul(self.calls));
+            self.target = self.target.max(typical.checked_div(TARGET_PART).unwrap_or_default());
+        }
         self
     }
 
@@ -59,7 +88,7 @@ impl ControlledDelay {
 
     /// Whether the queue has not been empty for more than an interval.
     pub fn is_overloaded(&self, now: Timestamp) -> bool {
-        now.since(self.last_empty) > self.interval
+        now.since(self.last_empty) > self.interval.saturating_mul(self.overloaded_after)
     }
 
     /// How long a call may wait.

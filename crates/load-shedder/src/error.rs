@@ -90,6 +90,12 @@ pub enum LoadShedderError {
         /// The value given.
         max_queued: usize,
     },
+    /// A tenant's calls would wait for longer than any caller does.
+    #[error("tenant_patience is {calls}; allowed are 0 to 100")]
+    TenantPatience {
+        /// The value given.
+        calls: u32,
+    },
     /// The factor of a throttle is outside its range.
     #[error("k is {k}; allowed are 1 to 10")]
     Factor {

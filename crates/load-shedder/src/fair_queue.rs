@@ -1,6 +1,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use seawall_core::{Timestamp, WaitKey, WaitList};
@@ -165,15 +166,18 @@ impl<T> FairQueue<T> {
         self.lines.get(place.line)?.waiting.get(place.key)
     }
 
-    /// Whose turn it is: of the tenant that was given least the oldest or, as [`NewestFirst`] says, the newest.
-    pub(crate) fn next(&self, now: Timestamp) -> Option<Turn> {
+    /// Whose turn it is, when calls take `typical`: of the tenant that was given least the oldest or, as [`NewestFirst`]
+    /// says, the newest.
+    pub(crate) fn next(&self, typical: Duration, now: Timestamp) -> Option<Turn> {
         let (_, index) = *self.active.first()?;
         let line = self.lines.get(index)?;
         let place = |key| FairKey { line: index, key };
         let oldest = place(line.waiting.front()?);
         let newest_first = match self.newest_first {
             NewestFirst::Always => true,
-            NewestFirst::UnderOverload => line.delay.is_some_and(|delay| delay.is_overloaded(now)),
+            NewestFirst::UnderOverload => {
+                line.delay.is_some_and(|delay| delay.when_calls_take(typical).is_overloaded(now))
+            }
             NewestFirst::Never => false,
         };
         Some(Turn { oldest, served: if newest_first { place(line.waiting.back()?) } else { oldest } })
@@ -272,7 +276,7 @@ mod tests {
     use super::*;
 
     fn serve(queue: &mut FairQueue<u64>) -> u64 {
-        let place = queue.next(Timestamp::ZERO).expect("somebody waits").served;
+        let place = queue.next(Duration::ZERO, Timestamp::ZERO).expect("somebody waits").served;
         let tenant = *queue.get(place).expect("it waits");
         queue.charge(place, tenant, 1);
         queue.remove(place).expect("it waits")
@@ -383,7 +387,7 @@ mod tests {
                     queue.remove(places.swap_remove(index));
                 }
                 1 if !places.is_empty() => {
-                    let served = queue.next(Timestamp::ZERO).unwrap().served;
+                    let served = queue.next(Duration::ZERO, Timestamp::ZERO).unwrap().served;
                     let tenant = *queue.get(served).unwrap();
                     queue.charge(served, tenant, 1);
                     queue.remove(served);

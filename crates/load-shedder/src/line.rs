@@ -262,7 +262,9 @@ mod loom_tests {
 
     fn line() -> Arc<Line<Fixed>> {
         let delay = ControlledDelay::new(Duration::from_millis(5), Duration::from_millis(20)).unwrap();
-        Arc::new(Line::new(Fixed::new(1).unwrap(), Discipline::ControlledDelay(delay, NewestFirst::UnderOverload), 10))
+        let newest_first = NewestFirst::UnderOverload;
+        let discipline = Discipline::ControlledDelay { delay, newest_first, tenant_patience: 3 };
+        Arc::new(Line::new(Fixed::new(1).unwrap(), discipline, 10))
     }
 
     fn inside(line: &Line<Fixed>) -> Passage {

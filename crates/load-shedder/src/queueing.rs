@@ -18,9 +18,10 @@ const MAX_WEIGHT: u32 = 1_000;
 /// still shed within milliseconds.
 ///
 /// - A call that finds no room waits up to 20 ms; up to 5 ms once the queue of its criticality has not been empty for
-///   20 ms; one of a tenant that is told apart up to 100 ms, and up to 5 ms once that tenant's queue has not been empty
-///   for 100 ms; a critical one up to 500 ms, and then no less than twice the latency of a call. It never waits past its deadline, and is refused, on
-///   arrival or when its turn comes, when less time is left than a call takes (the mean of the last window).
+///   20 ms; one of a tenant that is told apart up to 500 ms or three times the latency of a call, and up to 5 ms or a quarter
+///   of that latency once that tenant's queue has not been empty for twice as long; a critical one up to 500 ms, and then no
+///   less than twice the latency of a call. It never waits past its deadline, and is refused, on arrival or when its turn
+///   comes, when less time is left than a call takes (the mean of the last window).
 /// - Room goes to the most critical call that waits; among equals to the tenant that has been given least for its weight; of its calls to
 ///   the oldest, or under overload to the newest, which still has time to be answered. Critical calls may go a tenth above
 ///   the limit.

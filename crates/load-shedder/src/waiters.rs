@@ -14,9 +14,11 @@ const CLASSES: usize = 4;
 /// The critical are under overload when their queue has not been empty for so many intervals: they are served before all
 /// others, so nobody but they themselves can hold them up for longer than the server stands still.
 const CRITICAL_INTERVALS: u32 = 25;
-/// A tenant that is told apart is under overload when its line has not been empty for so many: what others ask for holds
-/// it up no longer than its turn takes, so that a short burst of its own is served.
-const TENANT_INTERVALS: u32 = 5;
+/// A tenant that is told apart may wait so many for its turn among the others', a stall of the server included.
+const TENANT_INTERVALS: u32 = 25;
+/// It is under overload when its line has not been empty for so many of those: what a stall of one has left behind is served
+/// within the next.
+const TENANT_OVERLOAD_AFTER: u32 = 2;
 /// The critical may wait for a place as long as it takes to come free: so many times the latency of a call, where that is
 /// more than the interval.
 const PATIENCE: u32 = 2;
@@ -27,7 +29,12 @@ const CODEL_INTERVALS: u32 = 10;
 /// How long those who wait may wait, and who of them comes first.
 #[derive(Debug, Clone)]
 pub(crate) enum Discipline {
-    ControlledDelay(ControlledDelay, NewestFirst),
+    ControlledDelay {
+        delay: ControlledDelay,
+        newest_first: NewestFirst,
+        /// So many times what a call takes may a tenant that is told apart wait, where that is more.
+        tenant_patience: u32,
+    },
     CoDel(CoDel),
 }
 
@@ -72,18 +79,19 @@ pub(crate) struct Place {
 
 impl Waiters {
     pub(crate) fn new(discipline: Discipline, max_queued: usize) -> Self {
-        let (delay, newest_first, codel) = match discipline {
-            Discipline::ControlledDelay(delay, newest_first) => (Some(delay), newest_first, None),
-            Discipline::CoDel(codel) => (None, NewestFirst::Never, Some(codel)),
+        let (delay, newest_first, tenant_patience, codel) = match discipline {
+            Discipline::ControlledDelay { delay, newest_first, tenant_patience } => {
+                (Some(delay), newest_first, tenant_patience, None)
+            }
+            Discipline::CoDel(codel) => (None, NewestFirst::Never, 0, Some(codel)),
         };
         let longer = |times| delay.map(|delay| delay.with_longer_interval(times));
+        let tenant = longer(TENANT_INTERVALS)
+            .map(|delay| delay.with_overload_after(TENANT_OVERLOAD_AFTER).with_calls(tenant_patience));
         let classes = std::array::from_fn(|class| {
-            let queue = if class == Criticality::Critical as usize {
-                FairQueue::new(longer(CRITICAL_INTERVALS), longer(CRITICAL_INTERVALS))
-            } else {
-                FairQueue::new(delay, longer(TENANT_INTERVALS))
-            };
-            queue.with_newest_first(newest_first)
+            let is_critical = class == Criticality::Critical as usize;
+            let unknown = if is_critical { longer(CRITICAL_INTERVALS) } else { delay };
+            FairQueue::new(unknown, tenant).with_newest_first(newest_first)
         });
         Self { classes, codel, max_queued }
     }
@@ -167,7 +175,8 @@ impl Waiters {
     /// [`NewestFirst`] says, which is refused if its deadline leaves less than `typical`. Or, first, that tenant's oldest, if it has waited
     /// too long.
     pub(crate) fn next(&mut self, typical: Duration, now: Timestamp) -> Option<(Place, Next)> {
-        let waiting = self.classes.iter().enumerate().rev().find_map(|(index, class)| Some((index, class.next(now)?)));
+        let waiting =
+            self.classes.iter().enumerate().rev().find_map(|(index, class)| Some((index, class.next(typical, now)?)));
         let Some((class, fair_queue::Turn { oldest, served })) = waiting else {
             if let Some(codel) = &mut self.codel {
                 codel.nobody_waits(now);
@@ -203,5 +212,6 @@ impl Waiters {
 fn longest_wait(delay: Option<ControlledDelay>, class: usize, typical: Duration, now: Timestamp) -> Duration {
     let Some(delay) = delay else { return Duration::MAX };
     let is_critical = class == Criticality::Critical as usize;
-    delay.limit(now).max(if is_critical { typical.saturating_mul(PATIENCE) } else { Duration::ZERO })
+    let least = if is_critical { typical.saturating_mul(PATIENCE) } else { Duration::ZERO };
+    delay.when_calls_take(typical).limit(now).max(least)
 }

@@ -16,8 +16,8 @@ use seawall_core::{
     SeededEntropy, Timer, Timestamp, VirtualClock,
 };
 use seawall_load_shedder::{
-    Enforcement, Error, Fixed, LoadShedder, NewestFirst, QueueDiscipline, QueueingLoadShedder, QueueingShedderConfig,
-    Throttle, ThrottleConfig,
+    Enforcement, Error, Fixed, LoadShedder, LoadShedderError, NewestFirst, QueueDiscipline, QueueingLoadShedder,
+    QueueingShedderConfig, Throttle, ThrottleConfig,
 };
 use tower::{Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 
@@ -203,21 +203,78 @@ fn a_call_waits_twenty_milliseconds_and_no_longer() {
     assert_eq!((layer.gate().queued(), clock.sleeping()), (0, 0));
 }
 
+fn of_tenant(layer: &Layer) -> Call {
+    let mut call: Call =
+        Box::pin(layer.run_with(CallContext::new().with_tenant(7), pending::<Result<(), Infallible>>()));
+    assert!(poll(&mut call).is_pending());
+    call
+}
+
+/// How long one that waits is let wait, to the millisecond.
+fn wait_of(mut call: Call, clock: &VirtualClock) -> Duration {
+    let since = clock.now();
+    loop {
+        let polled = poll(&mut call);
+        if polled.is_ready() {
+            assert_eq!(reason(polled), Reason::Overloaded);
+            return clock.now().since(since);
+        }
+        clock.advance(MILLISECOND);
+    }
+}
+
 #[test]
 fn a_tenant_that_is_told_apart_waits_for_its_turn_through_the_bursts_of_others() {
     let (layer, clock) = queueing(1, 10);
     let _inside = usual(&layer);
-    let mut unknown = usual(&layer);
-    let mut known: Call =
-        Box::pin(layer.run_with(CallContext::new().with_tenant(7), pending::<Result<(), Infallible>>()));
-    assert!(poll(&mut known).is_pending());
 
-    clock.advance(Duration::from_millis(99));
+    assert_eq!(wait_of(usual(&layer), &clock), 20 * MILLISECOND);
+    assert_eq!(wait_of(of_tenant(&layer), &clock), 500 * MILLISECOND);
+}
 
-    assert_eq!(reason(poll(&mut unknown)), Reason::Overloaded);
-    assert!(poll(&mut known).is_pending());
-    clock.advance(MILLISECOND);
-    assert_eq!(reason(poll(&mut known)), Reason::Overloaded);
+/// Has one come every `apart`, so many times; how long the next is let wait.
+fn wait_behind(times: u32, apart: Duration, layer: &Layer, clock: &VirtualClock) -> Duration {
+    let mut waiting = Vec::new();
+    for _ in 0..times {
+        waiting.retain_mut(|call| poll(call).is_pending());
+        waiting.push(of_tenant(layer));
+        clock.advance(apart);
+    }
+    wait_of(of_tenant(layer), clock)
+}
+
+#[test]
+fn a_tenant_whose_line_has_not_been_empty_for_a_second_is_under_overload() {
+    let wait = |times| {
+        let (layer, clock) = queueing(1, 10);
+        let _inside = usual(&layer);
+        wait_behind(times, 100 * MILLISECOND, &layer, &clock)
+    };
+
+    assert_eq!((wait(10), wait(11)), (500 * MILLISECOND, 5 * MILLISECOND));
+}
+
+#[test]
+fn before_a_slow_server_a_tenant_waits_as_long_as_three_calls_take_or_as_was_asked() {
+    let wait = |config: QueueingShedderConfig| {
+        let (layer, clock) = configured(10, config.with_max_queued(100).unwrap());
+        for _ in 0..10 {
+            let inside: Vec<_> = (0..10).map(|_| layer.gate().admit(CallContext::new, || clock.now())).collect();
+            clock.advance(Duration::from_secs(1));
+            for admission in inside {
+                let Admission::Admitted(passage) = admission else { unreachable!("there is room") };
+                layer.gate().finish(passage, Outcome::Finished(Class::Success), || clock.now());
+            }
+        }
+        let _full: Vec<_> = (0..10).map(|_| usual(&layer)).collect();
+        let calm = wait_of(of_tenant(&layer), &clock);
+        [calm, wait_behind(7, Duration::from_secs(1), &layer, &clock)]
+    };
+    let config = QueueingShedderConfig::default();
+
+    assert_eq!(wait(config), [3_000 * MILLISECOND, 250 * MILLISECOND]);
+    assert_eq!(wait(config.with_tenant_patience(0).unwrap()), [500 * MILLISECOND, 500 * MILLISECOND]);
+    assert_eq!(config.with_tenant_patience(101), Err(LoadShedderError::TenantPatience { calls: 101 }));
 }
 
 #[test]

@@ -5,6 +5,8 @@ use crate::random::mix;
 
 /// Calls are counted by the tenth of a second in which they began.
 pub const TENTH: u64 = 100_000_000;
+/// Calls of tenants are counted by the twentieth of the run in which they began.
+pub(crate) const PARTS: usize = 20;
 
 /// Calls that began, and of them those that were answered in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,8 +51,9 @@ pub struct Figures {
     pub criticalities: [Count; 4],
     /// By tenth of a second: critical calls lost, and less critical ones answered.
     critical: Vec<(u32, u32)>,
-    /// By tenant.
-    pub tenants: Vec<Count>,
+    /// By tenant and part of the run.
+    pub tenants: Vec<[Count; PARTS]>,
+    length: u64,
     /// Attempts that were sent to a server.
     pub attempts: u64,
     /// Attempts that a server refused.
@@ -74,7 +77,8 @@ impl Figures {
             tenths: vec![Count::default(); (length / TENTH) as usize + 1],
             criticalities: [Count::default(); 4],
             critical: vec![(0, 0); (length / TENTH) as usize + 1],
-            tenants: vec![Count::default(); tenants],
+            tenants: vec![[Count::default(); PARTS]; tenants],
+            length,
             attempts: 0,
             refused: 0,
             held_back: 0,
@@ -91,6 +95,13 @@ impl Figures {
         let (lost, others) = &mut self.critical[(began / TENTH) as usize];
         *lost += u32::from(class == 3 && !answered);
         *others += u32::from(class < 3 && answered);
+    }
+
+    pub(crate) fn add_of_tenant(&mut self, tenant: usize, began: u64, answered: bool) {
+        let part = (u128::from(began) * PARTS as u128 / u128::from(self.length.max(1))) as usize;
+        if let Some(count) = self.tenants.get_mut(tenant).and_then(|parts| parts.get_mut(part)) {
+            count.add(answered);
+        }
     }
 
     /// Critical calls that were lost while less critical ones of the same tenth of a second were answered.

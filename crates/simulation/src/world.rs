@@ -264,9 +264,7 @@ impl<'a> World<'a> {
         self.figures.tenths[tenth].add(answered);
         if call.began >= self.scenario.warm_up {
             self.figures.add(call.began, call.class, answered);
-            if let Some(tenant) = self.figures.tenants.get_mut(call.tenant) {
-                tenant.add(answered);
-            }
+            self.figures.add_of_tenant(call.tenant, call.began, answered);
         }
         self.figures.note(self.now, u64::from(index) << 1 | u64::from(answered));
         if let Load::Closed { think, .. } = self.scenario.clients.load {

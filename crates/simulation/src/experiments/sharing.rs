@@ -1,5 +1,5 @@
 //! Who gets what there is: criticalities and tenants.
-use crate::{Clients, Count, Kind, Protection, Scenario, World, each};
+use crate::{Clients, Count, Kind, Protection, Scenario, World, each, figures::PARTS};
 
 /// A tenth of the calls is critical.
 const CRITICALITIES: [f64; 4] = [0.3, 0.2, 0.4, 0.1];
@@ -54,7 +54,9 @@ pub struct Fair {
     pub demand: f64,
     /// The seed.
     pub seed: u64,
-    /// How far the worst off of the nine is below its fair share, or below what it asked for if that is less; a part.
+    /// How far the worst off of the nine is below what is due to it, a part: its fair share of what all got, or what it
+    /// asked for if that is less, summed over the twentieths of the run. What a server can do changes in the course of some
+    /// runs, and nobody is owed later what nobody got before.
     pub error: f64,
     /// The same in the mean of the nine.
     pub mean_error: f64,
@@ -81,20 +83,24 @@ pub fn fair(kinds: &[Kind], protection: Protection, demands: &[f64], seeds: &[u6
         shares.push(GREED);
         scenario.clients = Clients { tenants: shares, ..Clients::open(kind, load) };
         let figures = World::run(&scenario);
-        let got: Vec<Count> = figures.tenants.iter().take(TENANTS - 1).copied().collect();
-        let all: u64 = figures.tenants.iter().map(|tenant| tenant.answered).sum();
-        let share = all as f64 / TENANTS as f64;
-        let errors = got.iter().map(|count| {
-            let due = share.min(count.begun as f64);
-            (1.0 - count.answered as f64 / due.max(1.0)).max(0.0)
-        });
+        let nine = figures.tenants.iter().take(TENANTS - 1);
+        let answered = |part: usize| figures.tenants.iter().map(|tenant| tenant[part].answered).sum::<u64>();
+        let shares: [f64; PARTS] = std::array::from_fn(|part| answered(part) as f64 / TENANTS as f64);
+        let errors: Vec<f64> = nine
+            .map(|tenant| {
+                let due: f64 = tenant.iter().zip(shares).map(|(count, share)| share.min(count.begun as f64)).sum();
+                let got: u64 = tenant.iter().map(|count| count.answered).sum();
+                (1.0 - got as f64 / due.max(1.0)).max(0.0)
+            })
+            .collect();
+        let all: u64 = (0..PARTS).map(answered).sum();
         let seconds = (scenario.length - scenario.warm_up) as f64;
         Fair {
             kind: (*kind).clone(),
             demand: *demand,
             seed: *seed,
-            error: errors.clone().fold(0.0, f64::max),
-            mean_error: errors.sum::<f64>() / got.len() as f64,
+            error: errors.iter().copied().fold(0.0, f64::max),
+            mean_error: errors.iter().sum::<f64>() / errors.len() as f64,
             goodput: all as f64 / (seconds * kind.capacity()),
         }
     })
