@@ -1,5 +1,5 @@
 //! Orders of layers, on the side of the caller and of the server, each over something that works, then fails, hangs, panics, is
-//! too busy or trickles, and recovers, in virtual time. What happens is written down in docs/compositions.md: the test fails when that page says something else,
+//! too busy, trickles or refuses connections, and recovers, in virtual time. What happens is written down in docs/compositions.md: the test fails when that page says something else,
 //! and `SEAWALL_WRITE_DOCS=1 cargo test -p seawall-tests --test compositions` writes it anew.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
@@ -15,7 +15,9 @@ use std::{
 };
 
 use seawall::{
-    backoff_with_jitter::{Backoff, IfUnknown, Jitter, RetryConfig, RetryLayer},
+    backoff_with_jitter::{
+        Advice, Backoff, ByClass, CloneRequest, IfUnknown, Jitter, RetryConfig, RetryLayer, RetryWhen,
+    },
     bulkhead::{BulkheadConfig, BulkheadLayer},
     circuit_breaker::{BreakerConfig, CircuitBreakerLayer, State},
     core::{
@@ -62,6 +64,7 @@ fn context(request: &Ask) -> CallContext {
 enum Trouble {
     Failed,
     Busy,
+    Unreachable,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -71,7 +74,7 @@ impl Classify<&'static str, Trouble> for ByTrouble {
     fn classify(&self, result: Result<&&'static str, &Trouble>) -> Verdict {
         Verdict::new(match result {
             Ok(_) => Class::Success,
-            Err(Trouble::Failed) => Class::Failure,
+            Err(Trouble::Failed | Trouble::Unreachable) => Class::Failure,
             Err(Trouble::Busy) => Class::Overload,
         })
     }
@@ -92,15 +95,17 @@ enum Fault {
     Slow,
     Busy,
     Trickles,
+    Refuses,
 }
 
-const FAULTS: [(Fault, &str); 6] = [
+const FAULTS: [(Fault, &str); 7] = [
     (Fault::Fails, "fails at once"),
     (Fault::Hangs, "hangs"),
     (Fault::Panics, "panics"),
     (Fault::Slow, "takes 800 ms"),
     (Fault::Busy, "says that it is too busy"),
     (Fault::Trickles, "trickles: an answer takes 3 s"),
+    (Fault::Refuses, "refuses connections"),
 ];
 
 /// A dependency whose state can be set.
@@ -132,10 +137,16 @@ impl Service<Ask> for Dependency {
         const SLOW: u8 = Fault::Slow as u8 + 1;
         const BUSY: u8 = Fault::Busy as u8 + 1;
         const TRICKLES: u8 = Fault::Trickles as u8 + 1;
+        const REFUSES: u8 = Fault::Refuses as u8 + 1;
         let fault = self.fault.load(SeqCst);
-        let trouble = if fault == BUSY { Trouble::Busy } else { Trouble::Failed };
+        let trouble = match fault {
+            BUSY => Trouble::Busy,
+            REFUSES => Trouble::Unreachable,
+            _ => Trouble::Failed,
+        };
         let (script, wait) = match fault {
             FAILS | BUSY => (Script::Fail, Duration::ZERO),
+            REFUSES => (Script::Fail, Duration::from_millis(1)),
             HANGS => (Script::Hang, Duration::ZERO),
             PANICS => (Script::PanicInPoll, Duration::ZERO),
             SLOW => (Script::Answer, Duration::from_millis(800)),
@@ -190,10 +201,18 @@ fn attempt() -> TimeoutLayer<TestEnv, Carry> {
     TimeoutLayer::with_env(TimeoutConfig::attempt(ATTEMPT).unwrap(), env()).with_carry(Carry)
 }
 
+type Advise = fn(Verdict, Result<&&'static str, &Trouble>) -> Advice;
+
+/// What was never sent may be sent again, as over HTTP.
+fn advise(verdict: Verdict, result: Result<&&'static str, &Trouble>) -> Advice {
+    if result == Err(&Trouble::Unreachable) { Advice::Again } else { ByClass.advise(verdict, result) }
+}
+
 /// The defaults, but without chance.
-fn retry() -> RetryLayer<TestEnv> {
+fn retry() -> RetryLayer<TestEnv, CloneRequest, Advise> {
     let backoff = Backoff::default().with_jitter(Jitter::None).unwrap();
     RetryLayer::with_env(RetryConfig::new(IfUnknown::OnlyUnsent).with_backoff(backoff), env())
+        .with_when(advise as Advise)
 }
 
 fn breaker() -> CircuitBreakerLayer<TestEnv> {
@@ -462,7 +481,7 @@ async fn each_order_of_layers_does_what_the_page_says() {
 fn assert_keeps_its_promises(which: &str, fault: Fault, row: &Row) {
     assert_eq!(row.ends.len(), usize::try_from(BROKEN).unwrap(), "{which}: a call never ended");
     assert_eq!(row.left_running, 0, "{which}: calls still run");
-    if row.has_breaker && matches!(fault, Fault::Fails | Fault::Hangs | Fault::Panics) {
+    if row.has_breaker && matches!(fault, Fault::Fails | Fault::Hangs | Fault::Panics | Fault::Refuses) {
         assert!(row.opened.is_some(), "{which}: the breaker never opened");
         assert!(row.attempts <= 100, "{which}: {} attempts reached the dependency", row.attempts);
     }

@@ -10,9 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use seawall_core::{
-    CarryRejection, InheritDeadline, Pattern, Reason, Rejection, Timestamp, WrapError, inherited_deadline,
-};
+use seawall_core::{CarryRejection, InheritDeadline, Pattern, Reason, Rejection, WrapError};
 use tokio::{runtime::Handle, task::JoinHandle};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -119,8 +117,7 @@ where
             called.store(true, Relaxed);
             inner.call(request).await
         };
-        let deadline = inherited_deadline().unwrap_or(Timestamp::MAX);
-        IsolateFuture { task: Some(self.handle.spawn(InheritDeadline::new(deadline, call))), begun }
+        IsolateFuture { task: Some(self.handle.spawn(InheritDeadline::from_here(call))), begun }
     }
 }
 

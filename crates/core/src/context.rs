@@ -59,7 +59,11 @@ impl CallContext {
     /// A call on behalf of another, of which its deadline is known: [`inherited_deadline`](crate::inherited_deadline).
     #[inline]
     pub fn inherited() -> Self {
-        Self { deadline: crate::inherited_deadline(), ..Self::default() }
+        Self {
+            deadline: crate::inherited_deadline(),
+            deadline_is_total: crate::inherit::inherits_total(),
+            ..Self::default()
+        }
     }
 
     /// The same call, with the [inherited deadline](crate::inherited_deadline) where that is earlier.
@@ -71,7 +75,7 @@ impl CallContext {
             (Some(own), Some(inherited)) if own <= inherited => {}
             (_, inherited) => {
                 self.deadline = inherited;
-                self.deadline_is_total = false;
+                self.deadline_is_total = crate::inherit::inherits_total();
             }
         }
         self

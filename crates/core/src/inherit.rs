@@ -8,8 +8,27 @@ use pin_project_lite::pin_project;
 
 use crate::Timestamp;
 
+/// Until when a call may take, and whether that is the end of a total timeout.
+#[derive(Copy, Clone, Debug)]
+struct End {
+    at: Timestamp,
+    is_total: bool,
+}
+
 thread_local! {
-    static DEADLINE: Cell<Timestamp> = const { Cell::new(Timestamp::MAX) };
+    static END: Cell<End> = const { Cell::new(End { at: Timestamp::MAX, is_total: false }) };
+}
+
+impl End {
+    /// Holds on this thread, where it is earlier than what holds, until what is given is dropped.
+    #[inline]
+    fn begin(self) -> Before {
+        let before = Before(END.get());
+        if self.at < before.0.at {
+            END.set(self);
+        }
+        before
+    }
 }
 
 /// The deadline of the call that the current task works for, where an [`InheritDeadline`] around it says so.
@@ -17,7 +36,13 @@ thread_local! {
 /// It belongs to the clock that it was made with: one process, one clock. A task that is spawned inherits nothing.
 #[inline]
 pub fn inherited_deadline() -> Option<Timestamp> {
-    Some(DEADLINE.get()).filter(|deadline| *deadline < Timestamp::MAX)
+    Some(END.get().at).filter(|deadline| *deadline < Timestamp::MAX)
+}
+
+/// Whether the inherited deadline is the end of a total timeout.
+#[inline]
+pub(crate) fn inherits_total() -> bool {
+    END.get().is_total
 }
 
 pin_project! {
@@ -39,7 +64,7 @@ pin_project! {
     pub struct InheritDeadline<F> {
         #[pin]
         inner: F,
-        deadline: Timestamp,
+        end: End,
     }
 }
 
@@ -47,17 +72,38 @@ impl<F> InheritDeadline<F> {
     /// `inner`, whose calls have until `deadline`; [`Timestamp::MAX`]: no deadline of their own.
     #[inline]
     pub const fn new(deadline: Timestamp, inner: F) -> Self {
-        Self { inner, deadline }
+        Self { inner, end: End { at: deadline, is_total: false } }
+    }
+
+    /// The same for the end of a total timeout, which its calls inherit as
+    /// [`CallContext::deadline_is_total`](crate::CallContext::deadline_is_total).
+    #[inline]
+    pub const fn until_total(end: Timestamp, inner: F) -> Self {
+        Self { inner, end: End { at: end, is_total: true } }
+    }
+
+    /// `inner`, whose calls inherit wherever it is polled, on another task for one, what those made here do.
+    #[inline]
+    pub fn from_here(inner: F) -> Self {
+        Self { inner, end: END.get() }
+    }
+
+    /// Makes a call of what it holds, a request, say: what is read meanwhile is inherited as well.
+    #[inline]
+    pub fn begin<G>(self, call: impl FnOnce(F) -> G) -> InheritDeadline<G> {
+        let Self { inner, end } = self;
+        let _before = end.begin();
+        InheritDeadline { inner: call(inner), end }
     }
 }
 
 /// Puts the deadline before back, also when the future panics.
-struct Before(Timestamp);
+struct Before(End);
 
 impl Drop for Before {
     #[inline]
     fn drop(&mut self) {
-        DEADLINE.set(self.0);
+        END.set(self.0);
     }
 }
 
@@ -67,8 +113,7 @@ impl<F: Future> Future for InheritDeadline<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let before = Before(DEADLINE.get());
-        DEADLINE.set(before.0.min(*this.deadline));
+        let _before = this.end.begin();
         this.inner.poll(cx)
     }
 }
@@ -82,6 +127,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::CallContext;
 
     fn poll<F: Future>(future: F) -> Poll<F::Output> {
         pin!(future).poll(&mut Context::from_waker(Waker::noop()))
@@ -96,6 +142,36 @@ mod tests {
 
         assert_eq!((seen(9), seen(3)), (Poll::Ready(Some(at(5))), Poll::Ready(Some(at(3)))));
         assert_eq!(inherited_deadline(), None);
+    }
+
+    #[test]
+    fn the_earlier_of_a_deadline_and_the_end_of_a_total_timeout_says_which_it_is() {
+        let at = Timestamp::from_nanos;
+        let seen = |total, deadline| {
+            let inside = InheritDeadline::new(at(deadline), async { CallContext::inherited() });
+            poll(InheritDeadline::until_total(at(total), inside))
+        };
+
+        assert_eq!(seen(5, 9), Poll::Ready(CallContext::new().with_total_deadline(at(5))));
+        assert_eq!(seen(9, 5), Poll::Ready(CallContext::new().with_deadline(at(5))));
+    }
+
+    #[test]
+    fn what_a_call_reads_as_it_is_made_is_inherited_too() {
+        let end = Timestamp::from_nanos(5);
+
+        let made = InheritDeadline::new(end, 7).begin(|request| std::future::ready((request, inherited_deadline())));
+
+        assert_eq!((poll(made), inherited_deadline()), (Poll::Ready((7, Some(end))), None));
+    }
+
+    #[test]
+    fn what_is_taken_along_is_inherited_elsewhere() {
+        let end = Timestamp::from_nanos(5);
+        let taken = InheritDeadline::until_total(end, ())
+            .begin(|()| InheritDeadline::from_here(async { CallContext::inherited() }));
+
+        assert_eq!(poll(taken.inner), Poll::Ready(CallContext::new().with_total_deadline(end)));
     }
 
     #[test]

@@ -2,7 +2,7 @@ use seawall_backoff_with_jitter::RetryLayer;
 use seawall_core::{Environment, Gate, GateLayer};
 use seawall_fallback::FallbackLayer;
 use seawall_http::{ReceiveDeadlineLayer, ResponseBodyTimeoutLayer};
-use seawall_timeout::TimeoutLayer;
+use seawall_timeout::{InheritedTimeoutLayer, TimeoutLayer};
 use tower_layer::Identity;
 
 /// A layer whose state can be made to live as long as the process.
@@ -31,6 +31,12 @@ impl<E: Environment, P, W> Leak for RetryLayer<E, P, W> {
 }
 
 impl<E: Environment, D, L> Leak for TimeoutLayer<E, D, L> {
+    fn leak(self) -> Self {
+        Self::leak(self)
+    }
+}
+
+impl<E: Environment, L> Leak for InheritedTimeoutLayer<E, L> {
     fn leak(self) -> Self {
         Self::leak(self)
     }

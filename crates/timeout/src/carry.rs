@@ -39,7 +39,7 @@ pub trait CarryDeadline<Req: ?Sized> {
     }
 }
 
-/// The default: the deadline is not given on.
+/// The default: the deadline is not given on, so a retry inside may wait past it.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct NotCarried;
 

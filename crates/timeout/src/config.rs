@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use seawall_core::{Reason, Timestamp};
+use seawall_core::{InheritDeadline, Reason, Timestamp};
 
 use crate::{AdaptiveConfig, TimeoutError};
 
@@ -49,6 +49,16 @@ impl Allowance {
         match self.expired {
             Reason::DeadlineExceeded => Self { expired: Reason::TotalTimeout, ..self },
             _ => self,
+        }
+    }
+
+    /// Lets what `call` calls inherit that end less `reserve`, where it is more than that of one attempt.
+    pub(crate) fn inherited_by<F>(self, reserve: Duration, call: F) -> InheritDeadline<F> {
+        let told = if self.until < Timestamp::MAX { self.until.saturating_sub(reserve) } else { self.until };
+        match self.expired {
+            Reason::TotalTimeout => InheritDeadline::until_total(told, call),
+            Reason::DeadlineExceeded => InheritDeadline::new(told, call),
+            _ => InheritDeadline::new(Timestamp::MAX, call),
         }
     }
 }

@@ -1,13 +1,13 @@
 use std::{fmt, time::Duration};
 
 use seawall_core::{
-    CallContext, CarryRejection, Classify, Clock, Env, Environment, Shared, Timer, WrapError, WrapErrorFuture,
-    sync::atomic::Ordering::Relaxed,
+    CallContext, CarryRejection, Classify, Clock, Env, Environment, InheritDeadline, Shared, Timer, WrapError,
+    WrapErrorFuture, sync::atomic::Ordering::Relaxed,
 };
 use tower_layer::Layer;
 
 use crate::{
-    NotCarried, SameForAll, Timeout, TimeoutConfig, TimeoutFuture,
+    InheritedTimeoutLayer, NotCarried, SameForAll, Timeout, TimeoutConfig, TimeoutFuture,
     watch::{Core, Watch},
 };
 
@@ -63,6 +63,12 @@ impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
         TimeoutLayer { core: self.core, carry, limit_of: self.limit_of }
     }
 
+    /// Gives deadlines, and the end of a total timeout, on through the task: for requests that have no place for one.
+    pub fn inherited(self) -> InheritedTimeoutLayer<E, L> {
+        let Self { core, limit_of, .. } = self;
+        InheritedTimeoutLayer::new(core, limit_of)
+    }
+
     /// Asks `limit_of` how long each request may take. Default [`SameForAll`].
     pub fn with_limit_of<L2>(self, limit_of: L2) -> TimeoutLayer<E, D, L2> {
         TimeoutLayer { core: self.core, carry: self.carry, limit_of }
@@ -107,7 +113,8 @@ impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
     }
 
     /// Bounds a future without Tower. Time counts from here, not from the first poll. An
-    /// [inherited deadline](seawall_core::inherited_deadline) counts where it is earlier.
+    /// [inherited deadline](seawall_core::inherited_deadline) counts where it is earlier. What the future calls inherits the
+    /// call's deadline, or the end of a total timeout, in turn: a retry inside does not wait past it.
     ///
     /// ```
     /// use seawall_timeout::{TimeoutConfig, TimeoutLayer};
@@ -121,7 +128,7 @@ impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn run<F, T, X>(&self, future: F) -> TimeoutFuture<WrapErrorFuture<F>, E>
+    pub fn run<F, T, X>(&self, future: F) -> TimeoutFuture<InheritDeadline<WrapErrorFuture<F>>, E>
     where
         F: Future<Output = Result<T, X>>,
         E: Classify<T, X> + Environment<Clock: Timer>,
@@ -130,7 +137,11 @@ impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
     }
 
     /// Bounds a future of which something is known: its deadline.
-    pub fn run_with<F, T, X>(&self, context: CallContext, future: F) -> TimeoutFuture<WrapErrorFuture<F>, E>
+    pub fn run_with<F, T, X>(
+        &self,
+        context: CallContext,
+        future: F,
+    ) -> TimeoutFuture<InheritDeadline<WrapErrorFuture<F>>, E>
     where
         F: Future<Output = Result<T, X>>,
         E: Classify<T, X> + Environment<Clock: Timer>,
@@ -139,7 +150,7 @@ impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
     }
 
     /// Bounds a future whose errors already carry rejections, as those of other layers' `run` do.
-    pub fn run_carrying<F, T, X>(&self, context: CallContext, future: F) -> TimeoutFuture<F, E>
+    pub fn run_carrying<F, T, X>(&self, context: CallContext, future: F) -> TimeoutFuture<InheritDeadline<F>, E>
     where
         F: Future<Output = Result<T, X>>,
         X: CarryRejection,
@@ -149,7 +160,10 @@ impl<E: Environment, D, L> TimeoutLayer<E, D, L> {
         let (allowance, silent) = self.core.allow(now, None, (context.deadline, context.deadline_is_total));
         let watch = Watch::new(&self.core, silent, now);
         match allowance {
-            Some(allowance) => TimeoutFuture::new(future, allowance, self.core.env.clock().clone(), watch),
+            Some(allowance) => {
+                let future = allowance.inherited_by(self.core.config.reserve(), future);
+                TimeoutFuture::new(future, allowance, self.core.env.clock().clone(), watch)
+            }
             None => TimeoutFuture::refused(self.core.env.clock().clone(), watch),
         }
     }

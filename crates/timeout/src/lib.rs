@@ -17,7 +17,8 @@
 //!
 //! The limit is fixed, or follows what is usual ([`AdaptiveConfig`]: 3 × p99). The deadline that a call brings along
 //! counts when it is earlier, and a call that brings one that has passed is not even sent. Layers further in learn the
-//! deadline through [`CarryDeadline`], and calls that a handler makes through [`inherited_deadline`].
+//! deadline through [`CarryDeadline`] or [`TimeoutLayer::inherited`], and calls that a handler makes through
+//! [`inherited_deadline`].
 //!
 //! Streams and bodies are bounded by [`StreamLimits`]; what must finish although its caller has gone, by a `Shield`.
 #[cfg(doctest)]
@@ -29,6 +30,7 @@ mod carry;
 mod config;
 mod error;
 mod future;
+mod inherited;
 mod layer;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -46,6 +48,7 @@ pub use carry::{CarryDeadline, NotCarried};
 pub use config::TimeoutConfig;
 pub use error::TimeoutError;
 pub use future::TimeoutFuture;
+pub use inherited::{InheritedTimeout, InheritedTimeoutLayer};
 pub use layer::TimeoutLayer;
 #[cfg(feature = "metrics")]
 pub use metrics::TimeoutMetrics;

@@ -2,7 +2,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 
 use std::{
-    future::{Future, Ready, ready},
+    future::{Future, Ready, poll_fn, ready},
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -318,4 +318,54 @@ fn a_timeout_inside_that_is_cut_by_the_end_of_a_total_one_says_so() {
 
     assert_eq!(until(Timestamp::MAX), cut(Reason::TotalTimeout));
     assert_eq!(until(Timestamp::from_nanos(4_000_000_000)), cut(Reason::DeadlineExceeded));
+}
+
+fn heard() -> impl Future<Output = Result<(Option<Timestamp>, bool), Broken>> {
+    poll_fn(|_| {
+        let context = CallContext::inherited();
+        Poll::Ready(Ok((context.deadline, context.deadline_is_total)))
+    })
+}
+
+#[test]
+fn what_runs_inside_a_total_timeout_inherits_its_end_less_the_reserve_or_the_earlier_deadline_of_the_call() {
+    let clock = VirtualClock::new();
+    let config = TimeoutConfig::total(SECOND).expect("allowed").with_reserve(100 * MS);
+    let layer = TimeoutLayer::with_env(config, env(&clock));
+    let end = |ms: u32| Some(clock.now().saturating_add(ms * MS));
+
+    let total = poll_once(layer.run(heard()));
+    let earlier = CallContext::new().with_deadline(end(500).expect("a deadline"));
+    let deadline = poll_once(layer.run_with(earlier, heard()));
+
+    assert_eq!(total, Poll::Ready(Ok((end(900), true))));
+    assert_eq!(deadline, Poll::Ready(Ok((end(400), false))));
+}
+
+#[test]
+fn what_runs_inside_the_timeout_of_one_attempt_or_one_without_end_inherits_nothing() {
+    let clock = VirtualClock::new();
+
+    for config in [TimeoutConfig::attempt(SECOND), TimeoutConfig::total(Duration::MAX)] {
+        let layer = TimeoutLayer::with_env(config.expect("allowed"), env(&clock));
+
+        assert_eq!(poll_once(layer.run(heard())), Poll::Ready(Ok((None, false))));
+    }
+}
+
+#[test]
+fn a_call_through_an_inherited_timeout_inherits_its_end_as_it_is_made_and_at_each_poll() {
+    let clock = VirtualClock::new();
+    let made = service_fn(|_: Timestamp| ready(Ok::<_, Error<Broken>>(CallContext::inherited().deadline)));
+    let polled = service_fn(|_: Timestamp| async { Ok::<_, Error<Broken>>(CallContext::inherited().deadline) });
+    let layer = TimeoutLayer::with_env(TimeoutConfig::total(SECOND).expect("allowed"), env(&clock)).inherited();
+
+    for (deadline, told) in [(2 * SECOND, SECOND), (SECOND / 2, SECOND / 2)] {
+        let ask = Timestamp::ZERO.saturating_add(deadline);
+        let end = Poll::Ready(Ok(Some(Timestamp::ZERO.saturating_add(told))));
+
+        assert_eq!(poll_once(layer.layer(made).oneshot(ask)), end);
+        assert_eq!(poll_once(layer.layer(polled).oneshot(ask)), end);
+    }
+    assert_eq!(poll_once(layer.layer(made).oneshot(Timestamp::ZERO)), cut(Reason::DeadlineTooClose));
 }

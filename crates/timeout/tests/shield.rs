@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use seawall_core::{Env, Error, InheritDeadline, Reason, Rejection, Timestamp, TokioClock};
+use seawall_core::{Clock, Env, Error, InheritDeadline, Reason, Rejection, Timestamp, TokioClock};
 use seawall_timeout::{Shield, TimeoutError, inherited_deadline};
 use tokio::sync::Notify;
 
@@ -66,12 +66,13 @@ async fn shielded_work_has_a_limit_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shielded_work_does_not_inherit_the_callers_deadline() {
+async fn shielded_work_inherits_its_own_limit_and_not_the_callers_deadline() {
+    let limit = TokioClock.now().saturating_add(SECOND);
     let work = async { Ok::<_, std::io::Error>(inherited_deadline()) };
 
     let seen = InheritDeadline::new(Timestamp::ZERO, async { shield(SECOND).run(work).await }).await;
 
-    assert_eq!(seen.ok(), Some(None));
+    assert_eq!(seen.ok(), Some(Some(limit)));
 }
 
 #[tokio::test]
