@@ -18,18 +18,21 @@ const PATIENCE: u64 = 1_000_000_000;
 
 /// What becomes of calls that ask while not all are let through.
 impl Breaker {
+    /// What becomes of a call that does not find the circuit closed; `stripe` is that of its thread.
+    #[cold]
     #[inline(never)]
-    pub(crate) fn admit_unclosed(&self, word: Word, at: Timestamp) -> Result<BreakerTicket, Rejection> {
-        // What nearly every call comes to that finds the circuit open, ahead of all else.
+    pub(crate) fn admit_unclosed(&self, word: Word, at: Timestamp, stripe: usize) -> Result<BreakerTicket, Rejection> {
+        // What nearly every call comes to that finds the circuit open, ahead of all else. It calls nothing, so it saves nothing.
         if word.is_open() {
             let until = self.hot.until.load(Relaxed);
-            if at.as_nanos() <= until && self.refuses_plainly() {
+            if at.as_nanos() <= until && self.refuses_plainly(stripe) {
                 return Err(wait_until(REJECTION, at, until));
             }
         }
         self.admit_by_state(word, at)
     }
 
+    #[cold]
     #[inline(never)]
     fn admit_by_state(&self, mut word: Word, at: Timestamp) -> Result<BreakerTicket, Rejection> {
         loop {
@@ -63,8 +66,8 @@ impl Breaker {
 
     /// Counts a refusal of which nothing else is to be said; `false` when there is.
     #[inline]
-    pub(crate) fn refuses_plainly(&self) -> bool {
-        match self.counters.rejections.assigned() {
+    pub(crate) fn refuses_plainly(&self, stripe: usize) -> bool {
+        match self.counters.rejections.of(stripe) {
             Some(mine) if self.settings.enforces_all() => {
                 mine.fetch_add(1, Relaxed);
                 true

@@ -12,6 +12,7 @@ use seawall_core::{
             Ordering::{AcqRel, Acquire, Relaxed},
         },
     },
+    thread_stripe,
 };
 
 use crate::{
@@ -100,7 +101,7 @@ impl Gate for Breaker {
     type Wait = NoWait;
     const FORESEES: bool = true;
 
-    #[inline]
+    #[inline(always)]
     fn admit(
         &self,
         _: impl FnOnce() -> CallContext,
@@ -111,12 +112,13 @@ impl Gate for Breaker {
             let start = if self.settings.ignores_latency() { BreakerTicket::UNSTAMPED } else { now() };
             return Admission::Admitted(BreakerTicket { tag: word.tag(), start });
         }
-        if word.is_forced_open() && self.refuses_plainly() {
+        let stripe = thread_stripe();
+        if word.is_forced_open() && self.refuses_plainly(stripe) {
             return Admission::Refused(REJECTION);
         }
         // Read here, so that what follows needs no register across a call. Nobody asks when what is forced ends.
         let at = if word.is_forced_open() { Timestamp::ZERO } else { now() };
-        match self.admit_unclosed(word, at) {
+        match self.admit_unclosed(word, at, stripe) {
             Ok(ticket) => Admission::Admitted(ticket),
             Err(rejection) => Admission::Refused(rejection),
         }
@@ -209,7 +211,7 @@ impl Breaker {
         if word.admits_all() {
             return Ok(BreakerTicket { tag: word.tag(), start: now });
         }
-        self.admit_unclosed(word, now)
+        self.admit_unclosed(word, now, thread_stripe())
     }
 
     /// Takes back the ticket of a call that ended with `outcome` after `latency`, which need not be the time since it

@@ -17,7 +17,7 @@ use crate::Timestamp;
 
 /// No scope: every reading is fresh.
 const NONE: u64 = 0;
-/// In a scope that has not read the clock yet. Any higher value is the scope's reading.
+/// In a scope that has not read the clock yet. A higher value is the scope's reading, with this bit below it.
 const UNREAD: u64 = 1;
 
 thread_local! {
@@ -29,11 +29,12 @@ thread_local! {
 pub(crate) fn shared_reading(read: impl FnOnce() -> Timestamp) -> Timestamp {
     let state = SCOPE.get();
     if state > UNREAD {
-        return Timestamp::from_nanos(state);
+        return Timestamp::from_nanos(state >> 1);
     }
     let now = read();
     if state == UNREAD {
-        SCOPE.set(now.as_nanos());
+        // All but the top bit, which takes 292 years.
+        SCOPE.set(now.as_nanos() << 1 | UNREAD);
     }
     now
 }
@@ -54,7 +55,7 @@ impl Entered {
 impl Drop for Entered {
     #[inline(always)]
     fn drop(&mut self) {
-        SCOPE.set(if self.before == NONE { NONE } else { UNREAD });
+        SCOPE.set(self.before & UNREAD);
     }
 }
 

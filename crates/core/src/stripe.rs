@@ -137,7 +137,13 @@ impl<T> Stripes<T> {
     /// The same, if the thread has one already: see [`assigned_stripe`].
     #[inline]
     pub fn assigned(&self) -> Option<&T> {
-        assigned_stripe().and_then(|index| self.stripes.get(index & self.mask)).map(|stripe| &**stripe)
+        assigned_stripe().and_then(|index| self.of(index))
+    }
+
+    /// The stripe of the thread whose [`thread_stripe`] is `index`; there always is one.
+    #[inline]
+    pub fn of(&self, index: usize) -> Option<&T> {
+        self.stripes.get(index & self.mask).map(|stripe| &**stripe)
     }
 
     /// All stripes.
