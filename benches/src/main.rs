@@ -111,12 +111,11 @@ fn run(rows: &[Row], arguments: &Arguments, runtime: &tokio::runtime::Handle) ->
         eprintln!("seawall-benches: --only {:?} is in no row's name; there are {}", arguments.only, names.join(", "));
         return ExitCode::from(2);
     }
-    let bare = instructions::per_call(rows::BARE_ROW);
     let (mut missed, mut figures) = (Vec::new(), Vec::new());
     for row in rows.iter().filter(|row| row.name.contains(&arguments.only)) {
-        let measured = measure::row(row, &rows::BARE, Effort::FULL, runtime);
-        let instructions = instructions::per_call(row.name)
-            .map(|count| if row.over_bare_call { count - bare.unwrap_or(0.0) } else { count });
+        let measured = measure::row(row, Effort::FULL, runtime);
+        let beneath = if row.over_bare_call { instructions::per_call(row.beneath.name) } else { None };
+        let instructions = instructions::per_call(row.name).map(|count| count - beneath.unwrap_or(0.0));
         if arguments.json {
             println!("{}", report::json(row, &measured, instructions));
         } else {

@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     operation::Operation,
-    rows::{Row, Side},
+    rows::{BARE, Row, Side},
 };
 
 /// A slice in which other work got in the way is measured again, so many times in all.
@@ -161,21 +161,23 @@ fn calibrate(operation: &mut dyn Operation, slice: Duration) -> u64 {
     }
 }
 
-/// Measures one row beside its peers and the bare call.
-pub fn row(row: &Row, floor: &Side, effort: Effort, runtime: &tokio::runtime::Handle) -> Measured {
+/// Measures one row beside its peers, the bare call, and what is there without its layer.
+pub fn row(row: &Row, effort: Effort, runtime: &tokio::runtime::Handle) -> Measured {
     let _context = runtime.enter();
     let allocs = allocations(&row.ours);
-    let mut beneath = Running::new(floor, effort);
+    let mut floor = Running::new(&BARE, effort);
+    let mut beneath = (row.beneath.name != BARE.name).then(|| Running::new(&row.beneath, effort));
     let mut ours = Running::new(&row.ours, effort);
     let mut peers: Vec<_> = row.peers.iter().map(|peer| Running::new(peer, effort)).collect();
     let (mut own, mut scaling) = (Vec::new(), Vec::new());
     let (mut singles, mut doubles) = (vec![Vec::new(); peers.len()], vec![Vec::new(); peers.len()]);
     let mut scalings = vec![Vec::new(); peers.len()];
     for _ in 0..effort.rounds {
-        let (base, base_both) =
-            if row.over_bare_call { (beneath.alone(), beneath.together(runtime)) } else { (0.0, 0.0) };
+        let (base, base_both) = if row.over_bare_call { (floor.alone(), floor.together(runtime)) } else { (0.0, 0.0) };
+        let (own_base, own_base_both) =
+            beneath.as_mut().map_or((base, base_both), |beneath| (beneath.alone(), beneath.together(runtime)));
         let (alone, both) = (ours.alone(), ours.together(runtime));
-        let (net, net_both) = (over(alone, base), over(both, base_both));
+        let (net, net_both) = (over(alone, own_base), over(both, own_base_both));
         own.push(net);
         let scaled = alone / both.max(f64::MIN_POSITIVE);
         scaling.push(scaled);

@@ -41,6 +41,9 @@ pub struct Row {
     pub clock: &'static str,
     /// Whether the cost is that over the bare call.
     pub over_bare_call: bool,
+    /// What of ours is there without the layer, by the name of its row: what the layer costs is over that. Peers are over the
+    /// bare call.
+    pub beneath: Side,
     /// Whether a call may allocate: it makes a timer, or a body.
     pub may_allocate: bool,
     /// Ours.
@@ -77,11 +80,9 @@ pub fn all() -> Vec<Row> {
 
 /// The row of a layer: what it costs over the bare call.
 fn layer_row(name: &'static str, clock: &'static str, make: fn() -> Box<dyn Operation>, peers: Vec<Side>) -> Row {
-    Row { name, clock, over_bare_call: true, may_allocate: false, ours: Side { name: "seawall", make }, peers }
+    let ours = Side { name: "seawall", make };
+    Row { name, clock, over_bare_call: true, beneath: BARE, may_allocate: false, ours, peers }
 }
 
-/// The row of the bare call.
-pub const BARE_ROW: &str = "floor/bare-call";
-
-/// The bare call that layer rows are measured over.
-pub const BARE: Side = Side { name: "bare call", make: floor::bare_call };
+/// The bare call that layer rows are measured over, by the name of its row.
+pub const BARE: Side = Side { name: "floor/bare-call", make: floor::bare_call };

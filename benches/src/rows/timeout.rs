@@ -8,7 +8,11 @@ use seawall::{
 };
 use tower::Layer;
 
-use super::{Row, layer_row, peers};
+use super::{
+    Row,
+    floor::{READ_IN_SCOPE, Reads},
+    layer_row, peers,
+};
 use crate::operation::{Calls, LaterLeaf, Leaf, Operation, built};
 
 /// Long enough that nothing times out.
@@ -28,6 +32,12 @@ fn ready_leaked() -> Box<dyn Operation> {
     Box::new(Calls(layer().leak().protect(Leaf::default())))
 }
 
+/// As in a stack, another layer of which has read the clock already.
+fn ready_in_scope() -> Box<dyn Operation> {
+    let innermost = ScopeBoundaryLayer::new().layer(WrapError::new(Leaf::default()));
+    Box::new(Calls(ClockScopeLayer::new().layer(Reads(layer().layer(innermost)))))
+}
+
 fn pending() -> Box<dyn Operation> {
     Box::new(Calls(layer().protect(LaterLeaf::default())))
 }
@@ -45,6 +55,7 @@ pub(super) fn rows() -> Vec<Row> {
     vec![
         layer_row("timeout/ready", "own", ready, peers()),
         layer_row("timeout/ready-leaked", "own", ready_leaked, peers()),
+        Row { beneath: READ_IN_SCOPE, ..layer_row("timeout/ready-in-scope", "shared", ready_in_scope, peers()) },
         layer_row("timeout/pending", "own", pending, vec![peers::TOWER_TIMEOUT_PENDING]),
         layer_row("timeout/stack-pending", "shared", stack_pending, vec![peers::TOWER_TIMEOUT_PENDING]),
     ]
