@@ -87,7 +87,8 @@ pub trait Memory<Res> {
     fn recall(&self, kept: Self::Kept) -> Option<Res>;
 }
 
-/// The default: keeps clones.
+/// The default: keeps clones. It cannot know that a response which counts as a success comes from a fallback further in, and
+/// keeps that too: over HTTP `seawall_http::GoodAnswers` knows.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct CloneResponse;
 
@@ -163,6 +164,14 @@ impl<G, Q: Hash + Eq, V: Clone> LastGood<G, Q, V> {
 }
 
 impl<G, Q: Hash + Eq, V: Clone, M> LastGood<G, Q, V, M> {
+    /// Keeps responses as `memory` does, under what `key` makes of what was kept of the request.
+    pub fn remembering<K>(config: LastGoodConfig, memory: M, key: G) -> Self
+    where
+        G: Fn(&K) -> Option<Q>,
+    {
+        Self { entries: config.entries(), config, key, memory }
+    }
+
     /// Keeps responses as `memory` does. Default [`CloneResponse`].
     pub fn with_memory<V2: Clone, M2>(self, memory: M2) -> LastGood<G, Q, V2, M2> {
         LastGood { entries: self.config.entries(), config: self.config, key: self.key, memory }

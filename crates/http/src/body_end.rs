@@ -80,6 +80,15 @@ impl<B: Body, G: Gate, E: Environment> GuardedBody<B, G, E> {
     pub const fn unguarded(data: B::Data) -> Self {
         Self { kind: Kind::Unguarded { data: Some(data) } }
     }
+
+    /// The body that it guards.
+    #[cfg(feature = "fallback")]
+    pub(crate) const fn get_ref(&self) -> Option<&B> {
+        match &self.kind {
+            Kind::Guarded { body, .. } => Some(body),
+            Kind::Unguarded { .. } => None,
+        }
+    }
 }
 
 impl<B: Body, G: Gate, E: Environment> fmt::Debug for GuardedBody<B, G, E> {

@@ -25,6 +25,8 @@ mod body_timeout;
 #[cfg(feature = "timeout")]
 mod body_timeout_layer;
 mod classify;
+#[cfg(feature = "fallback")]
+mod content;
 mod deadline;
 mod deadline_header;
 mod deadline_service;
@@ -32,6 +34,8 @@ mod deadline_service;
 mod degraded;
 mod do_not_retry;
 mod env;
+#[cfg(feature = "fallback")]
+mod good_answers;
 mod grpc;
 mod grpc_status;
 #[cfg(feature = "rate-limiter")]
@@ -59,6 +63,8 @@ mod trace_context;
 #[cfg(feature = "retry")]
 mod unsent;
 mod whole_body;
+#[cfg(feature = "reqwest")]
+mod whole_reqwest;
 
 pub use attempts::{PREVIOUS_ATTEMPTS_HEADER, previous_attempts};
 pub use attributes::{CRITICALITY_HEADER, Cost, Exempt, HttpAttributes, Idempotent, Tenant, parse_criticality};
@@ -71,6 +77,8 @@ pub use body_timeout_layer::{
     ResponseBodyTimeoutLayer,
 };
 pub use classify::Http;
+#[cfg(feature = "fallback")]
+pub use content::Content;
 #[cfg(feature = "timeout")]
 pub use deadline::CarryInRequest;
 pub use deadline::Deadline;
@@ -82,6 +90,8 @@ pub use degraded::{
 };
 pub use do_not_retry::DO_NOT_RETRY_HEADER;
 pub use env::{HttpEnv, env};
+#[cfg(feature = "fallback")]
+pub use good_answers::{GoodAnswers, KeptAnswer, shared_page};
 pub use grpc::{Grpc, format_grpc_timeout, parse_grpc_timeout, parse_pushback};
 pub use grpc_status::grpc_status;
 #[cfg(feature = "rate-limiter")]
@@ -110,3 +120,7 @@ pub use trace_context::{TraceParent, parse_traceparent};
 #[cfg(feature = "retry")]
 pub use unsent::HttpAdvice;
 pub use whole_body::{HeldBody, WholeBody, WholeBodyFuture, WholeBodyLayer};
+#[cfg(all(feature = "reqwest", feature = "fallback"))]
+pub use whole_reqwest::shared_reqwest_page;
+#[cfg(feature = "reqwest")]
+pub use whole_reqwest::{WholeReqwest, WholeReqwestFuture, WholeReqwestLayer};

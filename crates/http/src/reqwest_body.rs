@@ -33,7 +33,7 @@ impl Settle<reqwest::Response> for AtBodyEnd {
 
 pin_project! {
     /// A body that may be looked at from several threads, as reqwest asks: what they see is kept beside it.
-    struct SharedBody<B> {
+    pub(crate) struct SharedBody<B> {
         #[pin]
         body: SyncWrapper<B>,
         hint: SizeHint,
@@ -42,7 +42,7 @@ pin_project! {
 }
 
 impl<B: Body> SharedBody<B> {
-    fn new(body: B) -> Self {
+    pub(crate) fn new(body: B) -> Self {
         let (hint, ended) = (body.size_hint(), body.is_end_stream());
         Self { body: SyncWrapper::new(body), hint, ended }
     }

@@ -182,6 +182,21 @@ impl<B: Body + Unpin> HeldBody<B> {
     }
 }
 
+#[cfg(feature = "fallback")]
+impl<B: Body> HeldBody<B> {
+    /// Its frames and the bytes in them, where none is missing.
+    pub(crate) fn whole(&self) -> Option<(&VecDeque<Frame<B::Data>>, u64)> {
+        self.rest.is_none().then_some((&self.frames, self.held))
+    }
+
+    /// A body of `data`, all of which is there.
+    pub(crate) fn of_data(data: B::Data) -> Self {
+        let frame = Frame::data(data);
+        let held = length(&frame);
+        Self { frames: if held == 0 { VecDeque::new() } else { VecDeque::from([frame]) }, held, rest: None }
+    }
+}
+
 fn length<D: Buf>(frame: &Frame<D>) -> u64 {
     frame.data_ref().map_or(0, |data| u64::try_from(data.remaining()).unwrap_or(u64::MAX))
 }

@@ -153,3 +153,21 @@ fn a_call_that_is_polled_again_after_it_has_ended_does_no_harm() {
         assert_eq!((poll(), poll()), (Poll::Ready(broken), Poll::Pending));
     }
 }
+
+#[cfg(feature = "fallback")]
+#[tokio::test]
+async fn the_content_of_a_body_is_known_where_all_of_it_has_come_without_trailers_within_the_limit() {
+    use seawall_http::Content;
+
+    let content = async |of: Vec<Piece>, limit| held(100, pieces(of)).await.unwrap().into_body().content(limit);
+
+    assert_eq!(content(vec![data("one "), data("two")], 7).await.as_deref(), Some(&b"one two"[..]));
+    assert_eq!(content(vec![data("one")], 3).await.as_deref(), Some(&b"one"[..]));
+    assert_eq!(content(vec![], 0).await.as_deref(), Some(&b""[..]));
+    assert_eq!(content(vec![data("one "), data("two")], 6).await, None);
+    assert_eq!(content(vec![data("one"), Poll::Ready(Ok(Frame::trailers(HeaderMap::new())))], 7).await, None);
+    let longer = held(3, pieces([data("four"), data("more")])).await.unwrap().into_body();
+    assert_eq!(longer.content(100), None);
+    let again = <HeldBody<Pieces> as Content>::of("one".into());
+    assert_eq!((again.size_hint().exact(), again.collect().await.unwrap().to_bytes()), (Some(3), "one".into()));
+}
