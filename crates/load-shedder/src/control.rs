@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use seawall_core::Timestamp;
 
-use crate::{LimitAlgorithm, Probe, Window, limit::MAX_LIMIT, tally::Sample};
+use crate::{LimitAlgorithm, Probe, Window, limit::MAX_LIMIT, tally::Sample, word::Ended};
 
 /// A probe that nobody can join, or whose last calls do not come back, is given up after this many times the latency.
 const PATIENCE: f64 = 8.0;
@@ -40,6 +40,8 @@ pub(crate) struct Control<A> {
     not_before: Timestamp,
     last_mean: f64,
     mean_before: f64,
+    /// The call with whose end the last window closed, and when; `None` when a probe has come in between.
+    pub(crate) window_began: Option<(Ended, Timestamp)>,
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -88,6 +90,7 @@ impl<A: LimitAlgorithm> Control<A> {
             not_before: Timestamp::ZERO,
             last_mean: f64::MAX,
             mean_before: f64::MAX,
+            window_began: None,
         }
     }
 

@@ -4,6 +4,7 @@ use crate::{
     LimitAlgorithm, LimitRange, Probe, Window, WindowSize,
     first_leaps::{self, FirstLeaps},
     headroom::Headroom,
+    sway::Sway,
 };
 
 /// From 1 to 10,000 calls, beginning with 16.
@@ -17,7 +18,7 @@ const PROBE_PER_VARIANCE: f64 = 3.43;
 const MAX_SAMPLES: f64 = 50_000.0;
 /// Variances beyond this size would only make windows endless.
 const MAX_VARIANCE: f64 = 1_000.0;
-/// The square root of the limit, times this, may queue in the server.
+/// The square root of the limit, times this, may queue in the server at first.
 const HEADROOM: f64 = 1.35;
 /// How much of a new limit or mean is taken over at once.
 const SMOOTHING: f64 = 0.3;
@@ -35,9 +36,9 @@ const FIRST_LEAP: f64 = 2.0;
 const LEAP_PER_VARIANCE: f64 = 64.0;
 /// The limit is taken back at once to what the window shows, but for a window that shows less than this part.
 const LEAST_LEFT: f64 = 0.1;
-/// A probe falls due after this many times its own size, at the widest gap.
-const PROBES_APART: f64 = 80.0;
-const FIRST_GAP: f64 = 0.5;
+/// A probe falls due after this many times its own size, at the widest gap: each one that bears out the base widens it.
+const PROBES_APART: f64 = 320.0;
+const FIRST_GAP: f64 = 0.125;
 /// A base known from fewer than this part of the calls that the limit asks for is too coarse to be followed.
 const COARSE: f64 = 0.5;
 /// A window that is quicker than the base by this, over the square root of the limit, is not so by chance, if this many
@@ -54,12 +55,8 @@ const COARSE_DEPTH: f64 = 0.75;
 /// was known by so many times lowers the limit instead. But not for ever: the server may have become slower.
 const DOUBTFUL: f64 = 2.0;
 const MOST_DOUBTS: u32 = 3;
-/// Every other probe of a low limit goes down to this part only, to see whether a little less would be more. It costs
-/// little, and what it looks for is small: it takes so many times the calls.
-const SHALLOW: f64 = 0.75;
-const SHALLOW_CALLS: f64 = 4.0;
-/// Probes above this part see that by themselves.
-const SHALLOW_ENOUGH: f64 = 0.65;
+/// Lower limits do not sway: one call more or less would be half of them.
+const LEAST_SWAYING: f64 = 2.5;
 /// A limit that sank to this part of the one at the last probe calls for another.
 const SUNK: f64 = 0.7;
 /// A limit that rose as far is taken as probed at this part of itself.
@@ -81,8 +78,8 @@ const CUT: f64 = 0.7;
 /// - While windows show no queueing the limit grows by leaps (slow start); it never grows while it is not used.
 /// - A window of timeouts says nothing of the latency and cuts the limit: were they taken for it, a server that answers
 ///   nobody in time would look steady.
-/// - Where a lower limit gives more throughput (lock convoys, thrashing), the allowed queue shrinks; where a little less
-///   costs much of it (pipelines), it grows.
+/// - The limit in force sways: up and down by a part of the allowed queue. Where the lower half has more throughput (lock
+///   convoys, thrashing), the allowed queue shrinks; elsewhere it grows, by a third at most.
 ///
 /// ```
 /// use seawall_load_shedder::{Knee, LimitAlgorithm, Probe, Window};
@@ -102,6 +99,7 @@ pub struct Knee {
     /// The variance of the latencies over the square of their mean.
     variance: f64,
     headroom: Headroom,
+    sway: Sway,
     /// How far apart probes are, as a part of the widest gap.
     gap: f64,
     clean_windows: u32,
@@ -116,16 +114,8 @@ pub struct Knee {
     limit_probed: f64,
     samples_since_probe: f64,
     last_mean: Option<f64>,
-    probes: u32,
-    due: Option<Depth>,
-}
-
-/// How far a probe lowers the limit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Depth {
-    part: f64,
-    /// Too little to see the base.
-    shallow: bool,
+    /// The part of the limit that the probe which is due goes down to.
+    due: Option<f64>,
 }
 
 impl Default for Knee {
@@ -145,6 +135,7 @@ impl Knee {
             base_weight: 0.0,
             variance: 0.5,
             headroom: Headroom::default(),
+            sway: Sway::default(),
             gap: FIRST_GAP,
             clean_windows: CLEAN,
             quick_windows: 0,
@@ -155,7 +146,6 @@ impl Knee {
             limit_probed: limit,
             samples_since_probe: 0.0,
             last_mean: None,
-            probes: 0,
             due: None,
         }
     }
@@ -185,6 +175,20 @@ impl Knee {
         HEADROOM * self.headroom.factor() * self.limit.sqrt()
     }
 
+    /// Whether the limit is near enough to where it should be that a little more or less says something.
+    fn sways(&self) -> bool {
+        !self.starting && self.base_weight > 0.0 && self.clean_windows <= CLEAN_WINDOWS && self.limit > LEAST_SWAYING
+    }
+
+    /// How steep throughput is around the limit, from the windows in which it was in use.
+    fn learn_slope(&mut self, in_force: f64, in_use: bool, window: &Window) {
+        if !(in_use && self.sways()) {
+            self.sway.stop();
+        } else if let Some(slope) = self.sway.window(in_force, window) {
+            self.headroom.tilt(slope);
+        }
+    }
+
     fn is_base_coarse(&self) -> bool {
         self.base_weight < COARSE * self.calls_for(PROBE_PER_VARIANCE)
     }
@@ -200,8 +204,9 @@ impl Knee {
         Some(seen.mean)
     }
 
-    /// Moves the limit by what a window shows against `base`; up only if the limit was in use all the time.
-    fn follow(&mut self, base: f64, mean: f64, pressed: bool) {
+    /// Moves the limit by what a window under the limit `in_force` shows against `base`; up only if that was in use all the
+    /// time.
+    fn follow(&mut self, base: f64, mean: f64, in_force: f64, pressed: bool) {
         let ratio = base / mean;
         self.quick_windows = if self.is_too_high(ratio) { self.quick_windows.saturating_add(1) } else { 0 };
         if self.quick_windows >= QUICK_WINDOWS {
@@ -214,7 +219,7 @@ impl Knee {
         self.clean_windows = if clean { self.clean_windows.saturating_add(pressed.into()) } else { 0 };
         let leapt_too_far = self.starting && !clean;
         let (smoothing, least) = if leapt_too_far { (1.0, LEAST_LEFT) } else { (SMOOTHING, 0.5) };
-        let mut target = self.limit * ratio.clamp(least, 1.0) + self.allowed();
+        let mut target = in_force * ratio.clamp(least, 1.0) + self.allowed();
         if !pressed {
             target = target.min(self.limit);
         }
@@ -239,8 +244,8 @@ impl Knee {
         base_over_mean > 1.0 + TOO_HIGH / self.limit.sqrt()
     }
 
-    /// Whether a probe is due after a window, and how deep it goes.
-    fn next_probe(&self) -> Option<Depth> {
+    /// The part of the limit that a probe goes down to, if one is due after a window.
+    fn next_probe(&self) -> Option<f64> {
         let sunk = self.limit < SUNK * self.limit_probed;
         // Leaps need no base as exact as that; what stops them does.
         let coarse = self.clean_windows == 0 && self.is_base_coarse();
@@ -249,9 +254,7 @@ impl Knee {
             return None;
         }
         let deepest_of = if self.is_base_coarse() { COARSE_DEPTH } else { 1.0 };
-        let part = (1.0 - PROBE_DEPTH * HEADROOM / self.limit.sqrt()).clamp(DEEPEST, deepest_of);
-        let shallow = part < SHALLOW_ENOUGH && !sunk && !self.is_base_coarse() && self.probes % 2 == 1;
-        Some(Depth { part: if shallow { SHALLOW } else { part }, shallow })
+        Some((1.0 - PROBE_DEPTH * HEADROOM / self.limit.sqrt()).clamp(DEEPEST, deepest_of))
     }
 
     /// Whether a probe went not deep enough to see the base; then the limit goes down to what it shows.
@@ -311,7 +314,7 @@ fn variance_of(window: &Window) -> f64 {
 
 impl LimitAlgorithm for Knee {
     fn limit(&self) -> f64 {
-        self.limit
+        if self.sways() { self.range.clamp(self.sway.around(self.limit, self.allowed())) } else { self.limit }
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 24 and 50,000")]
@@ -330,7 +333,8 @@ impl LimitAlgorithm for Knee {
         self.variance += 0.1 * (variance_of(window) - self.variance);
         self.samples_since_probe += f64::from(window.samples);
         self.due = None;
-        let in_use = f64::from(window.max_in_flight) >= (PRESSED * self.limit).floor();
+        let in_force = self.limit();
+        let in_use = f64::from(window.max_in_flight) >= (PRESSED * in_force).floor();
         let pressed = std::mem::replace(&mut self.was_in_use, in_use) && in_use;
         if window.is_mostly_dropped() {
             self.clean_windows = 0;
@@ -345,14 +349,15 @@ impl LimitAlgorithm for Knee {
         }
         self.last_mean = Some(mean);
         self.headroom.full(self.limit, mean);
+        self.learn_slope(in_force, in_use, window);
         let Some(base) = self.base else {
-            self.due = Some(Depth { part: DEEPEST, shallow: false });
+            self.due = Some(DEEPEST);
             return;
         };
         let seen =
             if self.starting { self.judge_leap(base, mean, f64::from(window.samples.max(1))) } else { Some(mean) };
         if let Some(mean) = seen {
-            self.follow(base, mean, pressed);
+            self.follow(base, mean, in_force, pressed);
         }
         self.due = self.next_probe();
         if self.limit * SUNK > self.limit_probed {
@@ -362,16 +367,14 @@ impl LimitAlgorithm for Knee {
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 65,535")]
     fn probe(&self) -> Option<Probe> {
-        self.due.map(|depth| Probe {
-            limit: (depth.part * self.limit).max(1.0) as u32,
-            calls: (self.calls_for(PROBE_PER_VARIANCE) * if depth.shallow { SHALLOW_CALLS } else { 1.0 })
-                .min(MAX_SAMPLES) as u32,
+        self.due.map(|part| Probe {
+            limit: (part * self.limit).max(1.0) as u32,
+            calls: self.calls_for(PROBE_PER_VARIANCE) as u32,
         })
     }
 
     fn probed(&mut self, probe: Option<&Window>) {
-        let depth = self.due.take().unwrap_or(Depth { part: DEEPEST, shallow: false });
-        self.probes = self.probes.wrapping_add(1);
+        let part = self.due.take().unwrap_or(DEEPEST);
         self.samples_since_probe = 0.0;
         self.limit_probed = self.limit;
         let Some(probe) = probe.filter(|probe| !probe.is_mostly_dropped()) else {
@@ -382,13 +385,9 @@ impl LimitAlgorithm for Knee {
         let (mean, samples) = (probe.latency(), f64::from(probe.samples.max(1)));
         // Only a probe waits for those that take longest.
         self.variance = self.variance.max(variance_of(probe));
-        if self.doubts(mean, depth.part) {
+        if self.doubts(mean, part) {
             return;
         }
-        if !depth.shallow {
-            self.learn_base(mean, samples);
-        }
-        let little_less = depth.shallow || depth.part > SHALLOW_ENOUGH;
-        self.headroom.less(depth.part, self.limit, mean, little_less, !depth.shallow);
+        self.learn_base(mean, samples);
     }
 }

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! [`LoadShedder`] counts the calls under way and admits a new one while they are below a limit. The limit follows the
-//! server: [`Knee`], the default, compares the latency under load with the latency at half the load, and keeps as many
-//! calls under way as the server can use and no more. A refused call is refused at once, without a clock reading, a lock
+//! server: [`Knee`], the default, compares the latency under load with the latency below it, and keeps as many calls
+//! under way as the server can use and no more. A refused call is refused at once, without a clock reading, a lock
 //! or an allocation.
 //!
 //! [`QueueingLoadShedder`] lets calls wait for some milliseconds first; [`Throttle`] stands on the client's side and holds
@@ -51,6 +51,7 @@ mod pressure;
 mod queueing;
 mod refusals;
 mod shedder;
+mod sway;
 mod tally;
 mod throttle;
 mod vegas;

@@ -75,6 +75,8 @@ pub struct Window {
     pub max_in_flight: u32,
     /// How many of them were cut by a timeout, or by a caller who had waited longer than the mean.
     pub dropped: u32,
+    /// How many calls ended per second since the window before; `None` when that is not known, as after a probe.
+    pub throughput: Option<f64>,
 }
 
 impl Window {
@@ -87,18 +89,26 @@ impl Window {
             relative_variance: 0.0,
             max_in_flight: in_flight,
             dropped: dropped as u32,
+            throughput: None,
         }
     }
 
     /// The window of many calls.
     pub const fn new(samples: u32, mean: f64, relative_variance: f64, max_in_flight: u32) -> Self {
-        Self { samples, mean, relative_variance, max_in_flight, dropped: 0 }
+        Self { samples, mean, relative_variance, max_in_flight, dropped: 0, throughput: None }
     }
 
     /// The same, but so many of the calls were cut.
     #[must_use]
     pub const fn with_dropped(mut self, dropped: u32) -> Self {
         self.dropped = dropped;
+        self
+    }
+
+    /// The same, but so many calls ended per second.
+    #[must_use]
+    pub const fn with_throughput(mut self, per_second: f64) -> Self {
+        self.throughput = Some(per_second);
         self
     }
 

@@ -330,7 +330,11 @@ impl<A: LimitAlgorithm> Limiter<A> {
             self.look_after(ended.plus(1), enough, full);
             return;
         }
-        let Some(window) = self.tally.take() else { return };
+        let Some(mut window) = self.tally.take() else { return };
+        window.throughput = control.window_began.and_then(|(from, began)| {
+            let seconds = now.since(began).as_secs_f64();
+            (seconds > 0.0).then(|| f64::from(ended.since(from)) / seconds)
+        });
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of latencies")]
         self.marks.typical.store(window.mean as u64, Relaxed);
         let (before, _) = control.limit();
@@ -345,6 +349,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
         } else {
             0
         };
+        control.window_began = (!probing).then_some((ended, now));
         self.marks.give_up_at.store(control.give_up_at().as_nanos(), Relaxed);
         self.begin_window(skip, &control.algorithm.window_size(), now);
         self.word.set(limit, probing);

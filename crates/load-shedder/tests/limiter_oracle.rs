@@ -106,6 +106,8 @@ struct Truth {
     ended: Vec<Option<(Sample, u32)>>,
     /// The first call that counts in this window, and when that began; a window that waits for a trial has none.
     window: Option<(usize, u64)>,
+    /// How many calls had ended when the last window closed, and when that was; a trial in between leaves it unknown.
+    closed: Option<(usize, u64)>,
     /// The most that was asked for in this window by calls for which there was no room.
     pressed: u32,
     mean: u64,
@@ -141,6 +143,7 @@ impl Truth {
             is_shadow: false,
             ended: Vec::new(),
             window: Some((0, 0)),
+            closed: None,
             pressed: 0,
             mean: 0,
             mean_before: u64::MAX,
@@ -281,19 +284,30 @@ impl Truth {
         if counted.len() >= if is_over { size.enough.min(size.full) } else { size.full } as usize {
             let samples: Vec<_> = counted.iter().map(|(sample, _)| *sample).collect();
             let most = counted.iter().map(|(_, in_flight)| *in_flight).max().unwrap_or(0);
-            self.close(&window_of(&samples, most.max(self.pressed)), now);
+            self.close(self.timed(window_of(&samples, most.max(self.pressed)), now), now);
+        }
+    }
+
+    /// A window that closes now, with how many calls have ended per second since the one before.
+    #[expect(clippy::cast_precision_loss, reason = "small test numbers")]
+    fn timed(&self, window: Window, now: u64) -> Window {
+        match self.closed.filter(|(_, when)| now > *when) {
+            Some((ended, when)) => {
+                window.with_throughput((self.ended.len() - ended) as f64 * 1e9 / (now - when) as f64)
+            }
+            None => window,
         }
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole nanoseconds of a mean")]
-    fn close(&mut self, window: &Window, now: u64) {
+    fn close(&mut self, window: Window, now: u64) {
         let before = self.own_limit();
         if self.windows > 0 {
             self.mean_before = self.mean;
         }
         (self.mean, self.pressed) = (window.mean as u64, 0);
         self.windows += 1;
-        self.told.push(Told::Window(*window));
+        self.told.push(Told::Window(window));
         if let Some(trial) = self.trial.as_ref().filter(|trial| now >= trial.patience_ends) {
             let nearly_all = trial.back.len() * 100 >= trial.wanted * 99;
             if nearly_all || (self.given_up >= 2 && !trial.samples().is_empty()) {
@@ -312,6 +326,7 @@ impl Truth {
         }
         let (limit, next) = (self.own_limit(), self.ended.len());
         let is_leap = limit > before + before / 5;
+        self.closed = self.gathering().is_none().then_some((next, now));
         self.window = self.gathering().is_none().then_some((next + if is_leap { limit as usize } else { 0 }, now));
     }
 
@@ -375,6 +390,8 @@ fn is_same(one: &Window, other: &Window) -> bool {
     counts(one) == counts(other)
         && (one.mean - other.mean).abs() <= 1e-9 * other.mean + f64::from(u8::from(other.mean < 2.0))
         && (one.relative_variance - other.relative_variance).abs() < 1e-6
+        && one.throughput.is_some() == other.throughput.is_some()
+        && one.throughput.zip(other.throughput).is_none_or(|(one, other)| (one / other - 1.0).abs() < 1e-9)
 }
 
 fn are_same(one: &[Told], other: &[Told]) -> bool {

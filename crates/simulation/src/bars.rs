@@ -215,7 +215,7 @@ fn recovery_bars(run: &mut Run) {
         "seconds until 95% are answered again after 30 s at three times the capacity, default server, retries naive or \
          from the budget: slowest",
         1.0,
-        Claims { full: 4.0, small: 1.0 },
+        Claims::both(4.0),
         slowest(&results),
     );
     let late = recovery(&[Protection::DropLate], &[Retries::Budget], &run.seeds);
