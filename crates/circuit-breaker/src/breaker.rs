@@ -60,6 +60,8 @@ pub struct Breaker {
     pub(crate) counters: Counters,
     pub(crate) ledger: Lock<Ledger>,
     pub(crate) config_window: Window,
+    /// Whether no result may open it: calls to many that have nothing to do with each other pass.
+    pub(crate) is_for_strangers: bool,
 }
 
 impl From<BreakerConfig> for Breaker {
@@ -92,6 +94,7 @@ impl From<BreakerConfig> for Breaker {
             counters: Counters::default(),
             ledger: Lock::new(Ledger::new(config, seed)),
             config_window: config.window,
+            is_for_strangers: false,
         }
     }
 }
@@ -169,6 +172,15 @@ impl Gate for Breaker {
 
     fn refused_as_foreseen(&self) {
         self.count_refusal();
+    }
+
+    /// Counts, and opens for nobody's results, answers or pushback: only by hand. Nor is it a peer of those that have a key.
+    fn shared_by_strangers(mut self) -> Self {
+        self.is_for_strangers = true;
+        if let Some(peers) = self.peers.take() {
+            peers.leave(&self.member);
+        }
+        self
     }
 
     /// A closed circuit with nothing bad in its window may be forgotten, or with nothing bad for `stable_for` in one of

@@ -144,6 +144,10 @@ impl Peers {
         members.push(Arc::downgrade(member));
     }
 
+    pub(crate) fn leave(&self, member: &Arc<Member>) {
+        self.group.members.get().retain(|other| other.as_ptr() != Arc::as_ptr(member));
+    }
+
     /// Whether these figures are those of an outlier.
     #[cold]
     pub(crate) fn judge(&self, figures: &Figures, at: Timestamp) -> Option<Cause> {

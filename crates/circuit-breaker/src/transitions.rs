@@ -45,6 +45,9 @@ impl Breaker {
     /// Opens, if the circuit is still closed in the generation whose results say so.
     #[cold]
     pub(crate) fn open(&self, tag: Tag, cause: Cause, figures: Figures, at: Timestamp) {
+        if self.is_for_strangers {
+            return;
+        }
         let mut ledger = self.ledger.get();
         let word = self.word();
         if word.tag() != tag {
@@ -149,13 +152,15 @@ impl Breaker {
     /// The other side asks to be left alone for `wait` nanoseconds.
     #[cold]
     pub(crate) fn push_back(&self, tag: Tag, wait: u64, at: Timestamp) {
-        self.open_for(Cause::Pushback, Some(wait), at, |word| word.tag() == tag);
+        self.open_for(Cause::Pushback, Some(wait), at, |word| !self.is_for_strangers && word.tag() == tag);
     }
 
     /// A single answer, to a call of `tag`, was enough.
     #[cold]
     pub(crate) fn open_for_answer(&self, tag: Tag, wait: Option<Duration>, at: Timestamp) {
-        self.open_for(Cause::Tripped, wait.map(nanos).filter(|wait| *wait != 0), at, |word| word.tag() == tag);
+        self.open_for(Cause::Tripped, wait.map(nanos).filter(|wait| *wait != 0), at, |word| {
+            !self.is_for_strangers && word.tag() == tag
+        });
     }
 
     /// Somebody says that a single result was enough.

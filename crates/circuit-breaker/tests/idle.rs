@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use seawall_circuit_breaker::{
-    Breaker, BreakerConfig, BreakerConfigBuilder, Class, Clock, Env, KeyedCircuitBreakerLayer, Outcome, State,
+    Breaker, BreakerConfig, BreakerConfigBuilder, Class, Clock, Env, KeyedCircuitBreakerLayer, Outcome, Peers, State,
     Timestamp, Window,
 };
 use seawall_core::{Gate, VirtualClock};
@@ -133,4 +133,29 @@ fn a_table_full_of_dead_hosts_that_nobody_calls_makes_room() {
     clock.advance(Duration::from_secs(66));
 
     assert_eq!(layer.gate("late").gate().state(), State::Closed);
+}
+
+/// One place, which is taken by a host whose breaker is open: all others share one.
+#[test]
+fn one_dead_host_among_those_that_find_no_place_cuts_none_of_the_others_off() {
+    let peers = Peers::default().with_min_peers(1).with_min_calls(20);
+    let config = config(|config| config.consecutive_failures(5).peers(peers.clone()).pushback(Duration::MAX));
+    let layer = KeyedCircuitBreakerLayer::<str, _>::new(1, config, String::as_str).expect("one key is allowed");
+    layer.gate("gone").gate().trip(None, seconds(1));
+
+    for _ in 0..1_000 {
+        call(layer.gate("dead").gate(), FAILED, Duration::ZERO, seconds(2));
+    }
+    let shared = layer.gate("well");
+    let shared = shared.gate();
+    let ticket = shared.try_admit(seconds(2)).expect("admitted");
+    shared.pushback(&ticket, Duration::from_secs(60), || seconds(2));
+    Gate::trip(shared, &ticket, None, || seconds(2));
+    shared.record(ticket, FAILED, Duration::ZERO, seconds(2));
+
+    let snapshot = shared.snapshot(seconds(2));
+    assert_eq!((snapshot.state, snapshot.figures.failures), (State::Closed, 1_001));
+    assert_eq!(peers.threshold(seconds(2)), None, "it is no peer");
+    shared.force_open(seconds(3));
+    assert_eq!(layer.gate("other").gate().state(), State::ForcedOpen, "by hand it is opened");
 }

@@ -68,6 +68,16 @@ pub trait Gate: Send + Sync + 'static {
         let _ = (ticket, wait, now);
     }
 
+    /// The same gate for keys that have nothing to do with each other and found no place in a full table, where there is
+    /// something that one of them must not do to the others: a breaker never opens then. As it is by default.
+    #[must_use]
+    fn shared_by_strangers(self) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
+
     /// Whether forgetting this gate would change nothing: a keyed table may then evict it. An open breaker says no.
     fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
         let _ = now;
@@ -122,6 +132,14 @@ impl<G: Gate> Gate for Arc<G> {
     #[inline]
     fn trip(&self, ticket: &Self::Ticket, wait: Option<Duration>, now: impl FnOnce() -> Timestamp) {
         G::trip(self, ticket, wait, now);
+    }
+
+    /// One that somebody else holds as well stays as it is.
+    fn shared_by_strangers(self) -> Self {
+        match Self::try_unwrap(self) {
+            Ok(gate) => Self::new(gate.shared_by_strangers()),
+            Err(held) => held,
+        }
     }
 
     fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {

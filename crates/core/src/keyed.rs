@@ -49,7 +49,8 @@ crate::debug_as_text!(KeyedError);
 /// with an equal part of the bound each and room for at least 64: below 128 keys there is one, from there on one may be
 /// full while others are not. In a full shard, a new key takes the place of one that is idle; a gate that a call holds, or
 /// that says it is not idle (an open breaker), is never forgotten. When none of the entries that it looks at is idle, 64 at
-/// most, it shares one overflow gate with all others that found no place. All clones and all services share the table.
+/// most, it shares one overflow gate with all others that found no place; a breaker there counts, and never opens for what one
+/// of them does. All clones and all services share the table.
 /// Gates are made and dropped while no lock is held; of threads that make one for the same key, one is listened to.
 ///
 /// ```
@@ -197,7 +198,7 @@ where
         let shards = (max_keys / KEYS_PER_SHARD).clamp(1, MAX_SHARDS);
         let shards = if shards.is_power_of_two() { shards } else { shards.next_power_of_two() / 2 };
         let make = maker(config);
-        let overflow = Shared::new(Gated { gate: make(), env: env.clone() });
+        let overflow = Shared::new(Gated { gate: make().shared_by_strangers(), env: env.clone() });
         let table = Table {
             shards: (0..shards).map(|_| RwLock::new(Shard::empty())).collect(),
             hasher: RandomState::new(),
