@@ -121,6 +121,17 @@ async fn the_server_is_told_how_long_an_attempt_has() {
 }
 
 #[tokio::test]
+async fn it_is_told_that_less_the_reserve() {
+    let (address, mut arrivals) = server(0).await;
+    let layers = reqwest_client_with_env(env().with_clock(VirtualClock::new()));
+    let client = layers.with_reserve(Duration::from_millis(250)).unwrap().protect(Client::new());
+
+    assert_eq!(client.oneshot(request(Method::GET, &address)).await.unwrap().status(), 200);
+
+    assert_eq!(arrivals.recv().await.unwrap().headers["x-request-timeout-ms"], "1750");
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_is_given_up_after_2_s() {
     let (address, mut arrivals) = server(0).await;
     let clock = VirtualClock::new();
@@ -129,7 +140,7 @@ async fn a_server_that_hangs_is_given_up_after_2_s() {
     hang.headers_mut().insert("hang", "1".parse().unwrap());
 
     let call = tokio::spawn(layers.protect(Client::new()).oneshot(hang));
-    assert_eq!(arrivals.recv().await.unwrap().headers["x-request-timeout-ms"], "2000");
+    assert_eq!(arrivals.recv().await.unwrap().headers["x-request-timeout-ms"], "1999");
     clock.advance(Duration::from_millis(1_999));
     assert_eq!(layers.bulkhead().gate().in_flight(), 1);
     clock.advance(Duration::from_millis(1));

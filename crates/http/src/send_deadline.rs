@@ -32,6 +32,13 @@ impl<K> SendDeadlineLayer<K> {
         SendDeadlineLayer { reserve: self.reserve, to_envoy: self.to_envoy, clock }
     }
 
+    /// Keeps `reserve` instead.
+    #[must_use]
+    pub fn with_reserve(mut self, reserve: Duration) -> Self {
+        self.reserve = reserve;
+        self
+    }
+
     /// Tells an Envoy in between as well, in `x-envoy-upstream-rq-timeout-ms`. Default: not.
     #[must_use]
     pub fn with_envoy(mut self) -> Self {

@@ -1,4 +1,7 @@
-use std::task::{Context, Poll};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use seawall_core::{Attributes, CallContext, CarryRejection, Clock, Criticality, MonotonicClock, Timestamp};
 use tower_layer::Layer;
@@ -152,6 +155,12 @@ impl<K> SendTimedLayer<K> {
     /// Writes what `send` would.
     pub const fn new(send: SendDeadlineLayer<K>) -> Self {
         Self { send }
+    }
+
+    /// Keeps `reserve` instead: see [`SendDeadlineLayer::new`].
+    #[must_use]
+    pub fn with_reserve(self, reserve: Duration) -> Self {
+        Self { send: self.send.with_reserve(reserve) }
     }
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use seawall_core::{ClockScope, ClockScopeLayer, Environment, ScopeBoundary, ScopeBoundaryLayer, WrapError};
-use seawall_http::ResponseBodyTimeoutLayer;
+use seawall_http::{ResponseBodyTimeoutLayer, SendDeadlineLayer};
 use seawall_timeout::{StreamLimits, TimeoutConfig, TimeoutError, TimeoutLayer};
 use tower::{Service, util::BoxCloneSyncService};
 use tower_layer::{Identity, Layer};
@@ -37,8 +37,8 @@ pub struct Client<T, R, B, K, A, D = Identity, F = Identity, H = Identity> {
 pub(crate) struct Limits {
     pub(crate) total: Option<Duration>,
     pub(crate) attempt: Option<Duration>,
-    /// Whether the other side is told of what is left.
-    pub(crate) sent: bool,
+    /// What is kept back of what is left, where the other side is told of it.
+    pub(crate) reserve: Option<Duration>,
 }
 
 impl Limits {
@@ -60,11 +60,21 @@ impl Limits {
         }
     }
 
-    const fn sendable(self, field: &'static str, value: Duration) -> Result<(), StackError> {
-        if self.sent && value.as_nanos() < LEAST_SENT.as_nanos() {
-            return Err(StackError::TooShortToSend { field, value });
+    /// The same with another reserve, if both timeouts leave something beside it.
+    fn with_reserve(self, reserve: Duration) -> Result<Self, StackError> {
+        let with = Self { reserve: Some(reserve), ..self };
+        with.attempt.map_or(Ok(()), |attempt| with.sendable("attempt", attempt))?;
+        with.total.map_or(Ok(()), |total| with.sendable("total", total))?;
+        Ok(with)
+    }
+
+    fn sendable(self, field: &'static str, value: Duration) -> Result<(), StackError> {
+        match self.reserve {
+            Some(reserve) if value < reserve.saturating_add(LEAST_SENT) => {
+                Err(StackError::TooShortToSend { field, value, reserve })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -112,7 +122,7 @@ impl Client<Identity, Identity, Identity, Identity, Identity> {
             deadline: Identity::new(),
             fallback: Identity::new(),
             throttle: Identity::new(),
-            limits: Limits { total: None, attempt: None, sent: false },
+            limits: Limits { total: None, attempt: None, reserve: None },
         }
     }
 }
@@ -121,7 +131,7 @@ impl<E: Environment, C, R, B, K, A, D, F, H> Client<TimeoutLayer<E, C>, R, B, K,
     /// Allows `total` for a whole call, with all its attempts. Default 5 s.
     ///
     /// # Errors
-    /// Zero, less than one attempt may take, or less than the millisecond that a deadline header can say.
+    /// Zero, less than one attempt may take, or less than the reserve and the millisecond that a deadline header can say.
     pub fn with_total_timeout(mut self, total: Duration) -> Result<Self, StackError> {
         let config = TimeoutConfig::total(total)?;
         self.limits = self.limits.with_total(total)?;
@@ -160,11 +170,38 @@ impl<T, R, B, K, E: Environment, C, D, F, H> Client<T, R, B, K, TimeoutLayer<E, 
     /// Allows `attempt` for one attempt. Default 2 s.
     ///
     /// # Errors
-    /// Zero, more than the whole call may take, or less than the millisecond that a deadline header can say.
+    /// Zero, more than the whole call may take, or less than the reserve and the millisecond that a deadline header can say.
     pub fn with_attempt_timeout(mut self, attempt: Duration) -> Result<Self, StackError> {
         let config = self::attempt(attempt)?;
         self.limits = self.limits.with_attempt(attempt)?;
         self.attempt = self.attempt.with_config(config);
+        Ok(self)
+    }
+}
+
+impl<T, R, B, K, A, C, F, H> Client<T, R, B, K, A, SendDeadlineLayer<C>, F, H> {
+    /// Keeps `reserve` back of what the other side is told that an attempt has: what an answer needs to travel, so that it comes
+    /// before the deadline and not just after it. Default 1 ms, a way there and back within one data center.
+    ///
+    /// # Errors
+    /// One of which a timeout leaves less than the millisecond that a deadline header can say.
+    pub fn with_reserve(mut self, reserve: Duration) -> Result<Self, StackError> {
+        self.limits = self.limits.with_reserve(reserve)?;
+        self.deadline = self.deadline.with_reserve(reserve);
+        Ok(self)
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl<T, R, B, K, A, C, F, H> Client<T, R, B, K, A, seawall_http::SendTimedLayer<C>, F, H> {
+    /// Keeps `reserve` back of what the other side is told that an attempt has: what an answer needs to travel, so that it comes
+    /// before the deadline and not just after it. Default 1 ms, a way there and back within one data center.
+    ///
+    /// # Errors
+    /// One of which a timeout leaves less than the millisecond that a deadline header can say.
+    pub fn with_reserve(mut self, reserve: Duration) -> Result<Self, StackError> {
+        self.limits = self.limits.with_reserve(reserve)?;
+        self.deadline = self.deadline.with_reserve(reserve);
         Ok(self)
     }
 }
@@ -221,7 +258,7 @@ impl<T, R, B, K, A, D, F, H> Client<T, R, B, K, A, D, F, H> {
     /// Puts `layer` in the place of the one that tells the other side how much time is left.
     pub fn with_deadline_header<D2>(self, layer: D2) -> Client<T, R, B, K, A, D2, F, H> {
         let Self { total, retry, breaker, bulkhead, attempt, fallback, throttle, limits, .. } = self;
-        let limits = Limits { sent: false, ..limits };
+        let limits = Limits { reserve: None, ..limits };
         Client { total, retry, breaker, bulkhead, attempt, deadline: layer, fallback, throttle, limits }
     }
 

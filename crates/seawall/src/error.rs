@@ -24,12 +24,18 @@ pub enum StackError {
         attempt: Duration,
     },
     /// No call would ever be made: the deadline header tells whole milliseconds.
-    #[error("{field} timeout is {}; allowed is 1ms and more where the other side is told of it", Span::exact(*value))]
+    #[error(
+        "{field} timeout is {}; allowed is 1ms and more beside the reserve of {} where the other side is told of it",
+        Span::exact(*value),
+        Span::exact(*reserve)
+    )]
     TooShortToSend {
         /// Which timeout.
         field: &'static str,
-        /// The value given.
+        /// What it is.
         value: Duration,
+        /// What is kept back of it.
+        reserve: Duration,
     },
     /// No request could ever be answered.
     #[error("max_deadline is 0s; allowed is any time above 0s")]

@@ -20,6 +20,8 @@ use crate::{
 const TOTAL: Duration = Duration::from_secs(5);
 /// How long one attempt may take, unless told otherwise: leaves room for two more.
 const ATTEMPT: Duration = Duration::from_secs(2);
+/// What is kept back of what the other side is told, unless told otherwise: a way there and back within one data center.
+pub(crate) const RESERVE: Duration = Duration::from_millis(1);
 /// How many calls may be under way, unless told otherwise.
 const PLACES: usize = 100;
 
@@ -91,7 +93,7 @@ where
     O: Observer + Clone,
     R: Entropy + Clone,
 {
-    let deadline = SendDeadlineLayer::new(Duration::ZERO).with_clock(env.clock().clone());
+    let deadline = SendDeadlineLayer::new(RESERVE).with_clock(env.clock().clone());
     layers(env, CarryInRequest, deadline, Identity::new())
 }
 
@@ -179,7 +181,7 @@ where
         deadline,
         fallback,
         throttle: Identity::new(),
-        limits: Limits { total: Some(TOTAL), attempt: Some(ATTEMPT), sent: true },
+        limits: Limits { total: Some(TOTAL), attempt: Some(ATTEMPT), reserve: Some(RESERVE) },
     }
 }
 

@@ -1,7 +1,7 @@
 use seawall_backoff_with_jitter::RetryLayer;
 use seawall_core::{Environment, Gate, GateLayer};
 use seawall_fallback::FallbackLayer;
-use seawall_http::{ReceiveDeadlineLayer, ResponseBodyTimeoutLayer};
+use seawall_http::{ReceiveDeadlineLayer, RequestBodyTimeoutLayer, ResponseBodyTimeoutLayer};
 use seawall_timeout::{InheritedTimeoutLayer, TimeoutLayer};
 use tower_layer::Identity;
 
@@ -56,6 +56,12 @@ impl Leak for seawall_http::TimedRequestLayer {
 }
 
 impl<K> Leak for ResponseBodyTimeoutLayer<K> {
+    fn leak(self) -> Self {
+        self
+    }
+}
+
+impl<K> Leak for RequestBodyTimeoutLayer<K> {
     fn leak(self) -> Self {
         self
     }

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use seawall_core::{Entropy, Environment, MonotonicClock, NoObserver, Observer, ThreadEntropy, Timer};
 use seawall_http::{CarryInTimedRequest, SendDeadlineLayer, SendTimedLayer, TimedRequestLayer};
 
@@ -7,7 +5,7 @@ use tower_layer::Identity;
 
 use crate::{
     Client, PresetEnv,
-    http_client::{HttpLayers, layers},
+    http_client::{HttpLayers, RESERVE, layers},
 };
 
 /// The client preset over `reqwest`.
@@ -67,6 +65,6 @@ where
     O: Observer + Clone,
     R: Entropy + Clone,
 {
-    let send = SendDeadlineLayer::new(Duration::ZERO).with_clock(env.clock().clone());
+    let send = SendDeadlineLayer::new(RESERVE).with_clock(env.clock().clone());
     layers(env, CarryInTimedRequest, SendTimedLayer::new(send), TimedRequestLayer::new())
 }

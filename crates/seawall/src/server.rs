@@ -4,15 +4,15 @@ use seawall_core::{
     Clock, ClockScope, ClockScopeLayer, Criticality, Entropy, Environment, Gate, GateLayer, MonotonicClock, NoObserver,
     Observer, ScopeBoundaryLayer, ThreadEntropy, Timer, WrapError,
 };
-use seawall_http::{ReceiveDeadlineLayer, Respond, RespondLayer};
+use seawall_http::{ReceiveDeadlineLayer, RequestBodyTimeoutLayer, Respond, RespondLayer};
 use seawall_load_shedder::{
     CgroupReader, Knee, LoadShedder, LoadShedderConfig, LoadShedderLayer, Pressure, QueueingLoadShedder,
     QueueingShedderConfig,
 };
-use seawall_timeout::{TimeoutConfig, TimeoutLayer};
+use seawall_timeout::{StreamLimits, TimeoutConfig, TimeoutLayer};
 use tower_layer::{Identity, Layer};
 
-use crate::{Innermost, Leak, PresetEnv, StackError, http_client::valid};
+use crate::{Around, Innermost, Leak, PresetEnv, StackError, http_client::valid};
 
 /// How long a caller that names no deadline is assumed to wait, and the most that one may ask for.
 const MAX_DEADLINE: Duration = Duration::from_secs(30);
@@ -42,6 +42,9 @@ pub struct Server<D, T, L, K> {
     bulkhead: K,
     respond: RespondLayer,
 }
+
+/// A bulkhead's layer around the limits of request bodies: [`Server::with_body_limits`].
+pub type BodyLimited<C, K> = Around<RequestBodyTimeoutLayer<C>, K>;
 
 /// A handler behind a [`Server`].
 pub type ServerService<S, D, T, L, K> = ClockScope<
@@ -130,6 +133,30 @@ where
         let env = self.shedder.env().clone();
         let queue = QueueingLoadShedder::new(config, env.clock().clone());
         self.with_shedder(GateLayer::with_env(queue, env))
+    }
+}
+
+impl<D, E: Environment<Clock: Clone>, C, L, K> Server<D, TimeoutLayer<E, C>, L, K> {
+    /// Bounds the bodies of requests: those of a client that stands still, or trickles. A handler that reads one that is cut sees
+    /// an error. Default: only the request's deadline, as only the handler knows how long a body may take. What is answered is
+    /// bounded by a [`ResponseBodyTimeoutLayer`](seawall_http::ResponseBodyTimeoutLayer) around all of it.
+    ///
+    /// ```
+    /// use axum::{Router, routing::post};
+    /// use seawall::timeout::StreamLimits;
+    /// use std::time::Duration;
+    ///
+    /// let limits = StreamLimits::new().with_idle(Duration::from_secs(10))?;
+    /// let app: Router = Router::new()
+    ///     .route("/", post(|body: String| async { body }))
+    ///     .layer(seawall::server().with_body_limits(limits));
+    /// # let _ = app;
+    /// # Ok::<(), seawall::timeout::TimeoutError>(())
+    /// ```
+    pub fn with_body_limits(self, limits: StreamLimits) -> Server<D, TimeoutLayer<E, C>, L, BodyLimited<E::Clock, K>> {
+        let bodies = RequestBodyTimeoutLayer::new(limits).with_clock(self.timeout.clock().clone());
+        let Self { deadline, timeout, shedder, bulkhead, respond } = self;
+        Server { deadline, timeout, shedder, bulkhead: Around::new(bodies, bulkhead), respond }
     }
 }
 

@@ -204,7 +204,24 @@ fn each_attempt_tells_the_other_side_how_long_it_has() {
     let _ = end(&clock, &layers, &service, get());
 
     let told = service.seen_header("x-request-timeout-ms");
-    assert_eq!(told, ["2000", "2000", "925"].map(|millis| Some(millis.to_owned())));
+    assert_eq!(told, ["1999", "1999", "924"].map(|millis| Some(millis.to_owned())));
+}
+
+#[test]
+fn the_other_side_is_told_of_what_is_left_less_the_reserve() {
+    let (clock, layers, service) = preset(Does::Answer(200));
+
+    for reserve in [MS * 250, Duration::ZERO] {
+        let _ = end(&clock, &layers.clone().with_reserve(reserve).unwrap(), &service, get());
+    }
+
+    let told = service.seen_header("x-request-timeout-ms");
+    assert_eq!(told, ["1750", "2000"].map(|millis| Some(millis.to_owned())));
+    let refused = layers.with_reserve(2 * SECOND).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "attempt timeout is 2s; allowed is 1ms and more beside the reserve of 2s where the other side is told of it"
+    );
 }
 
 #[test]
@@ -221,8 +238,8 @@ fn the_earliest_deadline_is_what_the_other_side_is_told() {
     drop(drive(&clock, plain.protect(service.clone()).oneshot(get())).0.unwrap());
 
     let told = service.seen_header("x-request-timeout-ms");
-    assert_eq!(told, [Some("300".to_owned()), Some("200".to_owned()), None]);
-    assert_eq!(service.seen_header("grpc-timeout"), [Some("300000u".to_owned()), None, None]);
+    assert_eq!(told, [Some("299".to_owned()), Some("199".to_owned()), None]);
+    assert_eq!(service.seen_header("grpc-timeout"), [Some("299000u".to_owned()), None, None]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use seawall::{
     core::{GateLayer, NoObserver, VirtualClock, inherited_deadline},
     http::DO_NOT_RETRY_HEADER,
     load_shedder::{CgroupReader, Pressure, QueueingShedderConfig},
+    timeout::StreamLimits,
 };
 use seawall_testkit::{Ledger, Recorder};
 use serde_json::Value;
@@ -121,6 +122,23 @@ impl Body for Open {
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Pending
     }
+}
+
+#[test]
+fn a_request_body_that_stands_still_is_cut_and_the_handler_sees_it() {
+    let clock = VirtualClock::new();
+    let limits = StreamLimits::new().with_idle(SECOND).unwrap();
+    let layers = seawall::server_with_env(env(&clock)).with_body_limits(limits);
+    let reads = service_fn(|request: Request<_>| async {
+        let read = BodyExt::collect(Request::into_body(request)).await;
+        Ok::<_, Infallible>(
+            Response::builder().status(if read.is_ok() { 200 } else { 408 }).body(Full::<Bytes>::default()).unwrap(),
+        )
+    });
+
+    let (answer, took) = drive(&clock, layers.layer(reads).oneshot(Request::new(Open)));
+
+    assert_eq!((answer.unwrap().status().as_u16(), took), (408, SECOND));
 }
 
 #[test]
