@@ -40,8 +40,9 @@ pub(crate) struct Control<A> {
     not_before: Timestamp,
     last_mean: f64,
     mean_before: f64,
-    /// The call with whose end the last window closed, and when; `None` when a probe has come in between.
-    pub(crate) window_began: Option<(Ended, Timestamp)>,
+    /// The call with whose end the last window closed, and when: never, when a probe has come in between.
+    pub(crate) closed: Ended,
+    pub(crate) closed_at: Timestamp,
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -90,7 +91,8 @@ impl<A: LimitAlgorithm> Control<A> {
             not_before: Timestamp::ZERO,
             last_mean: f64::MAX,
             mean_before: f64::MAX,
-            window_began: None,
+            closed: Ended::from_bits(0),
+            closed_at: Timestamp::MAX,
         }
     }
 

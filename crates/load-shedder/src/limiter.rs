@@ -331,10 +331,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
             return;
         }
         let Some(mut window) = self.tally.take() else { return };
-        window.throughput = control.window_began.and_then(|(from, began)| {
-            let seconds = now.since(began).as_secs_f64();
-            (seconds > 0.0).then(|| f64::from(ended.since(from)) / seconds)
-        });
+        window.throughput = per_second(ended.since(control.closed), now.nanos_since(control.closed_at));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of latencies")]
         self.marks.typical.store(window.mean as u64, Relaxed);
         let (before, _) = control.limit();
@@ -349,11 +346,17 @@ impl<A: LimitAlgorithm> Limiter<A> {
         } else {
             0
         };
-        control.window_began = (!probing).then_some((ended, now));
+        (control.closed, control.closed_at) = (ended, if probing { Timestamp::MAX } else { now });
         self.marks.give_up_at.store(control.give_up_at().as_nanos(), Relaxed);
         self.begin_window(skip, &control.algorithm.window_size(), now);
         self.word.set(limit, probing);
     }
+}
+
+/// In place of `Duration::as_secs_f64`, which divides twice.
+#[expect(clippy::cast_precision_loss, reason = "a time of 104 days is off by a nanosecond")]
+fn per_second(calls: u32, nanos: u64) -> Option<f64> {
+    (nanos > 0).then(|| f64::from(calls) * 1e9 / nanos as f64)
 }
 
 /// How many calls end before the one that is the `enough`th.
