@@ -10,8 +10,9 @@ const CEILINGS: &[(&str, f64)] = &[
     ("circuit-breaker/closed", 135.0),
     ("circuit-breaker/closed-count-window", 65.0),
     ("bulkhead/admit", 45.0),
-    ("load-shedder/admit", 170.0),
-    ("load-shedder/reject", 105.0),
+    ("load-shedder/admit", 85.0),
+    ("load-shedder/admit-timed", 165.0),
+    ("load-shedder/reject", 95.0),
     ("circuit-breaker/open", 110.0),
     ("circuit-breaker/forced-open", 36.0),
     ("backoff/delay", 125.0),
@@ -21,7 +22,7 @@ const CEILINGS: &[(&str, f64)] = &[
     ("timeout/stack-pending", 375.0),
     ("retry/no-retry", 18.0),
     ("retry/budget", 70.0),
-    ("stack/client", 690.0),
+    ("stack/client", 660.0),
     ("stack/timeout-retry-breaker", 410.0),
 ];
 
@@ -67,6 +68,10 @@ const BARS: &[(&str, Bar)] = &[
     ("retry/budget", Bar { peers: &[("tower Retry + TpsBudget", 4.0)], ..NONE }),
     (
         "load-shedder/admit",
+        Bar { peers: &[("tower-resilience Adaptive AIMD", 3.0), ("little-loadshedder", 4.0)], ..NONE },
+    ),
+    (
+        "load-shedder/admit-timed",
         Bar { peers: &[("tower-resilience Adaptive AIMD", 3.0), ("little-loadshedder", 4.0)], ..NONE },
     ),
     (

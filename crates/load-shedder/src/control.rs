@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use seawall_core::Timestamp;
 
-use crate::{LimitAlgorithm, Probe, Window, limit::MAX_LIMIT, tally::Sample, word::Ended};
+use crate::{
+    LimitAlgorithm, Probe, Window, WindowSize, limit::MAX_LIMIT, limiter::UNTIMED, tally::Sample, word::Ended,
+};
 
 /// A probe that nobody can join, or whose last calls do not come back, is given up after this many times the latency.
 const PATIENCE: f64 = 8.0;
@@ -28,6 +30,9 @@ const LAST_ATTEMPT: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Control<A> {
     pub(crate) algorithm: A,
+    /// When the current window was opened, and how long it was to be.
+    pub(crate) opened_at: Timestamp,
+    pub(crate) window_size: WindowSize,
     phase: Phase,
     /// The number of the current probe; tickets of earlier ones mean nothing.
     epoch: u32,
@@ -81,6 +86,8 @@ struct Cohort {
 impl<A: LimitAlgorithm> Control<A> {
     pub(crate) fn new(algorithm: A) -> Self {
         Self {
+            opened_at: Timestamp::ZERO,
+            window_size: algorithm.window_size(),
             algorithm,
             phase: Phase::Normal,
             epoch: 0,
@@ -114,8 +121,8 @@ impl<A: LimitAlgorithm> Control<A> {
         if self.phase == Phase::Normal && now >= self.not_before {
             if let Some(Probe { limit, calls }) = self.algorithm.probe() {
                 self.phase = Phase::Gathering { limit };
-                // 0 is the epoch of calls that belong to no probe, the largest that of exempt ones.
-                self.epoch = self.epoch.saturating_add(1) % u32::MAX;
+                // 0 is the epoch of calls that belong to no probe.
+                self.epoch = self.epoch.saturating_add(1) % UNTIMED;
                 self.epoch = self.epoch.max(1);
                 self.cohort = Cohort { wanted: calls.max(1), ..Cohort::default() };
                 self.give_up_at = now.saturating_add(self.gathers_for());

@@ -9,6 +9,8 @@ use crate::{
 
 /// From 1 to 10,000 calls, beginning with 16.
 const DEFAULT_RANGE: LimitRange = LimitRange::of_constants(1, 16, 10_000);
+/// While it is not half in use the base is looked at so often, where there are calls enough.
+const RESTING_WINDOW: Duration = Duration::from_millis(2);
 /// The fewest calls that a mean is taken of.
 const MIN_SAMPLES: f64 = 24.0;
 /// Calls per unit of relative variance and limit that a mean needs to be known to a third of the allowed queueing.
@@ -326,6 +328,11 @@ impl LimitAlgorithm for Knee {
             enough: self.limit.max(MIN_SAMPLES) as u32,
             at_most: Duration::from_secs(1),
         }
+    }
+
+    /// What is not half in use only shows the base.
+    fn resting_window(&self) -> Duration {
+        RESTING_WINDOW
     }
 
     fn update(&mut self, window: &Window) {

@@ -159,6 +159,13 @@ pub trait LimitAlgorithm: Send + 'static {
         WindowSize { full: 1_000, enough: 10, at_most: Duration::from_secs(1) }
     }
 
+    /// How long a window may take at the least while less than half of the limit is in use. Where windows fill sooner, only one
+    /// call in 2, 4 and so on up to 64 is timed; all are again with the call that brings half of the limit into use, and when
+    /// a window takes four times as long. Default: nothing, and every call is timed.
+    fn resting_window(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Learns from a window.
     fn update(&mut self, window: &Window);
 
@@ -181,6 +188,10 @@ impl<T: LimitAlgorithm + ?Sized> LimitAlgorithm for Box<T> {
 
     fn window_size(&self) -> WindowSize {
         T::window_size(self)
+    }
+
+    fn resting_window(&self) -> Duration {
+        T::resting_window(self)
     }
 
     fn update(&mut self, window: &Window) {

@@ -37,8 +37,10 @@ struct Marks {
     from_and_quiet: AtomicU64,
     /// How many calls end, from the first whose sample counts on, without that the window closes whatever the time.
     unfull: AtomicU64,
-    /// The time, in nanoseconds, from which enough will do.
+    /// The time, in nanoseconds, from which enough will do; or, while not all calls are timed, the window is late.
     over_at: AtomicU64,
+    /// Which calls are timed: those whose [`Ended::spread`] has none of these bits. 0: all.
+    thinning: AtomicU32,
     /// The mean of the last window, in nanoseconds.
     typical: AtomicU64,
     /// The time, in nanoseconds, from which a probe that still gathers is given up.
@@ -66,6 +68,12 @@ impl Passage {
         narrow(self.epoch_and_cost >> 32)
     }
 
+    /// Whether it teaches nothing: one bit, which nearly every call asks.
+    #[inline]
+    const fn is_untimed(&self) -> bool {
+        self.epoch_and_cost >> 63 != 0
+    }
+
     #[inline]
     const fn cost(&self) -> u32 {
         narrow(self.epoch_and_cost)
@@ -76,8 +84,13 @@ impl Passage {
 const LEAP: u32 = 5;
 /// Of the calls that bring less time along than a call takes one in so many is let in.
 const LOOKS: u32 = 32;
-/// The epoch of calls that are counted and teach nothing.
-const EXEMPT: u32 = u32::MAX;
+/// The epoch of calls that are counted and teach nothing: exempt ones, and those that are not timed. Above all others.
+pub(crate) const UNTIMED: u32 = 1 << 31;
+/// Of so many calls one is timed at the least. The spread numbers' top bits decide, of which the low ones say little.
+const FEWEST: u32 = 64;
+const THINNING_SHIFT: u32 = u32::BITS - FEWEST.ilog2();
+/// All calls are timed again when a window takes so many times what it may.
+const LATE: u32 = 4;
 
 impl<A: LimitAlgorithm> Limiter<A> {
     pub(crate) fn new(algorithm: A) -> Self {
@@ -89,9 +102,8 @@ impl<A: LimitAlgorithm> Limiter<A> {
             control: Mutex::new(control),
             too_close: AtomicU32::new(0),
         };
-        let size = limiter.control().algorithm.window_size();
         // The first call that ends finds the time over, if not the samples enough.
-        limiter.begin_window(0, &size, Timestamp::ZERO);
+        limiter.begin_window(&mut limiter.control(), 0, 0, Timestamp::ZERO);
         limiter
     }
 
@@ -113,15 +125,62 @@ impl<A: LimitAlgorithm> Limiter<A> {
     /// The passage of a call that has just entered, when the word said `seen`.
     #[inline]
     pub(crate) fn begin(&self, seen: Seen, cost: u32, start: Timestamp) -> Passage {
-        let epoch = if seen.is_probing() { self.join(start) } else { 0 };
+        let epoch = if seen.is_probing() {
+            self.join(start)
+        } else if self.is_timed(seen, cost) {
+            0
+        } else {
+            UNTIMED
+        };
         Passage::new(start, epoch, cost)
+    }
+
+    /// The same for a call that found no probe.
+    #[inline]
+    pub(crate) fn begin_plainly(&self, seen: Seen, cost: u32, now: impl FnOnce() -> Timestamp) -> Passage {
+        if self.is_timed(seen, cost) {
+            Passage::new(now(), 0, cost)
+        } else {
+            Passage::new(Timestamp::ZERO, UNTIMED, cost)
+        }
+    }
+
+    #[inline]
+    fn is_timed(&self, seen: Seen, cost: u32) -> bool {
+        let thinning = self.marks.thinning.load(Relaxed);
+        if thinning == 0 {
+            return true;
+        }
+        if seen.in_flight().saturating_add(cost).saturating_mul(2) >= seen.limit() {
+            self.time_all();
+            return true;
+        }
+        seen.ended().spread() & thinning == 0
+    }
+
+    /// Not only some calls are timed any more: there is more under way than there was, and more to decide.
+    #[cold]
+    #[inline(never)]
+    fn time_all(&self) {
+        // Somebody else is at it, or at the end of the window: the next call sees to it, if it has to.
+        let Some(control) = self.try_control() else { return };
+        // A window that times all may have begun, and leave out calls.
+        if self.marks.thinning.load(Relaxed) != 0 {
+            self.time_all_of(&control);
+            self.look_after(self.word.seen().ended(), &control.window_size);
+        }
+    }
+
+    fn time_all_of(&self, control: &Control<A>) {
+        self.marks.thinning.store(0, Relaxed);
+        self.marks.over_at.store(control.opened_at.saturating_add(control.window_size.at_most).as_nanos(), Relaxed);
     }
 
     /// The passage of a call that is let in whatever the load.
     #[cold]
     pub(crate) fn begin_exempt(&self, cost: u32, start: Timestamp) -> Passage {
         let (_, counted) = self.word.enter_anyway(cost);
-        Passage::new(start, EXEMPT, counted)
+        Passage::new(start, UNTIMED, counted)
     }
 
     /// The passage of a call that would be refused, were refusals in force.
@@ -153,7 +212,11 @@ impl<A: LimitAlgorithm> Limiter<A> {
     #[expect(clippy::inline_always, reason = "one path with the layers around it")]
     #[inline(always)]
     #[expect(clippy::needless_pass_by_value, reason = "a passage is given back once, and stays in registers")]
-    pub(crate) fn end(&self, passage: Passage, outcome: Outcome, now: Timestamp) -> Seen {
+    pub(crate) fn end(&self, passage: Passage, outcome: Outcome, now: impl FnOnce() -> Timestamp) -> Seen {
+        if passage.is_untimed() {
+            return self.word.leave(passage.cost());
+        }
+        let now = now();
         let seen = self.word.leave(passage.cost());
         let age = now.nanos_since(passage.start);
         if outcome == Outcome::Finished(Class::Success) && passage.epoch() == 0 {
@@ -203,7 +266,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
     #[expect(clippy::needless_pass_by_value, reason = "a passage is given back once, and stays in registers")]
     pub(crate) fn never_began(&self, passage: Passage) -> Seen {
         let seen = self.word.leave(passage.cost());
-        if passage.epoch() != 0 {
+        if passage.epoch() != 0 && !passage.is_untimed() {
             self.back_from_probe(passage.epoch(), None);
         }
         seen
@@ -230,21 +293,38 @@ impl<A: LimitAlgorithm> Limiter<A> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// `None`: somebody else is at it.
+    fn try_control(&self) -> Option<MutexGuard<'_, Control<A>>> {
+        match self.control.try_lock() {
+            Ok(control) => Some(control),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     fn publish(&self, control: &Control<A>) {
         let (limit, probing) = control.limit();
         self.word.set(limit, probing);
     }
 
-    /// Begins a window that leaves out the next `skip` calls to end.
-    fn begin_window(&self, skip: u32, size: &WindowSize, now: Timestamp) {
-        self.marks.over_at.store(now.saturating_add(size.at_most).as_nanos(), Relaxed);
-        self.look_after(self.word.seen().ended().plus(skip), size.enough, size.full);
+    /// Begins a window that leaves out the next `skip` calls to end, and times those that `thinning` leaves.
+    fn begin_window(&self, control: &mut Control<A>, skip: u32, thinning: u32, now: Timestamp) {
+        (control.opened_at, control.window_size) = (now, control.algorithm.window_size());
+        self.time_all_of(control);
+        if thinning != 0 {
+            let late_at = now.saturating_add(control.algorithm.resting_window().saturating_mul(LATE));
+            self.marks.over_at.store(late_at.as_nanos(), Relaxed);
+            self.marks.thinning.store(thinning, Relaxed);
+        }
+        self.look_after(self.word.seen().ended().plus(skip), &control.window_size);
     }
 
-    /// Of the calls from `from` on the `enough`th looks whether the time is over, the `full`th whether it must close.
-    fn look_after(&self, from: Ended, enough: u32, full: u32) {
-        self.marks.unfull.store(quiet(full).into(), Relaxed);
-        self.marks.from_and_quiet.store(pack(from, quiet(enough.min(full))), Relaxed);
+    /// Of the calls from `from` on the `enough`th looks whether the time is over, the `full`th whether it must close. While not
+    /// all are timed each that is looks whether it is late.
+    fn look_after(&self, from: Ended, size: &WindowSize) {
+        let enough = if self.marks.thinning.load(Relaxed) == 0 { size.enough } else { 0 };
+        self.marks.unfull.store(quiet(size.full).into(), Relaxed);
+        self.marks.from_and_quiet.store(pack(from, quiet(enough.min(size.full))), Relaxed);
     }
 
     /// A call was admitted while a probe gathers.
@@ -258,7 +338,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
             let (limit, probing) = control.limit();
             self.word.set(limit, probing);
             self.tally.take();
-            self.begin_window(limit, &control.algorithm.window_size(), now);
+            self.begin_window(&mut control, limit, 0, now);
         }
         if joined == Joined::Late { 0 } else { control.epoch() }
     }
@@ -270,7 +350,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
         // A user's algorithm that panicked when it was told of a probe may have left the word behind, too.
         if !control.is_gathering() && self.word.seen().is_probing() {
             self.publish(&control);
-            self.begin_window(0, &control.algorithm.window_size(), now);
+            self.begin_window(&mut control, 0, 0, now);
         }
     }
 
@@ -296,9 +376,6 @@ impl<A: LimitAlgorithm> Limiter<A> {
 
     #[cold]
     fn back_from_probe(&self, epoch: u32, sample: Option<Sample>) {
-        if epoch == EXEMPT {
-            return;
-        }
         let mut control = self.control();
         if control.back(epoch, sample) {
             self.publish(&control);
@@ -309,12 +386,8 @@ impl<A: LimitAlgorithm> Limiter<A> {
     /// samples.
     #[cold]
     fn close_window(&self, ended: Ended, now: Timestamp) {
-        let mut control = match self.control.try_lock() {
-            Ok(control) => control,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Somebody else is at it: nothing is left to do.
-            Err(TryLockError::WouldBlock) => return,
-        };
+        // Somebody else is at it: nothing is left to do.
+        let Some(mut control) = self.try_control() else { return };
         // Looked at again, since another may have closed it, and begun one in which this call does not count.
         let (from, _) = unpack(self.marks.from_and_quiet.load(Relaxed));
         if ended.since(from) >= Ended::HORIZON {
@@ -322,12 +395,16 @@ impl<A: LimitAlgorithm> Limiter<A> {
         }
         let size = control.algorithm.window_size();
         let samples = self.tally.samples();
-        let is_over = now.as_nanos() >= self.marks.over_at.load(Relaxed);
+        let is_over = now >= control.opened_at.saturating_add(size.at_most);
         if samples < if is_over { size.enough.min(size.full) } else { size.full } {
+            if self.marks.thinning.load(Relaxed) != 0 && now.as_nanos() >= self.marks.over_at.load(Relaxed) {
+                // There are too few calls for that.
+                self.time_all_of(&control);
+            }
             // Some of those that ended were no samples. Counted from here, so that no beginning is ever so far back that
             // it would be taken for one to come.
-            let [enough, full] = [size.enough, size.full].map(|wanted| wanted.saturating_sub(samples));
-            self.look_after(ended.plus(1), enough, full);
+            let [full, enough] = [size.full, size.enough].map(|wanted| wanted.saturating_sub(samples));
+            self.look_after(ended.plus(1), &WindowSize { full, enough, ..size });
             return;
         }
         let Some(mut window) = self.tally.take() else { return };
@@ -348,8 +425,25 @@ impl<A: LimitAlgorithm> Limiter<A> {
         };
         (control.closed, control.closed_at) = (ended, if probing { Timestamp::MAX } else { now });
         self.marks.give_up_at.store(control.give_up_at().as_nanos(), Relaxed);
-        self.begin_window(skip, &control.algorithm.window_size(), now);
+        let is_at_rest = skip == 0 && window.max_in_flight.saturating_mul(2) < limit;
+        let thinning = if is_at_rest { self.thinning_after(&control, now) } else { 0 };
+        self.begin_window(&mut control, skip, thinning, now);
         self.word.set(limit, probing);
+    }
+
+    /// Which calls are timed after a window that was full at `now` while there was little to do.
+    fn thinning_after(&self, control: &Control<A>, now: Timestamp) -> u32 {
+        let thinning = self.marks.thinning.load(Relaxed);
+        let took = now.since(control.opened_at);
+        // A clock that stands still says nothing.
+        if took.is_zero() {
+            0
+        } else if took < control.algorithm.resting_window() {
+            // One bit more, from the top.
+            (thinning >> 1 | 1 << 31) & (u32::MAX << THINNING_SHIFT)
+        } else {
+            thinning
+        }
     }
 }
 
@@ -413,7 +507,7 @@ mod tests {
 
     fn end(limiter: &Limiter<Counting>, outcome: Outcome) {
         let passage = limiter.begin_anyway(1, Timestamp::ZERO);
-        limiter.end(passage, outcome, Timestamp::ZERO);
+        limiter.end(passage, outcome, || Timestamp::ZERO);
     }
 
     #[test]
@@ -426,6 +520,145 @@ mod tests {
         let [of_probe, usual] = seen.map(|seen| limiter.begin(seen, 1, Timestamp::ZERO));
 
         assert_eq!((of_probe.epoch(), usual.epoch()), (1, 0));
+    }
+
+    /// Has no use for windows of less than a millisecond, and a limit of 100 that leaps to 200 after so many of them; keeps how
+    /// many samples each had.
+    struct Resting {
+        windows: Vec<u32>,
+        leaps_after: usize,
+    }
+
+    /// 64,000 of them are less than a millisecond.
+    const QUICKLY: u64 = 10;
+    const MILLISECOND: u64 = 1_000_000;
+
+    impl LimitAlgorithm for Resting {
+        fn limit(&self) -> f64 {
+            if self.windows.len() < self.leaps_after { 100.0 } else { 200.0 }
+        }
+
+        fn window_size(&self) -> WindowSize {
+            WindowSize { full: 1_000, enough: 1_000, at_most: Duration::from_secs(1) }
+        }
+
+        fn resting_window(&self) -> Duration {
+            Duration::from_millis(1)
+        }
+
+        fn update(&mut self, window: &Window) {
+            self.windows.push(window.samples);
+        }
+    }
+
+    /// A limiter, and calls one after the other that take no time.
+    struct Calls<A> {
+        limiter: Limiter<A>,
+        now: u64,
+    }
+
+    impl<A: LimitAlgorithm> Calls<A> {
+        fn new(algorithm: A) -> Self {
+            Self { limiter: Limiter::new(algorithm), now: 1_000 * MILLISECOND }
+        }
+
+        /// Makes so many, so far apart. How many were timed.
+        fn make(&mut self, calls: u32, apart: u64) -> u32 {
+            let timed = std::cell::Cell::new(0_u32);
+            for _ in 0..calls {
+                self.now = self.now.saturating_add(apart);
+                let now = Timestamp::from_nanos(self.now);
+                let seen = self.limiter.word().enter_anyway(1).0;
+                let passage = self.limiter.begin_plainly(seen, 1, || now);
+                self.limiter.end(passage, SUCCESS, || {
+                    timed.set(timed.get().saturating_add(1));
+                    now
+                });
+            }
+            timed.get()
+        }
+
+        fn hold(&self, calls: u32) -> Vec<Passage> {
+            (0..calls).map(|_| self.limiter.begin_exempt(1, Timestamp::ZERO)).collect()
+        }
+    }
+
+    /// After as many quick calls as it takes to time the fewest.
+    fn at_rest() -> Calls<Resting> {
+        let mut calls = Calls::new(Resting { windows: Vec::new(), leaps_after: usize::MAX });
+        calls.make(200_000, QUICKLY);
+        calls
+    }
+
+    fn windows(calls: &Calls<Resting>) -> Vec<u32> {
+        calls.limiter.inspect(|resting| resting.windows.clone())
+    }
+
+    #[test]
+    fn of_quick_calls_of_which_few_are_under_way_one_in_64_is_timed_and_windows_are_as_full_as_ever() {
+        let mut calls = at_rest();
+
+        let timed = calls.make(64_000, QUICKLY);
+
+        assert!((990..=1_010).contains(&timed), "{timed}");
+        let windows = windows(&calls);
+        assert!(windows.len() >= 8 && windows.iter().all(|samples| *samples == 1_000), "{windows:?}");
+    }
+
+    #[test]
+    fn no_more_are_left_out_than_it_takes_to_fill_a_window_in_its_time() {
+        let mut calls = Calls::new(Resting { windows: Vec::new(), leaps_after: usize::MAX });
+        calls.make(20_000, 20 * QUICKLY);
+
+        // A thousand take 200 µs, and eight times as many more than a millisecond.
+        let timed = calls.make(8_000, 20 * QUICKLY);
+
+        assert!((990..=1_010).contains(&timed), "{timed}");
+    }
+
+    #[test]
+    fn from_half_of_the_limit_on_every_call_is_timed() {
+        let mut calls = at_rest();
+        let mut held = calls.hold(48);
+        assert!(calls.make(640, QUICKLY) <= 12, "49 of 100 are under way");
+
+        held.extend(calls.hold(1));
+
+        assert_eq!(calls.make(640, QUICKLY), 640);
+        assert_eq!(held.len(), 49);
+    }
+
+    #[test]
+    fn a_leap_out_of_rest_leaves_out_what_was_admitted_before_it() {
+        let mut calls = at_rest();
+        calls.limiter.adjust(|resting| resting.leaps_after = resting.windows.len() + 1);
+        let before = windows(&calls).len();
+        while windows(&calls).len() == before {
+            calls.make(1, QUICKLY);
+        }
+
+        let _held = calls.hold(150);
+        calls.make(1_000, QUICKLY);
+        assert_eq!(windows(&calls).len(), before + 1);
+
+        calls.make(200, QUICKLY);
+        assert_eq!(windows(&calls).len(), before + 2);
+    }
+
+    #[test]
+    fn once_a_window_is_late_every_call_is_timed() {
+        let mut calls = at_rest();
+
+        calls.make(100, 10 * MILLISECOND);
+
+        assert_eq!(calls.make(100, 10 * MILLISECOND), 100);
+    }
+
+    #[test]
+    fn where_windows_may_be_as_quick_as_they_like_or_the_clock_stands_still_every_call_is_timed() {
+        let resting = Resting { windows: Vec::new(), leaps_after: usize::MAX };
+        assert_eq!(Calls::new(resting).make(20_000, 0), 20_000);
+        assert_eq!(Calls::new(crate::Fixed::new(100).unwrap()).make(20_000, QUICKLY), 20_000);
     }
 
     #[test]
@@ -456,6 +689,13 @@ mod loom_tests {
         windows: u32,
         at_most: Duration,
         probe: Option<Probe>,
+    }
+
+    impl<A> Limiter<A> {
+        /// As after windows that were filled too quickly.
+        fn thin(&self) {
+            self.marks.thinning.store(1 << 31, Relaxed);
+        }
     }
 
     impl LimitAlgorithm for Leaping {
@@ -505,15 +745,15 @@ mod loom_tests {
             let limiter = leaping(2.0, 0);
             let (first, second) = (enter(&limiter), enter(&limiter));
             let other = Arc::clone(&limiter);
-            let there = thread::spawn(move || other.end(first, SUCCESS, at(0)));
+            let there = thread::spawn(move || other.end(first, SUCCESS, || at(0)));
 
-            limiter.end(second, SUCCESS, at(0));
+            limiter.end(second, SUCCESS, || at(0));
             there.join().unwrap();
 
             assert_eq!(limiter.inspect(|leaping| leaping.windows), 1);
             // Four are left out; the one after them closes the next window, if none of the two has counted in it.
             for _ in 0..5 {
-                limiter.end(enter(&limiter), SUCCESS, at(0));
+                limiter.end(enter(&limiter), SUCCESS, || at(0));
             }
             assert!(limiter.inspect(|leaping| leaping.windows) >= 2);
         });
@@ -525,12 +765,33 @@ mod loom_tests {
             let limiter = leaping(4.0, 10);
             let (first, second) = (enter(&limiter), enter(&limiter));
             let other = Arc::clone(&limiter);
-            let there = thread::spawn(move || other.end(first, SUCCESS, at(10)));
+            let there = thread::spawn(move || other.end(first, SUCCESS, || at(10)));
 
-            limiter.end(second, SUCCESS, at(10));
+            limiter.end(second, SUCCESS, || at(10));
             there.join().unwrap();
 
             assert_eq!(limiter.inspect(|leaping| leaping.windows), 1);
+        });
+    }
+
+    #[test]
+    fn a_window_that_closes_as_half_of_the_limit_comes_into_use_leaves_out_what_it_should() {
+        check(|| {
+            let limiter = leaping(2.0, 0);
+            limiter.thin();
+            let ends = Passage::new(Timestamp::ZERO, 0, 1);
+            let seen = limiter.word().enter_anyway(1).0;
+            let other = Arc::clone(&limiter);
+            let there = thread::spawn(move || other.end(ends, SUCCESS, || at(1)));
+
+            assert!(limiter.is_timed(seen, 1));
+            there.join().unwrap();
+
+            assert_eq!(limiter.marks.thinning.load(Relaxed), 0);
+            let (from, _) = unpack(limiter.marks.from_and_quiet.load(Relaxed));
+            if limiter.inspect(|leaping| leaping.windows == 1) {
+                assert_eq!(from.since(limiter.word().seen().ended()), 4);
+            }
         });
     }
 
@@ -539,7 +800,7 @@ mod loom_tests {
         check(|| {
             let limiter = leaping(2.0, 0);
             limiter.adjust(|leaping| leaping.probe = Some(Probe { limit: 1, calls: 1 }));
-            limiter.end(enter(&limiter), SUCCESS, at(0));
+            limiter.end(enter(&limiter), SUCCESS, || at(0));
             let seen = limiter.word().enter_anyway(1).0;
             assert!(seen.is_probing());
             let later = Timestamp::from_nanos(2_000_000_000);
@@ -553,7 +814,7 @@ mod loom_tests {
             assert_eq!(limiter.inspect(|leaping| leaping.probe.is_some()), is_of_probe);
             let seen = limiter.word().seen();
             assert_eq!((seen.limit(), seen.is_probing(), seen.in_flight()), (4, false, 1));
-            limiter.end(passage, SUCCESS, later);
+            limiter.end(passage, SUCCESS, || later);
             assert!(limiter.inspect(|leaping| leaping.probe.is_none()));
         });
     }

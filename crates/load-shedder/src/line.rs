@@ -273,7 +273,7 @@ mod loom_tests {
     }
 
     fn end(line: &Line<Fixed>, passage: Passage) {
-        line.limiter.end(passage, Outcome::Finished(Class::Ignored), Timestamp::ZERO);
+        line.limiter.end(passage, Outcome::Finished(Class::Ignored), || Timestamp::ZERO);
         line.hand_off_if_somebody_waits(Timestamp::ZERO);
     }
 

@@ -204,7 +204,7 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> Gate for QueueingLoadShedder<A, T,
     #[inline]
     fn finish(&self, passage: Passage, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
         let now = now();
-        self.line.limiter().end(passage, outcome, now);
+        self.line.limiter().end(passage, outcome, || now);
         self.line.hand_off_if_somebody_waits(now);
     }
 

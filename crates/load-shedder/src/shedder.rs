@@ -28,6 +28,9 @@ use crate::{
 /// A call that succeeded is a latency sample; one that failed is, if it took longer than the mean, since errors are often
 /// quick; one that timed out or was dropped is a sample of at least the mean and its age; one that a layer further in
 /// refused, or to which the other side said that it has too much to do, is none.
+///
+/// Where the algorithm has [no use for windows that come so quickly](LimitAlgorithm::resting_window), and less than half of
+/// the limit is under way, one call in up to 64 is timed; the others are counted and read no clock.
 #[derive(Debug)]
 pub struct LoadShedder<A = Knee, R = ThreadEntropy> {
     limiter: Limiter<A>,
@@ -97,7 +100,7 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
     #[inline(never)]
     fn admit_otherwise(
         &self,
-        deadline: Option<Timestamp>,
+        deadline: Timestamp,
         criticality: Criticality,
         cost: u32,
         exempt: bool,
@@ -110,7 +113,7 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
             Ok(seen) => {
                 let now = now();
                 let passage = self.limiter.begin(seen, cost, now);
-                if deadline.is_some_and(|deadline| self.limiter.is_too_close(deadline, now)) {
+                if self.limiter.is_too_close(deadline, now) {
                     return self.too_late(passage);
                 }
                 Ok(passage)
@@ -155,16 +158,18 @@ impl<A: LimitAlgorithm, R: Entropy> Gate for LoadShedder<A, R> {
     #[inline]
     fn admit(&self, context: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Admission<Passage> {
         let context = context();
-        let CallContext { deadline, criticality, cost, exempt, .. } = context;
+        let CallContext { criticality, cost, exempt, .. } = context;
+        // Not as an option, of which two registers would have to be kept.
+        let deadline = context.deadline.unwrap_or(Timestamp::MAX);
         let cost = cost.min(MAX_COST);
-        let plain = if criticality == Criticality::Default && deadline.is_none() && !exempt {
+        let plain = if criticality == Criticality::Default && deadline == Timestamp::MAX && !exempt {
             self.limiter.word().enter_plainly(cost)
         } else {
             Plain::NotToBeSaid
         };
         // By way of a result, so that what is built here is nowhere where something else can write it.
         let otherwise = match plain {
-            Plain::Entered => return Admission::Admitted(Passage::new(now(), 0, cost)),
+            Plain::Entered(seen) => return Admission::Admitted(self.limiter.begin_plainly(seen, cost, now)),
             Plain::NoRoom(seen) => self.refuse(seen, cost, now),
             Plain::NotToBeSaid => self.admit_otherwise(deadline, criticality, cost, exempt, now),
         };
@@ -177,7 +182,7 @@ impl<A: LimitAlgorithm, R: Entropy> Gate for LoadShedder<A, R> {
     #[expect(clippy::inline_always, reason = "one path with the layers around it: 14 instructions less")]
     #[inline(always)]
     fn finish(&self, passage: Passage, outcome: Outcome, now: impl FnOnce() -> Timestamp) {
-        self.limiter.end(passage, outcome, now());
+        self.limiter.end(passage, outcome, now);
     }
 
     /// Whether nothing is under way.

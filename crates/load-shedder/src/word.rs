@@ -33,8 +33,8 @@ pub(crate) struct Seen(u64);
 
 /// What [`Word::enter_plainly`] says.
 pub(crate) enum Plain {
-    /// The call is under way.
-    Entered,
+    /// The call is under way; what the word said before.
+    Entered(Seen),
     /// There is no room for it.
     NoRoom(Seen),
     /// There is more to ask for, or another was quicker: [`Word::enter`] says it.
@@ -110,6 +110,13 @@ impl Ended {
         Self(self.0.wrapping_add(calls) & Self::MASK)
     }
 
+    /// A number of 32 bits: those of successive counts are spread evenly, and those of every second, third or tenth as well.
+    /// Multiples of the golden ratio (Knuth, The Art of Computer Programming 3, 6.4).
+    #[inline]
+    pub(crate) const fn spread(self) -> u32 {
+        self.0.wrapping_mul(0x9E37_79B9)
+    }
+
     /// How many calls have ended since `mark`, modulo 2²⁴.
     #[inline]
     pub(crate) const fn since(self, mark: Self) -> u32 {
@@ -150,7 +157,7 @@ impl Word {
             return Plain::NoRoom(Seen(seen));
         }
         match self.word.compare_exchange(seen, seen.wrapping_add(cost.into()), Relaxed, Relaxed) {
-            Ok(_) => Plain::Entered,
+            Ok(_) => Plain::Entered(Seen(seen)),
             Err(_) => Plain::NotToBeSaid,
         }
     }
@@ -249,7 +256,7 @@ mod tests {
     #[test]
     fn a_call_enters_plainly_while_there_is_room_and_nothing_else_to_ask_for() {
         let word = Word::new(1);
-        assert!(matches!(word.enter_plainly(1), Plain::Entered));
+        assert!(matches!(word.enter_plainly(1), Plain::Entered(_)));
         assert!(matches!(word.enter_plainly(1), Plain::NoRoom(seen) if seen.in_flight() == 1));
 
         word.leave(1);
@@ -260,6 +267,25 @@ mod tests {
         assert!(matches!(word.enter_plainly(1), Plain::NotToBeSaid));
 
         assert_eq!(word.seen().in_flight(), 0);
+    }
+
+    #[test]
+    #[expect(clippy::cast_precision_loss, reason = "a million of them")]
+    fn spread_numbers_pick_one_in_so_many_evenly_whatever_comes_at_regular_intervals() {
+        const COUNTS: u32 = 1 << 20;
+        for bits in 1..=6_u32 {
+            let picked: Vec<u32> =
+                (0..COUNTS).filter(|count| Ended::from_bits(*count).spread() >> (32 - bits) == 0).collect();
+
+            let share = f64::from(COUNTS) / f64::from(1_u32 << bits);
+            assert!((picked.len() as f64 / share - 1.0).abs() < 0.01);
+            assert!(picked.windows(2).all(|two| two[1] - two[0] <= 3 << bits));
+            for interval in 2..=100 {
+                let regular = picked.iter().filter(|count| **count % interval == 0).count();
+                let of_all = regular as f64 * f64::from(interval) / share;
+                assert!((of_all - 1.0).abs() < 0.25, "one in {}, every {interval}: {of_all}", 1 << bits);
+            }
+        }
     }
 
     #[test]
@@ -281,7 +307,7 @@ mod loom_tests {
     /// As a call does: at the first try, or else the general way.
     fn enter(word: &Word) -> bool {
         match word.enter_plainly(1) {
-            Plain::Entered => true,
+            Plain::Entered(_) => true,
             Plain::NoRoom(_) => false,
             Plain::NotToBeSaid => word.enter(1, Seen::limit).is_ok(),
         }
