@@ -14,7 +14,7 @@ use seawall::{
     Error,
     core::{Clock, MonotonicClock},
     grpc_client,
-    http::{AtBodyEnd, Deadline, Idempotent, ReplayBody, env, grpc_status},
+    http::{AtBodyEnd, Deadline, Idempotent, ReplayBody, env, grpc_status, parse_grpc_timeout},
     load_shedder::{LimitRange, LoadShedderConfig, LoadShedderLayer},
 };
 use tokio::{
@@ -85,16 +85,19 @@ async fn serve(limit: u32, planned: impl IntoIterator<Item = Status>) -> Served 
     Served { endpoint, arrivals, open }
 }
 
+fn status(error: Error<tonic::transport::Error>) -> Status {
+    match error {
+        Error::Rejected(why) => Status::new(i32::from(grpc_status(&why)).into(), why.to_string()),
+        Error::Inner(failed) => Status::from_error(failed.into()),
+    }
+}
+
 /// A client of `endpoint` behind the preset, and what becomes of the layers' refusals. Nobody waits for 2 s: less than an
 /// open circuit asks for.
 fn protected(endpoint: &Endpoint) -> impl Fn(bool) -> Pin<Box<dyn Future<Output = Result<(), Status>> + Send>> {
     let channel =
         endpoint.connect_lazy().map_request(|request: http::Request<ReplayBody<Body>>| request.map(Body::new));
-    let service = grpc_client().protect(channel).map_err(|error| match error {
-        Error::Rejected(why) => Status::new(i32::from(grpc_status(&why)).into(), why.to_string()),
-        Error::Inner(failed) => Status::from_error(failed.into()),
-    });
-    let client = HealthClient::new(service);
+    let client = HealthClient::new(grpc_client().protect(channel).map_err(status));
     move |idempotent| {
         let mut client = client.clone();
         Box::pin(async move {
@@ -141,6 +144,23 @@ async fn an_unavailable_service_is_tried_again_where_the_request_says_that_it_ma
     call(true).await.unwrap();
     assert!(!served.arrivals.recv().await.unwrap().contains_key("grpc-previous-rpc-attempts"));
     assert_eq!(served.arrivals.recv().await.unwrap().get("grpc-previous-rpc-attempts").unwrap(), "1");
+}
+
+#[tokio::test]
+async fn a_call_takes_no_longer_than_its_own_timeout_and_the_server_is_told_so() {
+    let mut served = serve(10, []).await;
+    let channel =
+        served.endpoint.connect_lazy().map_request(|request: http::Request<ReplayBody<Body>>| request.map(Body::new));
+    let mut client = HealthClient::new(grpc_client().protect(channel).map_err(status));
+    let mut request = Request::new(HealthCheckRequest::default());
+    request.set_timeout(Duration::from_millis(300));
+
+    let late = client.check(request).await.unwrap_err();
+
+    assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
+    let told = served.arrivals.recv().await.unwrap();
+    let told = parse_grpc_timeout(told.get("grpc-timeout").unwrap().as_bytes()).unwrap();
+    assert!(told <= Duration::from_millis(300), "{told:?}");
 }
 
 #[tokio::test]

@@ -79,7 +79,8 @@ pub enum Hint {
     /// The other side: waited for up to [`RetryConfig::with_max_hint`](crate::RetryConfig::with_max_hint).
     /// [`Duration::MAX`] says "do not come back", as does [`Verdict::do_not_retry`].
     Remote(Duration),
-    /// A layer further in, which refused the call and knows when it would not. Coming earlier is pointless.
+    /// A layer further in, which refused the call and knows when it would not. Coming earlier is pointless: waited for, or not
+    /// at all where that is longer than [`RetryConfig::with_max_refusal_wait`](crate::RetryConfig::with_max_refusal_wait).
     Refused(Option<Duration>),
 }
 

@@ -37,6 +37,7 @@ pub struct RetryConfig {
     backoff: Backoff,
     if_unknown: IfUnknown,
     max_hint: Duration,
+    max_refusal_wait: Duration,
     max_elapsed: Option<Duration>,
     min_remaining: Option<f64>,
     multiplies: bool,
@@ -52,6 +53,7 @@ impl RetryConfig {
             backoff: Backoff::default(),
             if_unknown,
             max_hint: Duration::from_secs(30),
+            max_refusal_wait: Duration::MAX,
             max_elapsed: None,
             min_remaining: Some(USUAL),
             budget: Some(Budget::default()),
@@ -84,6 +86,15 @@ impl RetryConfig {
     #[must_use]
     pub const fn with_max_hint(mut self, max_hint: Duration) -> Self {
         self.max_hint = max_hint;
+        self
+    }
+
+    /// The longest wait for a layer further in that refuses and says how long, an open circuit's say: a call that would have to
+    /// wait longer ends at once. Default: what [`with_max_hint`](Self::with_max_hint) allows, so far as the deadline does;
+    /// the client presets of `seawall` wait for a second. 0 waits for none.
+    #[must_use]
+    pub const fn with_max_refusal_wait(mut self, max_refusal_wait: Duration) -> Self {
+        self.max_refusal_wait = max_refusal_wait;
         self
     }
 
@@ -176,6 +187,11 @@ impl RetryConfig {
         self.max_hint
     }
 
+    /// The longest wait for a layer further in that refuses.
+    pub fn max_refusal_wait(&self) -> Duration {
+        self.max_refusal_wait.min(self.max_hint)
+    }
+
     /// How long a call may go on starting attempts.
     pub const fn max_elapsed(&self) -> Option<Duration> {
         self.max_elapsed
@@ -203,7 +219,7 @@ mod tests {
 
         assert_eq!(config.attempts(), 3);
         assert_eq!(*config.backoff(), Backoff::default());
-        assert_eq!(config.max_hint(), Duration::from_secs(30));
+        assert_eq!((config.max_hint(), config.max_refusal_wait()), (Duration::from_secs(30), Duration::from_secs(30)));
         assert_eq!(config.max_elapsed(), None);
         assert_eq!(config.min_remaining_quantile(), Some(0.95));
         assert_eq!(config.budget().map(|budget| budget.balance(seawall_core::Timestamp::ZERO)), Some(10));
@@ -217,11 +233,13 @@ mod tests {
             .and_then(|config| config.with_min_remaining_quantile(0.5))
             .unwrap()
             .with_max_hint(Duration::from_secs(5))
+            .with_max_refusal_wait(Duration::from_secs(4))
             .with_backoff(Backoff::unhurried())
             .with_multiplied_attempts()
             .without_budget();
 
         assert_eq!((config.attempts(), config.max_hint()), (7, Duration::from_secs(5)));
+        assert_eq!(config.max_refusal_wait(), Duration::from_secs(4));
         assert_eq!((config.max_elapsed(), config.min_remaining_quantile()), (Some(Duration::from_secs(9)), Some(0.5)));
         assert_eq!((config.backoff(), config.multiplies_attempts()), (&Backoff::unhurried(), true));
         assert!(config.budget().is_none());

@@ -157,7 +157,7 @@ impl RetrySchedule {
         let floor = match ended.hint {
             Hint::Nothing => Duration::ZERO,
             Hint::Remote(wait) => backoff.spread(wait.min(config.max_hint()), ceiling, word),
-            Hint::Refused(Some(wait)) if wait > config.max_hint() => return Next::Stop(Stopped::Pushback),
+            Hint::Refused(Some(wait)) if wait > config.max_refusal_wait() => return Next::Stop(Stopped::Pushback),
             Hint::Refused(Some(wait)) => backoff.spread(wait, ceiling, word),
             Hint::Refused(None) => ceiling.mul_f64(0.5),
         };
@@ -278,6 +278,23 @@ mod tests {
         let next = decide(&config(), Ended::by_rejection(&open), CallContext::new());
 
         assert_eq!(next, Next::Stop(Stopped::Pushback));
+    }
+
+    #[test]
+    fn a_refusal_is_not_waited_for_longer_than_is_set_while_the_other_side_is() {
+        let config = config().with_max_refusal_wait(Duration::from_secs(1));
+        let next = |seconds| {
+            let open = Rejection::new(Pattern::CircuitBreaker, Reason::CircuitOpen);
+            decide(
+                &config,
+                Ended::by_rejection(&open.with_retry_after(Duration::from_secs(seconds))),
+                CallContext::new(),
+            )
+        };
+        let asked = Ended { hint: Hint::Remote(Duration::from_secs(2)), ..Ended::new(Advice::Again) };
+
+        assert_eq!([next(1), next(2)], [retry_after(Duration::from_secs(1)), Next::Stop(Stopped::Pushback)]);
+        assert_eq!(decide(&config, asked, CallContext::new()), retry_after(Duration::from_secs(2)));
     }
 
     #[test]

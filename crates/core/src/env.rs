@@ -5,7 +5,7 @@
 
 use crate::{
     Attributes, ByResult, CallContext, CarryRejection, Classify, Clock, Entropy, MonotonicClock, NoAttributes,
-    NoObserver, Observer, Settle, ThreadEntropy, Verdict, settle::AtHead,
+    NoObserver, Observer, Pattern, Settle, ThreadEntropy, Verdict, settle::AtHead,
 };
 
 /// What layers take from outside, as one value with defaults: clock, classifier, attributes, observer, settling and
@@ -67,6 +67,15 @@ impl<K, C, A, O, P, R> Env<K, C, A, O, P, R> {
     pub fn with_observer<O2>(self, observer: O2) -> Env<K, C, A, O2, P, R> {
         let Self { clock, classify, attributes, settle, entropy, .. } = self;
         Env { clock, classify, attributes, observer, settle, entropy }
+    }
+
+    /// The same for one layer of a stack: see [`Observer::for_layer`].
+    #[must_use]
+    pub fn for_layer(self, pattern: Pattern, part: &'static str) -> Self
+    where
+        O: Observer,
+    {
+        Self { observer: self.observer.for_layer(pattern, part), ..self }
     }
 
     /// Ends calls as `settle` says: at the response's head, or at the end of its body.

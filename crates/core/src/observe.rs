@@ -10,7 +10,7 @@ pub use metrics_observer::MetricsObserver;
 #[cfg(feature = "tracing")]
 pub use tracing_observer::TracingObserver;
 
-use crate::{Outcome, Rejection};
+use crate::{Outcome, Pattern, Rejection};
 
 /// Hears what a layer does. Handles to counters are looked up once, never per call.
 ///
@@ -37,6 +37,17 @@ use crate::{Outcome, Rejection};
 pub trait Observer: Send + Sync + 'static {
     /// Whether [`Observer::on_call`] is wanted: `false` spares every call the work.
     const PER_CALL: bool = false;
+
+    /// The observer of one layer of a stack that is given one for all its layers, as the presets of `seawall` are. `part` tells
+    /// layers of one pattern apart, and is empty where there is one. By default all layers tell the same.
+    #[must_use]
+    fn for_layer(self, pattern: Pattern, part: &'static str) -> Self
+    where
+        Self: Sized,
+    {
+        let _ = (pattern, part);
+        self
+    }
 
     /// A call was refused.
     fn on_reject(&self, rejection: &Rejection) {
@@ -86,6 +97,10 @@ impl Observer for NoObserver {}
 
 impl<A: Observer, B: Observer> Observer for (A, B) {
     const PER_CALL: bool = A::PER_CALL || B::PER_CALL;
+
+    fn for_layer(self, pattern: Pattern, part: &'static str) -> Self {
+        (self.0.for_layer(pattern, part), self.1.for_layer(pattern, part))
+    }
 
     fn on_reject(&self, rejection: &Rejection) {
         self.0.on_reject(rejection);

@@ -17,6 +17,8 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(feature = "timeout")]
+mod asked_time;
 mod attempts;
 mod attributes;
 mod body_end;
@@ -66,6 +68,8 @@ mod whole_body;
 #[cfg(feature = "reqwest")]
 mod whole_reqwest;
 
+#[cfg(feature = "timeout")]
+pub use asked_time::AskedTime;
 pub use attempts::{PREVIOUS_ATTEMPTS_HEADER, previous_attempts};
 pub use attributes::{CRITICALITY_HEADER, Cost, Exempt, HttpAttributes, Idempotent, Tenant, parse_criticality};
 pub use body_end::{AtBodyEnd, GuardedBody};

@@ -127,7 +127,7 @@ impl Client<Identity, Identity, Identity, Identity, Identity> {
     }
 }
 
-impl<E: Environment, C, R, B, K, A, D, F, H> Client<TimeoutLayer<E, C>, R, B, K, A, D, F, H> {
+impl<E: Environment, C, L, R, B, K, A, D, F, H> Client<TimeoutLayer<E, C, L>, R, B, K, A, D, F, H> {
     /// Allows `total` for a whole call, with all its attempts. Default 5 s.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ impl<E: Environment, C, R, B, K, A, D, F, H> Client<TimeoutLayer<E, C>, R, B, K,
     }
 }
 
-impl<E: Environment<Clock: Clone>, C, R, B, K, A, D, F, H> Client<TimeoutLayer<E, C>, R, B, K, A, D, F, H> {
+impl<E: Environment<Clock: Clone>, C, L, R, B, K, A, D, F, H> Client<TimeoutLayer<E, C, L>, R, B, K, A, D, F, H> {
     /// Bounds the bodies of responses: those of a server that sends the head in time and then stands still, or trickles. Outside
     /// of all the others, so that the timeouts of the head do not end a download, and the caller's own deadline does. A body that
     /// is cut gives back its place in the bulkhead. Default: none, as only the caller knows how long a body may take.
@@ -160,13 +160,13 @@ impl<E: Environment<Clock: Clone>, C, R, B, K, A, D, F, H> Client<TimeoutLayer<E
     pub fn with_body_limits(
         self,
         limits: StreamLimits,
-    ) -> Client<TimeoutLayer<E, C>, R, B, K, A, D, Around<F, ResponseBodyTimeoutLayer<E::Clock>>, H> {
+    ) -> Client<TimeoutLayer<E, C, L>, R, B, K, A, D, Around<F, ResponseBodyTimeoutLayer<E::Clock>>, H> {
         let clock = self.total.clock().clone();
         self.with_fallback(ResponseBodyTimeoutLayer::new(limits).with_clock(clock))
     }
 }
 
-impl<T, R, B, K, E: Environment, C, D, F, H> Client<T, R, B, K, TimeoutLayer<E, C>, D, F, H> {
+impl<T, R, B, K, E: Environment, C, L, D, F, H> Client<T, R, B, K, TimeoutLayer<E, C, L>, D, F, H> {
     /// Allows `attempt` for one attempt. Default 2 s.
     ///
     /// # Errors

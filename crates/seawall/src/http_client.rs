@@ -3,9 +3,11 @@ use std::{fmt::Display, time::Duration};
 use seawall_backoff_with_jitter::{IfUnknown, RetryConfig, RetryLayer};
 use seawall_bulkhead::{Bulkhead, BulkheadConfig, BulkheadLayer};
 use seawall_circuit_breaker::{BreakerConfig, CircuitBreakerLayer};
-use seawall_core::{AtHead, Entropy, Env, Environment, MonotonicClock, NoObserver, Observer, ThreadEntropy, Timer};
+use seawall_core::{
+    AtHead, Entropy, Env, Environment, MonotonicClock, NoObserver, Observer, Pattern, ThreadEntropy, Timer,
+};
 use seawall_http::{
-    AtBodyEnd, CarryInRequest, GuardedBody, Http, HttpAdvice, HttpAttributes, HttpReplay, ReplayBodies,
+    AskedTime, AtBodyEnd, CarryInRequest, GuardedBody, Http, HttpAdvice, HttpAttributes, HttpReplay, ReplayBodies,
     SendDeadlineLayer,
 };
 use seawall_timeout::{TimeoutConfig, TimeoutLayer};
@@ -22,6 +24,8 @@ const TOTAL: Duration = Duration::from_secs(5);
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// What is kept back of what the other side is told, unless told otherwise: a way there and back within one data center.
 pub(crate) const RESERVE: Duration = Duration::from_millis(1);
+/// How long a retry waits for a layer inside that refuses: less than a circuit's first open time.
+const REFUSAL_WAIT: Duration = Duration::from_secs(1);
 /// How many calls may be under way, unless told otherwise.
 const PLACES: usize = 100;
 
@@ -37,7 +41,7 @@ pub type HttpClient<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> =
 
 /// The layers of a client preset, which carries deadlines in requests by `C` and tells them to the other side by `D`.
 pub type HttpLayers<K, O, R, C, D, F = Identity> = Client<
-    TimeoutLayer<PresetEnv<K, O, R>, C>,
+    TimeoutLayer<PresetEnv<K, O, R>, C, AskedTime>,
     RetryLayer<PresetEnv<K, O, R>, HttpReplay, HttpAdvice>,
     CircuitBreakerLayer<PresetEnv<K, O, R>>,
     BulkheadLayer<BodyEnv<K, O, R>>,
@@ -99,7 +103,7 @@ where
 
 /// The client preset over gRPC.
 pub type GrpcClient<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> = Client<
-    TimeoutLayer<PresetEnv<K, O, R>, CarryInRequest>,
+    TimeoutLayer<PresetEnv<K, O, R>, CarryInRequest, AskedTime>,
     RetryLayer<PresetEnv<K, O, R>, ReplayBodies, HttpAdvice>,
     CircuitBreakerLayer<PresetEnv<K, O, R>>,
     BulkheadLayer<BodyEnv<K, O, R>>,
@@ -146,15 +150,16 @@ where
     O: Observer + Clone,
     R: Entropy + Clone,
 {
-    let retry = RetryLayer::with_env(retry_config(), env.clone())
+    let retry = RetryLayer::with_env(retry_config(), env.clone().for_layer(Pattern::Retry, ""))
         .with_replay(ReplayBodies::default().with_unrepeatable())
         .with_when(HttpAdvice);
     client_with_env(env).with_retry(retry)
 }
 
-/// Three attempts, of what may be repeated.
+/// Three attempts, of what may be repeated. What is refused for longer than a moment is refused at once: an open circuit is there to
+/// keep nobody waiting.
 fn retry_config() -> RetryConfig {
-    RetryConfig::new(IfUnknown::OnlyUnsent)
+    RetryConfig::new(IfUnknown::OnlyUnsent).with_max_refusal_wait(REFUSAL_WAIT)
 }
 
 /// The layers that all HTTP presets have.
@@ -170,14 +175,19 @@ where
     R: Entropy + Clone,
     C: Clone,
 {
+    let env = move |pattern, part| env.clone().for_layer(pattern, part);
+    let bodies = env(Pattern::Bulkhead, "").with_settle(AtBodyEnd);
     Client {
-        total: TimeoutLayer::with_env(valid(TimeoutConfig::total(TOTAL)), env.clone()).with_carry(carry.clone()),
-        retry: RetryLayer::with_env(retry_config(), env.clone())
+        total: TimeoutLayer::with_env(valid(TimeoutConfig::total(TOTAL)), env(Pattern::Timeout, ""))
+            .with_carry(carry.clone())
+            .with_limit_of(AskedTime),
+        retry: RetryLayer::with_env(retry_config(), env(Pattern::Retry, ""))
             .with_replay(HttpReplay::default())
             .with_when(HttpAdvice),
-        breaker: CircuitBreakerLayer::with_env(BreakerConfig::default(), env.clone()),
-        bulkhead: BulkheadLayer::with_env(valid(BulkheadConfig::new(PLACES)), env.clone().with_settle(AtBodyEnd)),
-        attempt: TimeoutLayer::with_env(valid(client::attempt(ATTEMPT)), env).with_carry(carry),
+        breaker: CircuitBreakerLayer::with_env(BreakerConfig::default(), env(Pattern::CircuitBreaker, "")),
+        bulkhead: BulkheadLayer::with_env(valid(BulkheadConfig::new(PLACES)), bodies),
+        attempt: TimeoutLayer::with_env(valid(client::attempt(ATTEMPT)), env(Pattern::Timeout, "attempt"))
+            .with_carry(carry),
         deadline,
         fallback,
         throttle: Identity::new(),

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use seawall_core::{
     Clock, ClockScope, ClockScopeLayer, Criticality, Entropy, Environment, Gate, GateLayer, MonotonicClock, NoObserver,
-    Observer, ScopeBoundaryLayer, ThreadEntropy, Timer, WrapError,
+    Observer, Pattern, ScopeBoundaryLayer, ThreadEntropy, Timer, WrapError,
 };
 use seawall_http::{ReceiveDeadlineLayer, RequestBodyTimeoutLayer, Respond, RespondLayer};
 use seawall_load_shedder::{
@@ -92,8 +92,11 @@ where
     Server {
         deadline: ReceiveDeadlineLayer::new(MAX_DEADLINE).with_clock(env.clock().clone()),
         // No limit of its own: every request has a deadline by then.
-        timeout: TimeoutLayer::with_env(valid(TimeoutConfig::total(Duration::MAX)), env.clone()),
-        shedder: LoadShedderLayer::with_env(LoadShedderConfig::default(), env),
+        timeout: TimeoutLayer::with_env(
+            valid(TimeoutConfig::total(Duration::MAX)),
+            env.clone().for_layer(Pattern::Timeout, ""),
+        ),
+        shedder: LoadShedderLayer::with_env(LoadShedderConfig::default(), env.for_layer(Pattern::LoadShedder, "")),
         bulkhead: Identity::new(),
         respond: RespondLayer::new(),
     }

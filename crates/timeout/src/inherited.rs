@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use crate::{
     LimitOf, SameForAll, TimeoutFuture,
+    per_request::earliest,
     watch::{Core, Watch},
 };
 
@@ -122,8 +123,8 @@ where
         let env = &self.core.env;
         let now = env.clock().now();
         let context = env.context(&request);
-        let (allowance, silent) =
-            self.core.allow(now, self.limit_of.limit(&request), (context.deadline, context.deadline_is_total));
+        let deadline = earliest(&context, self.limit_of.remaining(&request), now);
+        let (allowance, silent) = self.core.allow(now, self.limit_of.limit(&request), deadline);
         let Some(allowance) = allowance else {
             return TimeoutFuture::refused(env.clock().clone(), Watch::new(&self.core, silent, now));
         };

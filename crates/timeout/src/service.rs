@@ -13,6 +13,7 @@ use tower_service::Service;
 
 use crate::{
     CarryDeadline, LimitOf, NotCarried, SameForAll, TimeoutFuture,
+    per_request::earliest,
     watch::{Core, Watch},
 };
 
@@ -76,8 +77,8 @@ where
         let env = &self.core.env;
         let now = env.clock().now();
         let context = env.context(&request);
-        let (allowance, silent) =
-            self.core.allow(now, self.limit_of.limit(&request), (context.deadline, context.deadline_is_total));
+        let deadline = earliest(&context, self.limit_of.remaining(&request), now);
+        let (allowance, silent) = self.core.allow(now, self.limit_of.limit(&request), deadline);
         match allowance {
             Some(allowance) => {
                 if allowance.until < Timestamp::MAX {

@@ -11,7 +11,7 @@ use std::{
 use seawall_core::{
     CallContext, Clock, Env, Error, InheritDeadline, Pattern, Reason, Rejection, Timer, Timestamp, VirtualClock,
 };
-use seawall_timeout::{TimeoutConfig, TimeoutLayer};
+use seawall_timeout::{LimitOf, TimeoutConfig, TimeoutLayer};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -106,6 +106,43 @@ fn a_limit_can_depend_on_the_request() {
     clock.advance(2 * SECOND);
 
     assert_eq!(poll(&mut long), cut(Reason::AttemptTimeout));
+}
+
+#[test]
+fn the_time_that_a_request_says_is_left_counts_where_it_is_the_earliest() {
+    #[derive(Clone)]
+    struct Named;
+
+    impl LimitOf<(u64, Option<u64>)> for Named {
+        fn limit(&self, _: &(u64, Option<u64>)) -> Option<Duration> {
+            None
+        }
+
+        fn remaining(&self, (left, _): &(u64, Option<u64>)) -> Option<Duration> {
+            Some(Duration::from_secs(*left))
+        }
+    }
+
+    let known = |(_, deadline): &(u64, Option<u64>)| match *deadline {
+        Some(at) => CallContext::new().with_total_deadline(Timestamp::ZERO.saturating_add(Duration::from_secs(at))),
+        None => CallContext::new(),
+    };
+    let ended = |asked| {
+        let clock = VirtualClock::new();
+        let env = Env::new().with_clock(clock.clone()).with_attributes(known);
+        let config = TimeoutConfig::attempt(4 * SECOND).expect("allowed");
+        let layer = TimeoutLayer::with_env(config, env).with_limit_of(Named);
+        let hangs = service_fn(|_: (u64, Option<u64>)| std::future::pending::<Answer>());
+        let mut call = Box::pin(layer.layer(hangs).oneshot(asked));
+        let pending = (0..9).take_while(|_| {
+            let is_pending = poll(&mut call).is_pending();
+            clock.advance(SECOND);
+            is_pending
+        });
+        pending.count()
+    };
+
+    assert_eq!([(9, None), (1, None), (2, Some(3)), (3, Some(2)), (0, None)].map(ended), [4, 1, 2, 2, 0]);
 }
 
 #[test]

@@ -19,6 +19,9 @@ use crate::{Class, Outcome, Pattern, Rejection};
 /// and these leave is how many calls took how many attempts), and `seawall_retry_given_up_total{name, reason}`; a fallback
 /// `seawall_fallback_degraded_total{name, source}` and `seawall_fallback_given_up_total{name, reason}`.
 ///
+/// One observer is for one layer. A preset of `seawall` that is given one makes one for each of its layers
+/// ([`Observer::for_layer`]), under the same name: of the two timeouts that of an attempt counts as `<name>.attempt`.
+///
 /// The outcome is one of `success`, `failure`, `overload`, `ignored`, `timed_out`, `deadline_exceeded`,
 /// `cancelled`, `panicked`. The counters of
 /// outcomes are there from the start, the others once there is something to count; each is registered once.
@@ -120,6 +123,14 @@ impl fmt::Debug for MetricsObserver {
 
 impl Observer for MetricsObserver {
     const PER_CALL: bool = true;
+
+    fn for_layer(self, pattern: Pattern, part: &'static str) -> Self {
+        if part.is_empty() {
+            Self::new(pattern, &*self.name)
+        } else {
+            Self::new(pattern, format!("{}.{part}", self.name))
+        }
+    }
 
     fn on_reject(&self, rejection: &Rejection) {
         let reason = rejection.reason().as_str();

@@ -1,4 +1,10 @@
-use std::{pin::pin, time::Duration};
+#![expect(clippy::disallowed_types, reason = "tests write down what happens")]
+
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::Request;
@@ -6,7 +12,7 @@ use http_body_util::{BodyExt, Full};
 use seawall::{
     Error, HttpClient, Reason, Rejection,
     circuit_breaker::State,
-    core::{Clock, InheritDeadline, NoObserver, Timestamp, VirtualClock},
+    core::{Clock, InheritDeadline, NoObserver, Observer, Outcome, Pattern, Timestamp, VirtualClock},
     http::Deadline,
     load_shedder::{ThrottleConfig, ThrottleLayer},
     timeout::StreamLimits,
@@ -240,6 +246,69 @@ fn the_earliest_deadline_is_what_the_other_side_is_told() {
     let told = service.seen_header("x-request-timeout-ms");
     assert_eq!(told, [Some("299".to_owned()), Some("199".to_owned()), None]);
     assert_eq!(service.seen_header("grpc-timeout"), [Some("299000u".to_owned()), None, None]);
+}
+
+#[test]
+fn a_time_that_the_request_itself_names_is_kept_and_only_comes_closer() {
+    let named = |header: &str, value: &str| Request::get("/").header(header, value).body(Full::default()).unwrap();
+    for (request, reason, millis) in [
+        (named("x-request-timeout-ms", "300"), Reason::DeadlineExceeded, 300),
+        (named("grpc-timeout", "300m"), Reason::DeadlineExceeded, 300),
+        (named("x-request-timeout-ms", "60000"), Reason::TotalTimeout, 5_000),
+    ] {
+        let (clock, layers, service) = preset(Does::Hang);
+
+        assert_eq!(end(&clock, &layers, &service, request), (refused(reason), millis * MS));
+
+        let told = service.seen_header("x-request-timeout-ms");
+        assert_eq!(told[0], Some((millis.min(2_000) - 1).to_string()));
+    }
+    let (clock, layers, service) = preset(Does::Answer(500));
+    let _ = end(&clock, &layers, &service, named("x-request-timeout-ms", "300"));
+
+    let told = service.seen_header("x-request-timeout-ms");
+    assert_eq!(told, ["299", "274", "224"].map(|millis| Some(millis.to_owned())), "less for each attempt");
+}
+
+#[test]
+fn an_open_circuit_keeps_nobody_waiting() {
+    let (clock, layers, service) = preset(Does::Answer(500));
+    for _ in 0..20 {
+        let _ = end(&clock, &layers, &service, post());
+    }
+
+    assert_eq!(end(&clock, &layers, &service, get()), (refused(Reason::CircuitOpen), Duration::ZERO));
+}
+
+/// Knows which layer it is told by.
+#[derive(Clone)]
+struct Heard(String, Arc<Mutex<Vec<String>>>);
+
+impl Observer for Heard {
+    const PER_CALL: bool = true;
+
+    fn for_layer(self, pattern: Pattern, part: &'static str) -> Self {
+        Self(format!("{} {part}", pattern.as_str()), self.1)
+    }
+
+    fn on_call(&self, outcome: Outcome) {
+        self.1.lock().unwrap().push(format!("{}: {}", self.0, outcome.as_str()));
+    }
+}
+
+#[test]
+fn each_layer_tells_an_observer_of_its_own() {
+    let clock = VirtualClock::new();
+    let heard = Heard(String::new(), Arc::default());
+    let layers = seawall::client_with_env(env(&clock).with_observer(heard.clone()));
+    let service = Scripted::new(&clock, Does::Answer(200));
+
+    drop(drive(&clock, layers.protect(service).oneshot(get())).0.unwrap());
+
+    let mut told = heard.1.lock().unwrap().clone();
+    told.sort_unstable();
+    let layers = ["bulkhead ", "circuit_breaker ", "retry ", "timeout ", "timeout attempt"];
+    assert_eq!(told, layers.map(|layer| format!("{layer}: success")));
 }
 
 #[test]
