@@ -145,6 +145,13 @@ impl Limit for FixedWindow {
         let _ = self.used.fetch_update(Relaxed, Relaxed, back);
     }
 
+    /// As if the calls ahead could be spread over windows as one likes; behind several that cost more than one it may be later.
+    fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        let seen = self.see(self.used.load(Relaxed), now);
+        let last = seen.used.saturating_add(ahead).saturating_add(cost.into());
+        (u64::from(cost) <= seen.calls).then(|| self.until(last, seen, now))
+    }
+
     fn standing(&self, now: Timestamp) -> Standing {
         let seen = self.see(self.used.load(Relaxed), now);
         let remaining = u32::try_from(seen.calls.saturating_sub(seen.used)).unwrap_or(u32::MAX);

@@ -159,6 +159,12 @@ impl Gcra {
         turn.map(Duration::from_nanos)
     }
 
+    /// The same for what is to spare.
+    pub(crate) fn turn_to_spare_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        let turn = self.pace().half().turn_in(self.words.arrival.load(Relaxed), ahead, cost, now.as_nanos());
+        turn.map(Duration::from_nanos)
+    }
+
     #[inline]
     fn pace(&self) -> Pace {
         self.words.pace.get()

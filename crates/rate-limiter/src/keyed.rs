@@ -8,7 +8,7 @@ use foldhash::quality::RandomState;
 use seawall_core::{Admission, CallContext, Gate, NoWait, Outcome, Rejection, Timestamp};
 
 use crate::{
-    KeyedQuota, Quota, Standing,
+    KeyedQuota, LimitKeys, Quota, Standing,
     pace::{LivePace, Pace},
     table::Table,
 };
@@ -126,6 +126,12 @@ impl KeyedGcra {
         self.table.memory()
     }
 
+    /// How long until a call of `cost` of `key` may come behind others of `ahead` in all; `None` when it never may.
+    pub(crate) fn turn_in<Q: Hash + ?Sized>(&self, key: &Q, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        let turn = self.pace.get().turn_in(self.table.arrival(self.hash(key)), ahead, cost, now.as_nanos());
+        turn.map(Duration::from_nanos)
+    }
+
     #[inline]
     fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         self.hasher.hash_one(key)
@@ -168,6 +174,23 @@ impl<Q: Hash + ?Sized> AdmitKey<Q> for KeyedGcra {
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<()> {
         self.take(key, context().cost, now()).into()
+    }
+}
+
+impl<Q: Hash + ?Sized> LimitKeys<Q> for KeyedGcra {
+    type Taken = ();
+
+    #[inline]
+    fn take(&self, key: &Q, cost: u32, now: Timestamp) -> Result<(), Rejection> {
+        Self::take(self, key, cost, now)
+    }
+
+    fn give_back(&self, key: &Q, (): (), cost: u32) {
+        self.refund(key, cost);
+    }
+
+    fn turn_in(&self, key: &Q, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        Self::turn_in(self, key, ahead, cost, now)
     }
 }
 

@@ -23,6 +23,7 @@
 //! - [`KeyedRateLimiterLayer`] keeps a quota per tenant, address or token in memory that is fixed at the start;
 //!   [`Quotas`] holds several at once, all or nothing; [`QueueingRateLimiterLayer`] lets calls wait, first come, first
 //!   served.
+//! - [`QueueingLimit`] lets calls wait before any [`Limit`], [`QueueingKeys`] in a line for each key.
 //! - [`DistributedRateLimiterLayer`] shares a quota among processes, by leases from a Redis that no call waits for.
 //! - [`Plans`] are quotas in three levels, of which each borrows what the one above has to spare; [`HotKeys`] tells who it is
 //!   that uses up a quota.
@@ -56,6 +57,7 @@ mod pace;
 mod plan;
 mod plans;
 mod queueing;
+mod queueing_keys;
 mod queueing_quota;
 mod quota;
 mod quotas;
@@ -94,7 +96,8 @@ pub use layer::{
 pub use limit::Limit;
 pub use plan::{OfPlan, Plan};
 pub use plans::{Plans, TakenOf};
-pub use queueing::QueueingGcra;
+pub use queueing::{QueueingGcra, QueueingLimit};
+pub use queueing_keys::{Key, LimitKeys, QueueingKeyedGcra, QueueingKeys};
 pub use queueing_quota::QueueingQuota;
 pub use quota::Quota;
 pub use quotas::Quotas;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use seawall_core::{Rejection, Timestamp};
 
 use crate::{Gcra, Standing};
@@ -19,6 +21,11 @@ pub trait Limit: Send + Sync + 'static {
 
     /// Gives `cost` back for a call that was not made after all.
     fn refund(&self, cost: u32, now: Timestamp);
+
+    /// How long until a call of `cost` may come behind others that cost `ahead` in all, if nothing else comes; `None` when
+    /// it never may. What a [`QueueingLimit`](crate::QueueingLimit) goes by. Too short an answer has a call wait that is then
+    /// refused, too long a one refuses it when it comes.
+    fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration>;
 
     /// What is left.
     fn standing(&self, now: Timestamp) -> Standing;
@@ -42,6 +49,10 @@ impl Limit for Gcra {
 
     fn refund(&self, cost: u32, _: Timestamp) {
         Self::refund(self, cost);
+    }
+
+    fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        Self::turn_in(self, ahead, cost, now)
     }
 
     fn standing(&self, now: Timestamp) -> Standing {

@@ -14,35 +14,81 @@ use seawall_core::{
     },
 };
 
-use crate::Gcra;
+use crate::{Limit, queueing_quota::MAX_QUEUED};
 
-/// A quota and those who wait for their turn of it.
+/// What a line asks of its limit. Every [`Limit`] does, and one key of a limiter of many.
+pub(crate) trait Turns: Send + Sync + 'static {
+    /// What is needed to give back what was taken.
+    type Taken: Copy + Send + Sync + 'static;
+
+    fn take(&self, cost: u32, now: Timestamp) -> Result<Self::Taken, Rejection>;
+
+    fn give_back(&self, taken: Self::Taken, cost: u32);
+
+    /// As [`Limit::turn_in`].
+    fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration>;
+}
+
+impl<L: Limit> Turns for L {
+    /// When it was taken.
+    type Taken = Timestamp;
+
+    #[inline]
+    fn take(&self, cost: u32, now: Timestamp) -> Result<Timestamp, Rejection> {
+        Limit::take(self, cost, now).map(|()| now)
+    }
+
+    fn give_back(&self, taken: Timestamp, cost: u32) {
+        self.refund(cost, taken);
+    }
+
+    fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        Limit::turn_in(self, ahead, cost, now)
+    }
+}
+
+/// A limit and those who wait for their turn of it.
 ///
 /// Only the first in line takes from the quota, so a waiter that leaves has taken nothing and those behind it move up.
 /// Whoever looks at the line serves it from its front, as far as the quota goes: a waiter whose task is not polled keeps
 /// nobody else waiting longer than their own turn.
-#[derive(Debug)]
-pub(crate) struct Line {
-    pub(crate) quota: Gcra,
+pub(crate) struct Line<L: Turns> {
+    pub(crate) limit: L,
     /// How many are in line. Written under the lock; who reads 0 came before whoever joins now.
     queued: AtomicUsize,
-    waiters: Mutex<Waiters>,
+    together: Arc<Together>,
+    waiters: Mutex<Waiters<L::Taken>>,
     max_queued: usize,
 }
 
-#[derive(Debug)]
-struct Waiters {
-    list: WaitList<Waiter>,
+/// How many wait in a line and its neighbours, and how many may. A count: it guards no other memory.
+pub(crate) struct Together {
+    waiting: AtomicUsize,
+    most: usize,
+}
+
+impl Together {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { waiting: AtomicUsize::new(0), most })
+    }
+
+    #[inline]
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+}
+
+struct Waiters<K> {
+    list: WaitList<Waiter<K>>,
     /// What those in line cost in all.
     cost: u64,
 }
 
-#[derive(Debug)]
-struct Waiter {
+struct Waiter<K> {
     cost: u32,
     waker: Waker,
     /// What became of it, once it is out of line.
-    turn: Option<Result<(), Rejection>>,
+    turn: Option<Result<K, Rejection>>,
 }
 
 /// What a call that could not go on at once is told.
@@ -53,10 +99,15 @@ pub(crate) enum Joined {
     Refused(Rejection),
 }
 
-impl Line {
-    pub(crate) fn new(quota: Gcra, max_queued: usize) -> Self {
+impl<L: Turns> Line<L> {
+    pub(crate) fn new(limit: L, max_queued: usize) -> Self {
+        Self::beside(limit, max_queued, Together::new(MAX_QUEUED))
+    }
+
+    /// One of several lines.
+    pub(crate) fn beside(limit: L, max_queued: usize, together: Arc<Together>) -> Self {
         let waiters = Waiters { list: WaitList::new(), cost: 0 };
-        Self { quota, queued: AtomicUsize::new(0), waiters: Mutex::new(waiters), max_queued }
+        Self { limit, queued: AtomicUsize::new(0), together, waiters: Mutex::new(waiters), max_queued }
     }
 
     #[inline]
@@ -64,7 +115,7 @@ impl Line {
         self.queued.load(Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiters> {
+    fn lock(&self) -> MutexGuard<'_, Waiters<L::Taken>> {
         // Wakers run outside the lock, so a panic of one leaves the line whole.
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,12 +124,12 @@ impl Line {
     pub(crate) fn join(&self, cost: u32, until: Timestamp, deadline: Timestamp, now: Timestamp) -> Joined {
         self.serve(now);
         let mut waiters = self.lock();
-        if waiters.list.is_empty() && self.quota.take(cost, now).is_ok() {
+        if waiters.list.is_empty() && self.limit.take(cost, now).is_ok() {
             return Joined::Served;
         }
         let queued = waiters.list.len();
         let refused = |reason| Rejection::new(Pattern::RateLimiter, reason).with_queued(queued);
-        let Some(wait) = self.quota.turn_in(waiters.cost, cost, now) else {
+        let Some(wait) = self.limit.turn_in(waiters.cost, cost, now) else {
             return Joined::Refused(refused(Reason::TooHeavy));
         };
         let turn = now.saturating_add(wait);
@@ -88,12 +139,13 @@ impl Line {
         if turn > until {
             return Joined::Refused(refused(Reason::RateLimited).with_retry_after(turn.since(until)));
         }
-        if queued >= self.max_queued {
+        if queued >= self.max_queued || self.together.waiting() >= self.together.most {
             return Joined::Refused(refused(Reason::QueueFull).with_retry_after(wait));
         }
         waiters.cost = waiters.cost.saturating_add(cost.into());
         let key = waiters.list.push_back(Waiter { cost, waker: Waker::noop().clone(), turn: None });
         self.queued.store(waiters.list.len(), Relaxed);
+        self.together.waiting.fetch_add(1, Relaxed);
         Joined::Waiting(key, turn)
     }
 
@@ -122,8 +174,8 @@ impl Line {
         let mut waiters = self.lock();
         let key = waiters.list.front()?;
         let first = waiters.list.get_mut(key)?;
-        first.turn = match self.quota.take(first.cost, now) {
-            Ok(()) => Some(Ok(())),
+        first.turn = match self.limit.take(first.cost, now) {
+            Ok(taken) => Some(Ok(taken)),
             // The quota was lowered: no wait helps.
             Err(refused) if refused.reason() == Reason::TooHeavy => Some(Err(refused)),
             Err(_) => return None,
@@ -143,53 +195,37 @@ impl Line {
         }
     }
 
-    fn unlink(&self, waiters: &mut Waiters, key: WaitKey) {
+    fn unlink(&self, waiters: &mut Waiters<L::Taken>, key: WaitKey) {
         let cost = waiters.list.get(key).map_or(0, |waiter| waiter.cost);
         if waiters.list.unlink(key) {
             waiters.cost = waiters.cost.saturating_sub(cost.into());
             self.queued.store(waiters.list.len(), Relaxed);
+            self.together.waiting.fetch_sub(1, Relaxed);
         }
     }
+}
+
+/// A place in some line.
+pub(crate) trait Place: Send + Sync {
+    /// The turn, or for the first in line how long until it comes.
+    fn poll_turn(&mut self, cx: &Context<'_>, now: Timestamp) -> Poll<Result<Result<(), Rejection>, Option<Duration>>>;
+
+    /// Leaves; what it was handed in this moment, if anything.
+    fn leave(&mut self) -> Option<Result<(), Rejection>>;
 }
 
 /// One waiter's place in line. Dropping it leaves the line, or gives back what it was just handed.
-#[derive(Debug)]
-pub(crate) struct InLine {
-    line: Arc<Line>,
+pub(crate) struct InLine<L: Turns> {
+    line: Arc<Line<L>>,
     key: Option<WaitKey>,
 }
 
-impl InLine {
-    pub(crate) const fn new(line: Arc<Line>, key: WaitKey) -> Self {
+impl<L: Turns> InLine<L> {
+    pub(crate) const fn new(line: Arc<Line<L>>, key: WaitKey) -> Self {
         Self { line, key: Some(key) }
     }
 
-    /// The turn, or for the first in line how long until it comes.
-    pub(crate) fn poll_turn(
-        &mut self,
-        cx: &Context<'_>,
-        now: Timestamp,
-    ) -> Poll<Result<Result<(), Rejection>, Option<Duration>>> {
-        // Polled again after it was ready: pending for ever, as nothing will wake it.
-        let Some(key) = self.key else { return Poll::Pending };
-        self.line.serve(now);
-        let mut waiters = self.line.lock();
-        let is_first = waiters.list.front() == Some(key);
-        let Some(waiter) = waiters.list.get_mut(key) else { return Poll::Pending };
-        if let Some(turn) = waiter.turn {
-            let _served = waiters.list.remove(key);
-            drop(waiters);
-            self.key = None;
-            return Poll::Ready(Ok(turn));
-        }
-        let (replaced, cost) = (replace_waker(&mut waiter.waker, cx.waker()), waiter.cost);
-        drop(waiters);
-        drop(replaced);
-        Poll::Ready(Err(if is_first { self.line.quota.turn_in(0, cost, now) } else { None }))
-    }
-
-    /// Leaves; what it was handed in this moment, if anything.
-    pub(crate) fn leave(&mut self) -> Option<Result<(), Rejection>> {
+    fn leave_with(&mut self) -> Option<Result<L::Taken, Rejection>> {
         let key = self.key.take()?;
         let mut waiters = self.line.lock();
         let was_first = waiters.list.front() == Some(key);
@@ -203,13 +239,38 @@ impl InLine {
     }
 }
 
-impl Drop for InLine {
+impl<L: Turns> Place for InLine<L> {
+    fn poll_turn(&mut self, cx: &Context<'_>, now: Timestamp) -> Poll<Result<Result<(), Rejection>, Option<Duration>>> {
+        // Polled again after it was ready: pending for ever, as nothing will wake it.
+        let Some(key) = self.key else { return Poll::Pending };
+        self.line.serve(now);
+        let mut waiters = self.line.lock();
+        let is_first = waiters.list.front() == Some(key);
+        let Some(waiter) = waiters.list.get_mut(key) else { return Poll::Pending };
+        if let Some(turn) = waiter.turn {
+            let _served = waiters.list.remove(key);
+            drop(waiters);
+            self.key = None;
+            return Poll::Ready(Ok(turn.map(|_| ())));
+        }
+        let (replaced, cost) = (replace_waker(&mut waiter.waker, cx.waker()), waiter.cost);
+        drop(waiters);
+        drop(replaced);
+        Poll::Ready(Err(if is_first { self.line.limit.turn_in(0, cost, now) } else { None }))
+    }
+
+    fn leave(&mut self) -> Option<Result<(), Rejection>> {
+        self.leave_with().map(|turn| turn.map(|_| ()))
+    }
+}
+
+impl<L: Turns> Drop for InLine<L> {
     fn drop(&mut self) {
         let Some(key) = self.key else { return };
         let cost = self.line.lock().list.get(key).map_or(0, |waiter| waiter.cost);
-        if let Some(Ok(())) = self.leave() {
+        if let Some(Ok(taken)) = self.leave_with() {
             // It was its turn, and nobody was there to take it.
-            self.line.quota.refund(cost);
+            self.line.limit.give_back(taken, cost);
             self.line.wake_front();
         }
     }
@@ -221,7 +282,7 @@ mod loom_tests {
     use seawall_core::{Clock, Timer};
 
     use super::*;
-    use crate::{Quota, RateLimiterWait};
+    use crate::{Gcra, Quota, RateLimiterWait};
 
     const LATER: Timestamp = Timestamp::from_nanos(1_000_000_000);
 
@@ -243,7 +304,7 @@ mod loom_tests {
         }
     }
 
-    fn join(line: &Arc<Line>) -> InLine {
+    fn join(line: &Arc<Line<Gcra>>) -> InLine<Gcra> {
         let Joined::Waiting(key, _) = line.join(1, Timestamp::MAX, Timestamp::MAX, Timestamp::ZERO) else {
             panic!("the quota is used up")
         };
@@ -256,7 +317,7 @@ mod loom_tests {
         model.preemption_bound = Some(3);
         model.check(|| {
             let line = Arc::new(Line::new(Gcra::new(Quota::per_second(1).unwrap()), 9));
-            line.quota.take(1, Timestamp::ZERO).unwrap();
+            line.limit.take(1, Timestamp::ZERO).unwrap();
             let (leaving, mut staying) = (join(&line), join(&line));
             let other = Arc::clone(&line);
             let serves = thread::spawn(move || other.serve(LATER));
@@ -264,7 +325,7 @@ mod loom_tests {
             serves.join().unwrap();
             let turn = staying.poll_turn(&Context::from_waker(Waker::noop()), LATER);
             assert!(matches!(turn, Poll::Ready(Ok(Ok(())))), "the turn is lost");
-            assert_eq!((line.queued(), line.quota.standing(LATER).remaining()), (0, 0));
+            assert_eq!((line.queued(), line.limit.standing(LATER).remaining()), (0, 0));
         });
     }
 
@@ -274,14 +335,14 @@ mod loom_tests {
         model.preemption_bound = Some(3);
         model.check(|| {
             let line = Arc::new(Line::new(Gcra::new(Quota::per_second(1).unwrap()), 9));
-            line.quota.take(1, Timestamp::ZERO).unwrap();
+            line.limit.take(1, Timestamp::ZERO).unwrap();
             let until = LATER.saturating_sub(Duration::from_nanos(1));
-            let mut waits = Box::pin(RateLimiterWait::new(join(&line), Still(until), LATER, until));
+            let mut waits = Box::pin(RateLimiterWait::new(Box::new(join(&line)), Still(until), LATER, until));
             let other = Arc::clone(&line);
             let serves = thread::spawn(move || other.serve(LATER));
             let turn = waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             serves.join().unwrap();
-            let left = line.quota.standing(LATER).remaining();
+            let left = line.limit.standing(LATER).remaining();
             match turn {
                 Poll::Ready(Ok(())) => assert_eq!(left, 0),
                 Poll::Ready(Err(_)) => assert_eq!(left, 1, "its turn is lost"),
@@ -296,7 +357,7 @@ mod loom_tests {
         model.preemption_bound = Some(3);
         model.check(|| {
             let line = Arc::new(Line::new(Gcra::new(Quota::per_second(1).unwrap()), 9));
-            line.quota.take(1, Timestamp::ZERO).unwrap();
+            line.limit.take(1, Timestamp::ZERO).unwrap();
             let mut first = join(&line);
             let other = Arc::clone(&line);
             let comes = thread::spawn(move || {

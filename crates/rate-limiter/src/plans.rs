@@ -8,7 +8,7 @@ use seawall_core::{
     sync::{Mutex, MutexGuard},
 };
 
-use crate::{AdmitKey, Gcra, KeyedGcra, OfPlan, Plan, Quota, QuotaError, Standing, quotas::worse};
+use crate::{AdmitKey, Gcra, KeyedGcra, LimitKeys, OfPlan, Plan, Quota, QuotaError, Standing, quotas::worse};
 
 /// In these units the rates of plans are added up: calls in 10²⁴ nanoseconds.
 const SPAN: u128 = 1_000_000_000_000_000_000_000_000;
@@ -288,6 +288,27 @@ impl<K: OfPlan + ?Sized> AdmitKey<K> for Plans {
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<()> {
         self.take(key, context().cost, now()).map(|_| ()).into()
+    }
+}
+
+impl<K: OfPlan + ?Sized> LimitKeys<K> for Plans {
+    type Taken = TakenOf;
+
+    fn take(&self, key: &K, cost: u32, now: Timestamp) -> Result<TakenOf, Rejection> {
+        Self::take(self, key, cost, now)
+    }
+
+    fn give_back(&self, key: &K, taken: TakenOf, cost: u32) {
+        self.refund(key, cost, taken);
+    }
+
+    /// When the first of the levels has it that would admit it.
+    fn turn_in(&self, key: &K, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        let (level, cost) = (self.level(key.plan()), cost.max(1));
+        let own = level.tenants.turn_in(key.tenant(), ahead, cost, now);
+        let by_right = own.and_then(|own| Some(own.max(level.plan.turn_in(ahead, cost, now)?)));
+        let borrowed = [&level.plan, &self.all].map(|lender| lender.turn_to_spare_in(ahead, cost, now));
+        borrowed.into_iter().chain([by_right]).flatten().min()
     }
 }
 

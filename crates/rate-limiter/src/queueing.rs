@@ -1,18 +1,21 @@
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use seawall_core::{Admission, CallContext, Gate, MonotonicClock, Outcome, Timer, Timestamp, sync::Arc};
 
 use crate::{
-    Gcra, QueueingQuota, Quota, RateLimiterWait, Standing,
+    Gcra, Limit, QueueingQuota, Quota, RateLimiterWait, Standing,
     line::{InLine, Joined, Line},
 };
 
-/// Admits calls at the rate of a [`Quota`](crate::Quota) and lets a bounded number wait a bounded time for their turn,
-/// first come, first served.
+/// A [`Gcra`] whose calls wait for their turn.
+pub type QueueingGcra<T = MonotonicClock> = QueueingLimit<Gcra, T>;
+
+/// Admits calls as a [`Limit`] does, a [`Gcra`], a window or a [`WarmUp`](crate::WarmUp), and lets a bounded number wait a
+/// bounded time for their turn, first come, first served.
 ///
 /// Nobody passes the line, however cheap. A waiter that is dropped uses up nothing, and those behind it move up. A call
 /// whose turn would come after the longest wait, or after its deadline, is refused when it comes, not when it has waited.
-/// While the quota lasts it is as cheap as a [`Gcra`].
+/// While the quota lasts it is as cheap as the limit itself.
 ///
 /// The quota holds also against late timers: a waiter that wakes late does not make up for it beyond the burst. A burst
 /// that covers the timer's step (1 ms in tokio) keeps the full rate.
@@ -31,19 +34,35 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-pub struct QueueingGcra<T = MonotonicClock> {
-    line: Arc<Line>,
+///
+/// Another limit than the default:
+/// ```
+/// use seawall_core::GateLayer;
+/// use seawall_rate_limiter::{QueueingLimit, QueueingQuota, SlidingWindow, WindowQuota};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let quota = QueueingQuota::new(WindowQuota::new(2, Duration::from_millis(10))?);
+/// let layer: GateLayer<QueueingLimit<SlidingWindow>> = GateLayer::new(quota);
+/// for _ in 0..4 {
+///     layer.run(async { Ok::<_, std::io::Error>(()) }).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct QueueingLimit<L: Limit, T = MonotonicClock> {
+    line: Arc<Line<L>>,
     max_wait: Duration,
     timer: T,
 }
 
-impl<T> QueueingGcra<T> {
-    /// A limiter whose whole burst is there and whose waiters sleep on `timer`.
-    pub fn new(quota: impl Into<QueueingQuota>, timer: T) -> Self {
+impl<L: Limit, T> QueueingLimit<L, T> {
+    /// A limit of which nothing is used and whose waiters sleep on `timer`.
+    pub fn new<Q: Into<L>>(quota: impl Into<QueueingQuota<Q>>, timer: T) -> Self {
         let quota = quota.into();
-        let line = Line::new(Gcra::new(quota.quota()), quota.max_queued());
-        Self { line: Arc::new(line), max_wait: quota.max_wait(), timer }
+        let (max_queued, max_wait) = (quota.max_queued(), quota.max_wait());
+        Self { line: Arc::new(Line::new(quota.into_quota().into(), max_queued)), max_wait, timer }
     }
 
     /// How many calls wait.
@@ -51,31 +70,39 @@ impl<T> QueueingGcra<T> {
         self.line.queued()
     }
 
-    /// What is left of the quota.
+    /// What is left.
     pub fn standing(&self, now: Timestamp) -> Standing {
-        self.line.quota.standing(now)
+        self.line.limit.standing(now)
     }
 
     /// Takes `cost` more for a call that has turned out to be dearer than it said. Those in line wait for it.
     pub fn charge(&self, cost: u32, now: Timestamp) {
-        self.line.quota.charge(cost, now);
+        self.line.limit.charge(cost, now);
     }
 
     /// Gives `cost` back for a call that was not made after all; those in line move up.
     pub fn refund(&self, cost: u32, now: Timestamp) {
-        self.line.quota.refund(cost);
-        self.line.quota_changed(now);
+        self.adjust(now, |limit| limit.refund(cost, now));
     }
 
-    /// Changes the quota while calls go on. What was used stays used; a waiter that costs more than the new burst is
-    /// refused.
-    pub fn set_quota(&self, quota: Quota, now: Timestamp) {
-        self.line.quota.set_quota(quota, now);
+    /// Changes the limit while calls go on, as `change` does; those in line move up, and a waiter that costs more than may
+    /// ever come at once is refused.
+    pub fn adjust<R>(&self, now: Timestamp, change: impl FnOnce(&L) -> R) -> R {
+        let result = change(&self.line.limit);
         self.line.quota_changed(now);
+        result
     }
 }
 
-impl<T: Timer> QueueingGcra<T> {
+impl<T> QueueingGcra<T> {
+    /// Changes the quota while calls go on. What was used stays used; a waiter that costs more than the new burst is
+    /// refused.
+    pub fn set_quota(&self, quota: Quota, now: Timestamp) {
+        self.adjust(now, |gcra| gcra.set_quota(quota, now));
+    }
+}
+
+impl<L: Limit, T: Timer> QueueingLimit<L, T> {
     #[cold]
     fn queue_up(&self, cost: u32, context: &CallContext, now: Timestamp) -> Admission<(), RateLimiterWait<T>> {
         let deadline = context.deadline.unwrap_or(Timestamp::MAX);
@@ -85,20 +112,42 @@ impl<T: Timer> QueueingGcra<T> {
             Joined::Refused(rejection) => Admission::Refused(rejection),
             Joined::Waiting(key, turn) => {
                 let in_line = InLine::new(Arc::clone(&self.line), key);
-                Admission::Queued(RateLimiterWait::new(in_line, self.timer.clone(), turn, until.min(deadline)))
+                Admission::Queued(RateLimiterWait::new(
+                    Box::new(in_line),
+                    self.timer.clone(),
+                    turn,
+                    until.min(deadline),
+                ))
             }
         }
     }
 }
 
 /// For layers in the default environment, whose clock this is. In another one: [`QueueingQuota::layer`].
-impl<C: Into<QueueingQuota>> From<C> for QueueingGcra {
-    fn from(quota: C) -> Self {
+impl<Q: Into<L>, L: Limit> From<QueueingQuota<Q>> for QueueingLimit<L> {
+    fn from(quota: QueueingQuota<Q>) -> Self {
         Self::new(quota, MonotonicClock)
     }
 }
 
-impl<T: Timer> Gate for QueueingGcra<T> {
+/// The same of a quota with the usual line.
+impl From<Quota> for QueueingGcra {
+    fn from(quota: Quota) -> Self {
+        Self::new(quota, MonotonicClock)
+    }
+}
+
+impl<L: Limit + fmt::Debug, T> fmt::Debug for QueueingLimit<L, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueingLimit")
+            .field("limit", &self.line.limit)
+            .field("queued", &self.queued())
+            .field("max_wait", &self.max_wait)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<L: Limit, T: Timer> Gate for QueueingLimit<L, T> {
     type Ticket = ();
     type Wait = RateLimiterWait<T>;
     const RECORDS: bool = false;
@@ -111,7 +160,7 @@ impl<T: Timer> Gate for QueueingGcra<T> {
     ) -> Admission<(), RateLimiterWait<T>> {
         let (context, now) = (context(), now());
         let cost = context.cost.max(1);
-        if self.line.queued() == 0 && self.line.quota.take(cost, now).is_ok() {
+        if self.line.queued() == 0 && Limit::take(&self.line.limit, cost, now).is_ok() {
             return Admission::Admitted(());
         }
         self.queue_up(cost, &context, now)
@@ -119,8 +168,8 @@ impl<T: Timer> Gate for QueueingGcra<T> {
 
     fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
 
-    /// Whether nobody waits and the whole burst is there.
+    /// Whether nobody waits and the limit is as one that is built anew.
     fn is_idle(&self, now: impl FnOnce() -> Timestamp) -> bool {
-        self.line.queued() == 0 && self.line.quota.is_idle(now)
+        self.line.queued() == 0 && self.line.limit.is_as_new(now())
     }
 }

@@ -9,7 +9,8 @@ const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(500);
 /// A longer line is a memory leak with another name.
 pub(crate) const MAX_QUEUED: usize = 1_000_000;
 
-/// A [`Quota`] whose calls wait for their turn, and how many of them how long.
+/// A quota whose calls wait for their turn, and how many of them how long: a [`Quota`], or that of another
+/// [`Limit`](crate::Limit).
 ///
 /// ```
 /// use seawall_rate_limiter::{QueueingQuota, Quota};
@@ -21,16 +22,23 @@ pub(crate) const MAX_QUEUED: usize = 1_000_000;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(try_from = "RawQueueingQuota", into = "RawQueueingQuota"))]
-pub struct QueueingQuota {
-    quota: Quota,
+#[cfg_attr(
+    feature = "serde",
+    serde(
+        try_from = "RawQueueingQuota<Q>",
+        into = "RawQueueingQuota<Q>",
+        bound(serialize = "Q: Clone + serde::Serialize", deserialize = "Q: serde::Deserialize<'de>")
+    )
+)]
+pub struct QueueingQuota<Q = Quota> {
+    quota: Q,
     max_queued: usize,
     max_wait: Duration,
 }
 
-impl QueueingQuota {
+impl<Q> QueueingQuota<Q> {
     /// The given quota, a line of 100 and a wait of 500 ms.
-    pub const fn new(quota: Quota) -> Self {
+    pub const fn new(quota: Q) -> Self {
         Self { quota, max_queued: DEFAULT_MAX_QUEUED, max_wait: DEFAULT_MAX_WAIT }
     }
 
@@ -38,7 +46,7 @@ impl QueueingQuota {
     ///
     /// # Errors
     /// [`QuotaError::MaxQueued`] outside that range.
-    pub const fn with_max_queued(mut self, max_queued: usize) -> Result<Self, QuotaError> {
+    pub fn with_max_queued(mut self, max_queued: usize) -> Result<Self, QuotaError> {
         if max_queued == 0 || max_queued > MAX_QUEUED {
             return Err(QuotaError::MaxQueued { max_queued });
         }
@@ -52,7 +60,7 @@ impl QueueingQuota {
     ///
     /// # Errors
     /// [`QuotaError::MaxWait`] when it is zero.
-    pub const fn with_max_wait(mut self, max_wait: Duration) -> Result<Self, QuotaError> {
+    pub fn with_max_wait(mut self, max_wait: Duration) -> Result<Self, QuotaError> {
         if max_wait.is_zero() {
             return Err(QuotaError::MaxWait { max_wait });
         }
@@ -60,6 +68,27 @@ impl QueueingQuota {
         Ok(self)
     }
 
+    pub(crate) fn into_quota(self) -> Q {
+        self.quota
+    }
+
+    /// The same line before what `change` makes of the quota: a limiter of it.
+    pub fn map<R>(self, change: impl FnOnce(Q) -> R) -> QueueingQuota<R> {
+        QueueingQuota { quota: change(self.quota), max_queued: self.max_queued, max_wait: self.max_wait }
+    }
+
+    /// How many calls may wait.
+    pub const fn max_queued(&self) -> usize {
+        self.max_queued
+    }
+
+    /// How long a call may wait.
+    pub const fn max_wait(&self) -> Duration {
+        self.max_wait
+    }
+}
+
+impl QueueingQuota {
     /// A layer in an environment of its own, whose clock the waiters sleep on.
     ///
     /// ```
@@ -82,16 +111,6 @@ impl QueueingQuota {
     pub const fn quota(&self) -> Quota {
         self.quota
     }
-
-    /// How many calls may wait.
-    pub const fn max_queued(&self) -> usize {
-        self.max_queued
-    }
-
-    /// How long a call may wait.
-    pub const fn max_wait(&self) -> Duration {
-        self.max_wait
-    }
 }
 
 impl From<Quota> for QueueingQuota {
@@ -103,8 +122,8 @@ impl From<Quota> for QueueingQuota {
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawQueueingQuota {
-    quota: Quota,
+struct RawQueueingQuota<Q> {
+    quota: Q,
     #[serde(default = "default_max_queued")]
     max_queued: usize,
     #[serde(default = "default_max_wait", with = "humantime_serde")]
@@ -122,17 +141,17 @@ const fn default_max_wait() -> Duration {
 }
 
 #[cfg(feature = "serde")]
-impl From<QueueingQuota> for RawQueueingQuota {
-    fn from(QueueingQuota { quota, max_queued, max_wait }: QueueingQuota) -> Self {
+impl<Q> From<QueueingQuota<Q>> for RawQueueingQuota<Q> {
+    fn from(QueueingQuota { quota, max_queued, max_wait }: QueueingQuota<Q>) -> Self {
         Self { quota, max_queued, max_wait }
     }
 }
 
 #[cfg(feature = "serde")]
-impl TryFrom<RawQueueingQuota> for QueueingQuota {
+impl<Q> TryFrom<RawQueueingQuota<Q>> for QueueingQuota<Q> {
     type Error = QuotaError;
 
-    fn try_from(RawQueueingQuota { quota, max_queued, max_wait }: RawQueueingQuota) -> Result<Self, QuotaError> {
+    fn try_from(RawQueueingQuota { quota, max_queued, max_wait }: RawQueueingQuota<Q>) -> Result<Self, QuotaError> {
         Self::new(quota).with_max_queued(max_queued)?.with_max_wait(max_wait)
     }
 }

@@ -1,8 +1,8 @@
-use std::hash::Hash;
+use std::{hash::Hash, time::Duration};
 
 use seawall_core::{Admission, CallContext, Gate, NoWait, Outcome, Reason, Rejection, Timestamp};
 
-use crate::{Gcra, KeyedGcra, KeyedQuota, Quota, keyed::AdmitKey};
+use crate::{Gcra, KeyedGcra, KeyedQuota, LimitKeys, Quota, keyed::AdmitKey};
 
 /// Several quotas at once, all or nothing: ten a second *and* a thousand a day, each tenant's *and* everybody's.
 ///
@@ -48,6 +48,13 @@ impl Limit {
         match self {
             Self::Shared(limit) => limit.take(cost, now),
             Self::Keyed(limit) => limit.take(key, cost, now),
+        }
+    }
+
+    fn turn_in<Q: Hash + ?Sized>(&self, key: &Q, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        match self {
+            Self::Shared(limit) => limit.turn_in(ahead, cost, now),
+            Self::Keyed(limit) => limit.turn_in(key, ahead, cost, now),
         }
     }
 
@@ -143,6 +150,24 @@ impl<Q: Hash + ?Sized> AdmitKey<Q> for Quotas {
     }
 }
 
+impl<Q: Hash + ?Sized> LimitKeys<Q> for Quotas {
+    type Taken = ();
+
+    fn take(&self, key: &Q, cost: u32, now: Timestamp) -> Result<(), Rejection> {
+        Self::take(self, key, cost, now)
+    }
+
+    fn give_back(&self, key: &Q, (): (), cost: u32) {
+        self.refund(key, cost);
+    }
+
+    /// When the last of the quotas has it.
+    fn turn_in(&self, key: &Q, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        let mut turns = self.limits.iter().map(|limit| limit.turn_in(key, ahead, cost.max(1), now));
+        turns.try_fold(Duration::ZERO, |last, turn| Some(last.max(turn?)))
+    }
+}
+
 /// For a layer that knows no key: all its calls have one in common.
 impl Gate for Quotas {
     type Ticket = ();
@@ -166,8 +191,6 @@ impl Gate for Quotas {
 
 #[cfg(all(test, not(seawall_loom)))]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;

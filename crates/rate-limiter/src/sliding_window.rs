@@ -145,6 +145,34 @@ impl SlidingWindow {
         Duration::from_nanos(period.saturating_sub(seen.elapsed).saturating_add(next))
     }
 
+    /// How many calls a window holds after one that held `before`: before its end some of those still count.
+    fn holds(&self, before: u64) -> u64 {
+        u64::from(self.calls()).saturating_sub(u64::from(before > 0))
+    }
+
+    /// How long until the last of `more` calls that cost 1 would have been admitted, each as soon as it may be, if nothing
+    /// else came.
+    fn wait_for_all(&self, seen: Seen, more: u64) -> Duration {
+        let here = self.holds(seen.before).saturating_sub(seen.used);
+        if more <= here {
+            return self.wait(seen, more);
+        }
+        let more = more.saturating_sub(here);
+        let (first, all) = (seen.used.saturating_add(here), self.holds(1));
+        // How many whole windows it comes after the next one begins, which of its window it is, and what the one before held.
+        let (windows, which, before) = if all == 0 {
+            // Of one call each, every other window stays empty.
+            (more.saturating_mul(2).saturating_sub(if first > 0 { 1 } else { 2 }), 1, 0)
+        } else {
+            let windows = more.saturating_sub(1).checked_div(all).unwrap_or(0);
+            let which = more.saturating_sub(windows.saturating_mul(all));
+            (windows, which, if windows == 0 { first } else { all })
+        };
+        let period = self.quota.period_nanos();
+        let begins = period.saturating_sub(seen.elapsed).saturating_add(windows.saturating_mul(period));
+        Duration::from_nanos(begins.saturating_add(self.fits_from(which, before)))
+    }
+
     /// Adds `cost` to a window, without regard to the limit.
     fn add(&self, seen: Seen, cost: u64) -> Option<u64> {
         let used = seen.used.saturating_add(cost).min(self.quota.period_nanos().saturating_sub(1));
@@ -191,6 +219,16 @@ impl Limit for SlidingWindow {
         let end = began.saturating_add(self.quota.period_nanos());
         let back = |word: u64| (began..end).contains(&word).then(|| word.saturating_sub(cost.into()).max(began));
         let _ = self.words(began).0.fetch_update(Relaxed, Relaxed, back);
+    }
+
+    /// As if the calls ahead cost 1 each; behind several that cost more it may be later.
+    fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        let seen = self.see(now);
+        let wait = || match ahead {
+            0 => self.wait(seen, cost.into()),
+            _ => self.wait_for_all(seen, ahead.saturating_add(cost.into())),
+        };
+        (cost <= self.calls()).then(wait)
     }
 
     fn standing(&self, now: Timestamp) -> Standing {

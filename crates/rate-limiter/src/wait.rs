@@ -2,19 +2,23 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 use seawall_core::{Pattern, Reason, Rejection, Timer, Timestamp};
 
-use crate::line::InLine;
+use crate::line::Place;
+
+/// A timer's step.
+const AGAIN: Duration = Duration::from_millis(1);
 
 pin_project! {
-    /// A call that waits for its turn of a [`QueueingGcra`](crate::QueueingGcra): ready when the turn has come, or with
+    /// A call that waits for its turn of a [`QueueingLimit`](crate::QueueingLimit): ready when the turn has come, or with
     /// the rejection when time has run out. Dropping it leaves the line and uses up nothing.
     #[must_use = "futures do nothing unless polled"]
     pub struct RateLimiterWait<T: Timer> {
-        in_line: InLine,
+        in_line: Box<dyn Place>,
         timer: T,
         turn: Timestamp,
         until: Timestamp,
@@ -25,7 +29,7 @@ pin_project! {
 }
 
 impl<T: Timer> RateLimiterWait<T> {
-    pub(crate) const fn new(in_line: InLine, timer: T, turn: Timestamp, until: Timestamp) -> Self {
+    pub(crate) const fn new(in_line: Box<dyn Place>, timer: T, turn: Timestamp, until: Timestamp) -> Self {
         Self { in_line, timer, turn, until, sleep: None, sleeps_until: Timestamp::ZERO }
     }
 }
@@ -48,8 +52,13 @@ impl<T: Timer> Future for RateLimiterWait<T> {
             if let Some(wait) = turn_in {
                 *this.turn = now.saturating_add(wait);
             }
-            // Its turn was to have come, but the first in line must wait still: it will be woken, or time runs out.
-            let at = if *this.turn > now { (*this.turn).min(*this.until) } else { *this.until };
+            let at = match turn_in {
+                // It was to have come, and another thread was quicker.
+                Some(Duration::ZERO) => now.saturating_add(AGAIN).min(*this.until),
+                // Its turn was to have come, but the first in line must wait still: it will be woken, or time runs out.
+                None if *this.turn <= now => *this.until,
+                _ => (*this.turn).min(*this.until),
+            };
             if at == Timestamp::MAX {
                 return Poll::Pending;
             }

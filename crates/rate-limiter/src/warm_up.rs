@@ -189,6 +189,11 @@ impl Limit for WarmUp {
         let _ = self.taken.fetch_update(Relaxed, Relaxed, |taken| Some(taken.saturating_sub(cost.into())));
     }
 
+    /// At the pace of the moment, which rises while calls wait.
+    fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        self.gcra.turn_in(ahead, cost, now)
+    }
+
     fn standing(&self, now: Timestamp) -> Standing {
         self.gcra.standing(now)
     }

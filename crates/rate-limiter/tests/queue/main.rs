@@ -1,6 +1,8 @@
 //! The limiter whose calls wait; only tasks that were woken are polled.
 #![expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 
+mod keys;
+mod limits;
 mod oracle;
 
 use std::{

@@ -111,7 +111,7 @@ proptest! {
 }
 
 /// Polls whoever was woken until nobody is.
-fn run(tasks: &mut Vec<(usize, Task)>, served: &mut Vec<(usize, u64)>, now: u64) {
+pub(super) fn run<N: Copy>(tasks: &mut Vec<(usize, Task)>, served: &mut Vec<(usize, N)>, now: N) {
     while tasks.iter().any(|(_, task)| task.woken.0.load(SeqCst)) {
         let mut done = Vec::new();
         for (id, task) in tasks.iter_mut() {
