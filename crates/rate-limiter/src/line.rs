@@ -16,6 +16,9 @@ use seawall_core::{
 
 use crate::{Limit, queueing_quota::MAX_QUEUED};
 
+/// How far a turn that is given late goes back to when it was due: a timer's step, and what a busy runtime adds.
+pub(crate) const LATENESS: Duration = Duration::from_millis(5);
+
 /// What a line asks of its limit. Every [`Limit`] does, and one key of a limiter of many.
 pub(crate) trait Turns: Send + Sync + 'static {
     /// What is needed to give back what was taken.
@@ -27,6 +30,9 @@ pub(crate) trait Turns: Send + Sync + 'static {
 
     /// As [`Limit::turn_in`].
     fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration>;
+
+    /// As [`Limit::lateness`].
+    fn lateness(&self) -> Duration;
 }
 
 impl<L: Limit> Turns for L {
@@ -44,6 +50,10 @@ impl<L: Limit> Turns for L {
 
     fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
         Limit::turn_in(self, ahead, cost, now)
+    }
+
+    fn lateness(&self) -> Duration {
+        Limit::lateness(self)
     }
 }
 
@@ -82,6 +92,8 @@ struct Waiters<K> {
     list: WaitList<Waiter<K>>,
     /// What those in line cost in all.
     cost: u64,
+    /// When it was not yet the turn of the first.
+    waits_since: Timestamp,
 }
 
 struct Waiter<K> {
@@ -106,7 +118,7 @@ impl<L: Turns> Line<L> {
 
     /// One of several lines.
     pub(crate) fn beside(limit: L, max_queued: usize, together: Arc<Together>) -> Self {
-        let waiters = Waiters { list: WaitList::new(), cost: 0 };
+        let waiters = Waiters { list: WaitList::new(), cost: 0, waits_since: Timestamp::ZERO };
         Self { limit, queued: AtomicUsize::new(0), together, waiters: Mutex::new(waiters), max_queued }
     }
 
@@ -142,6 +154,9 @@ impl<L: Turns> Line<L> {
         if queued >= self.max_queued || self.together.waiting() >= self.together.most {
             return Joined::Refused(refused(Reason::QueueFull).with_retry_after(wait));
         }
+        if waiters.list.is_empty() {
+            waiters.waits_since = now;
+        }
         waiters.cost = waiters.cost.saturating_add(cost.into());
         let key = waiters.list.push_back(Waiter { cost, waker: Waker::noop().clone(), turn: None });
         self.queued.store(waiters.list.len(), Relaxed);
@@ -173,13 +188,27 @@ impl<L: Turns> Line<L> {
         }
         let mut waiters = self.lock();
         let key = waiters.list.front()?;
-        let first = waiters.list.get_mut(key)?;
-        first.turn = match self.limit.take(first.cost, now) {
-            Ok(taken) => Some(Ok(taken)),
-            // The quota was lowered: no wait helps.
-            Err(refused) if refused.reason() == Reason::TooHeavy => Some(Err(refused)),
-            Err(_) => return None,
+        // It has waited since before its turn, so it takes as if it had been looked at just then: with what the timer is late by
+        // the next one would be late as well, and a burst of 1 never reach the quota's rate.
+        let since = waiters.waits_since.max(now.saturating_sub(self.limit.lateness())).min(now);
+        let cost = waiters.list.get(key)?.cost;
+        let due = self.limit.turn_in(0, cost, since).map_or(now, |wait| since.saturating_add(wait).min(now));
+        let taken = match self.limit.take(cost, due) {
+            Err(refused) if due < now && refused.reason() != Reason::TooHeavy => self.limit.take(cost, now),
+            taken => taken,
         };
+        let turn = match taken {
+            Ok(taken) => Ok(taken),
+            // The quota was lowered: no wait helps.
+            Err(refused) if refused.reason() == Reason::TooHeavy => Err(refused),
+            Err(_) => {
+                waiters.waits_since = now;
+                return None;
+            }
+        };
+        waiters.waits_since = due;
+        let first = waiters.list.get_mut(key)?;
+        first.turn = Some(turn);
         let waker = std::mem::replace(&mut first.waker, Waker::noop().clone());
         self.unlink(&mut waiters, key);
         Some(waker)

@@ -17,8 +17,9 @@ pub type QueueingGcra<T = MonotonicClock> = QueueingLimit<Gcra, T>;
 /// whose turn would come after the longest wait, or after its deadline, is refused when it comes, not when it has waited.
 /// While the quota lasts it is as cheap as the limit itself.
 ///
-/// The quota holds also against late timers: a waiter that wakes late does not make up for it beyond the burst. A burst
-/// that covers the timer's step (1 ms in tokio) keeps the full rate.
+/// A turn that is given late, since a timer has a step of 1 ms in tokio, counts from when it was due, so that the rate is kept
+/// with a burst of 1 too: in the 5 ms before, the next ones become due as well. What a timer is late by beyond those is not made
+/// up for other than by the burst.
 ///
 /// The wait sleeps on `T`, which must follow the clock of the layer's environment: [`QueueingQuota::layer`] sees to it.
 ///

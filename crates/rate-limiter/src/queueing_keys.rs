@@ -17,7 +17,7 @@ use seawall_core::{
 
 use crate::{
     AdmitKey, KeyedGcra, KeyedQuota, QueueingQuota, RateLimiterWait,
-    line::{InLine, Joined, Line, Together, Turns},
+    line::{InLine, Joined, LATENESS, Line, Together, Turns},
     queueing_quota::MAX_QUEUED,
 };
 
@@ -119,6 +119,11 @@ impl<G: LimitKeys<Q>, Q: Key + ?Sized> Turns for OfKey<G, Q> {
 
     fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
         self.limiter.turn_in(self.key.borrow(), ahead, cost, now)
+    }
+
+    /// Keys are limited by cell rates.
+    fn lateness(&self) -> Duration {
+        LATENESS
     }
 }
 

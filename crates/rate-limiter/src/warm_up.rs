@@ -194,6 +194,10 @@ impl Limit for WarmUp {
         self.gcra.turn_in(ahead, cost, now)
     }
 
+    fn lateness(&self) -> Duration {
+        Limit::lateness(&self.gcra)
+    }
+
     fn standing(&self, now: Timestamp) -> Standing {
         self.gcra.standing(now)
     }

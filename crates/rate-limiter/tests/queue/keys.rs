@@ -87,7 +87,7 @@ fn of_several_quotas_the_last_to_come_is_waited_for() {
     let mut waits = ask(&limiter, &1, &clock).unwrap().expect("both are used up");
     assert_eq!(waits.poll_if_woken(), None);
 
-    clock.advance(INTERVAL * 5 - Duration::from_nanos(1));
+    clock.advance((INTERVAL * 5).saturating_sub(Duration::from_nanos(1)));
     assert_eq!(waits.poll_if_woken(), None);
     clock.advance(Duration::from_nanos(1));
 
@@ -180,7 +180,9 @@ proptest! {
                 }
                 Step::Leave(which) if !tasks.is_empty() => {
                     let (id, task) = tasks.remove(which.index(tasks.len()));
-                    truth.iter_mut().for_each(|(_, line)| line.retain(|(other, _)| *other != id));
+                    for (_, line) in &mut truth {
+                        line.retain(|(other, _)| *other != id);
+                    }
                     drop(task);
                 }
                 Step::Leave(_) => {}
