@@ -26,7 +26,7 @@
 //! | a timer keeps its first waker | timeout, `the_timer_wakes_the_task_that_polled_last`; backoff-with-jitter, `the_wait_wakes_the_task_that_polled_last` |
 //! | a timer needs the runtime that made the clock | timeout, `a_timer_needs_no_runtime_and_not_the_one_it_was_made_in` |
 //! | a timeout begins at the first `Pending` | timeout, `time_counts_from_the_call_and_not_from_the_first_poll` |
-//! | refusals by layers further in count against the dependency, or are retried at once | circuit-breaker, `panics_and_timeouts_are_failures_and_local_refusals_are_nothing`; backoff-with-jitter, `a_local_refusal_is_never_retried_at_once` |
+//! | refusals by layers further in count against the dependency, or are retried at once | circuit-breaker, `panics_and_timeouts_are_failures_and_local_refusals_are_nothing`; backoff-with-jitter, `a_local_refusal_without_a_time_is_never_retried_at_once` |
 //! | retries inside retries multiply | backoff-with-jitter, `what_the_inner_one_has_given_up_on_is_not_repeated_by_the_outer_one` |
 //! | a waiting call spins | `every_waiter_is_woken_and_none_spins` of each layer |
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -101,6 +101,8 @@ impl Breaker {
         // Results may have come in since.
         let verdict = self.verdict(word, missing, at).filter(|_| word.tag() == tag);
         let Some((verdict, figures, at)) = verdict else { return };
+        // Somebody has opened it by hand; what one stranger's host answers opens it for no other.
+        let verdict = if self.is_for_strangers { Verdict::Close } else { verdict };
         let step = match verdict {
             Verdict::Close => {
                 ledger.schedule.closed(at);

@@ -156,6 +156,17 @@ fn one_dead_host_among_those_that_find_no_place_cuts_none_of_the_others_off() {
     let snapshot = shared.snapshot(seconds(2));
     assert_eq!((snapshot.state, snapshot.figures.failures), (State::Closed, 1_001));
     assert_eq!(peers.threshold(seconds(2)), None, "it is no peer");
+    shared.trip(Some(Duration::from_secs(1)), seconds(2));
+    assert_eq!(shared.state(), State::Open, "by hand it is opened");
+    let mut probes = 0;
+    while let Ok(ticket) = shared.try_admit(seconds(4)) {
+        if shared.state() == State::Closed {
+            break;
+        }
+        shared.record(ticket, FAILED, Duration::ZERO, seconds(4));
+        probes += 1;
+    }
+    assert_eq!((shared.state(), probes > 0), (State::Closed, true), "and no host's failure opens it again");
     shared.force_open(seconds(3));
     assert_eq!(layer.gate("other").gate().state(), State::ForcedOpen, "by hand it is opened");
 }

@@ -94,7 +94,7 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let deadline = Deadline::of(&request).map(Deadline::at);
+        let deadline = Deadline::of_caller(&request).map(Deadline::at);
         let (limits, clock) = (self.limits, self.clock.clone());
         ResponseBodyTimeoutFuture { inner: self.inner.call(request), limits, clock, deadline }
     }
@@ -142,7 +142,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> S::Future {
-        let deadline = Deadline::of(&request).map(Deadline::at);
+        let deadline = Deadline::of_caller(&request).map(Deadline::at);
         self.inner.call(request.map(|body| TimedBody::new(body, self.limits, self.clock.clone(), deadline)))
     }
 }

@@ -51,12 +51,21 @@ impl Deadline {
         Self::earlier(request.extensions().get().copied())
     }
 
+    /// The same for what goes on after the head of an answer, its body: the end of a total timeout is none of its own.
+    #[cfg(feature = "timeout")]
+    pub(crate) fn of_caller<B>(request: &Request<B>) -> Option<Self> {
+        let own = request.extensions().get::<Self>().copied();
+        [own, Self::inherited()].into_iter().flatten().filter(|deadline| !deadline.total).min()
+    }
+
     /// `own`, or the inherited deadline where that comes first.
     pub(crate) fn earlier(own: Option<Self>) -> Option<Self> {
-        match (own, seawall_core::inherited_deadline().map(Self::new)) {
-            (Some(own), Some(inherited)) => Some(own.min(inherited)),
-            (own, inherited) => own.or(inherited),
-        }
+        [own, Self::inherited()].into_iter().flatten().min()
+    }
+
+    fn inherited() -> Option<Self> {
+        let inherited = CallContext::inherited();
+        inherited.deadline.map(|at| Self { at, total: inherited.deadline_is_total })
     }
 }
 
@@ -84,6 +93,8 @@ mod tests {
     };
 
     use seawall_core::{Attributes, InheritDeadline};
+    #[cfg(feature = "timeout")]
+    use seawall_timeout::CarryDeadline as _;
 
     use super::*;
     use crate::HttpAttributes;
@@ -99,5 +110,37 @@ mod tests {
         };
 
         assert_eq!((seen(5, 9), seen(9, 5)), (Poll::Ready(Some(at(5))), Poll::Ready(Some(at(5)))));
+    }
+
+    #[test]
+    fn the_end_of_a_total_timeout_is_inherited_as_that() {
+        let at = Timestamp::from_nanos;
+        let seen = |own| {
+            let mut request = Request::new(());
+            Deadline::bring_forward(&mut request, at(own));
+            let read = InheritDeadline::until_total(at(7), async { HttpAttributes.context(&request) });
+            pin!(read).poll(&mut Context::from_waker(Waker::noop()))
+        };
+
+        assert_eq!(seen(9), Poll::Ready(HttpAttributes.context(&Request::new(())).with_total_deadline(at(7))));
+        assert_eq!(seen(7), Poll::Ready(HttpAttributes.context(&Request::new(())).with_deadline(at(7))));
+    }
+
+    #[cfg(feature = "timeout")]
+    type Reading = std::pin::Pin<Box<dyn Future<Output = Option<Deadline>>>>;
+
+    #[test]
+    #[cfg(feature = "timeout")]
+    fn a_body_has_until_its_caller_stops_waiting_and_not_until_the_end_of_a_total_timeout() {
+        let at = Timestamp::from_nanos;
+        let mut request = Request::new(());
+        CarryInRequest.carry_total(&mut request, at(5));
+        let read = |inherit: fn(Timestamp, Reading) -> InheritDeadline<Reading>, request: Request<()>| {
+            let read: Reading = Box::pin(async move { Deadline::of_caller(&request) });
+            pin!(inherit(at(7), read)).poll(&mut Context::from_waker(Waker::noop()))
+        };
+
+        assert_eq!(read(InheritDeadline::until_total, request.clone()), Poll::Ready(None));
+        assert_eq!(read(InheritDeadline::new, request), Poll::Ready(Some(Deadline::new(at(7)))));
     }
 }

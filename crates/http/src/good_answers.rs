@@ -2,8 +2,8 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
-        AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, PROXY_AUTHENTICATE, RANGE, SET_COOKIE, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE,
+        ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, PROXY_AUTHENTICATE, RANGE, SET_COOKIE,
+        TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
     },
 };
 use seawall_fallback::Memory;
@@ -23,7 +23,8 @@ const NOT_KEPT: [HeaderName; 7] = [CONNECTION, PROXY_AUTHENTICATE, SET_COOKIE, T
 /// the client, for reqwest a `WholeReqwestLayer`.
 ///
 /// Not kept are answers of a fallback, here or further in (`x-seawall-degraded`), parts (206, 304), what asks not to be
-/// (`cache-control: no-store`), and of the others cookies that are set and what was for one connection.
+/// (`cache-control: no-store` or `private`), what varies by more than the encodings that are accepted, which are taken to be the
+/// same for all calls of a client, and of the others cookies that are set and what was for one connection.
 /// [`MarkDegraded`](crate::MarkDegraded) says in `age` how old an answer is that is given out again. It weighs its bytes, so
 /// [`LastGoodConfig::with_max_weight`](seawall_fallback::LastGoodConfig::with_max_weight) bounds the memory.
 ///
@@ -40,7 +41,7 @@ const NOT_KEPT: [HeaderName; 7] = [CONNECTION, PROXY_AUTHENTICATE, SET_COOKIE, T
 /// let last = LastGood::remembering(config, GoodAnswers::new(64 << 10), Option::<String>::clone);
 /// let layer = seawall_http::fallback(last).with_extract(shared_page::<()>);
 /// let works = service_fn(|_: Request<()>| async { Ok::<_, std::io::Error>(Response::new(Bytes::from("sunny"))) });
-/// let broken = service_fn(|_: Request<()>| async { Err(std::io::Error::other("down")) });
+/// let broken = service_fn(|_: Request<()>| async { Err::<Response<Bytes>, _>(std::io::Error::other("down")) });
 ///
 /// layer.protect(works).oneshot(Request::get("/weather").body(())?).await?;
 /// let answer = layer.protect(broken).oneshot(Request::get("/weather").body(())?).await?;
@@ -87,7 +88,7 @@ impl GoodAnswers {
         body: impl FnOnce(u64) -> Option<Bytes>,
     ) -> Option<KeptAnswer> {
         let is_part = matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED);
-        if is_part || headers.contains_key(DEGRADED_HEADER) || asks_not_to_be_stored(headers) {
+        if is_part || headers.contains_key(DEGRADED_HEADER) || asks_not_to_be_stored(headers) || varies(headers) {
             return None;
         }
         let body = body(self.max_body)?;
@@ -135,8 +136,18 @@ impl<B: Content> Memory<Response<B>> for GoodAnswers {
 }
 
 fn asks_not_to_be_stored(headers: &HeaderMap) -> bool {
-    let fields = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    fields.flat_map(|field| field.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-store"))
+    let no_store = |directive: &str| ["no-store", "private"].iter().any(|it| directive.eq_ignore_ascii_case(it));
+    members(headers, &CACHE_CONTROL).any(no_store)
+}
+
+fn varies(headers: &HeaderMap) -> bool {
+    members(headers, &VARY).any(|name| !name.eq_ignore_ascii_case(ACCEPT_ENCODING.as_str()))
+}
+
+/// The members of a list that stands in one field or several.
+fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let fields = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    fields.flat_map(|field| field.split(',')).map(str::trim)
 }
 
 /// Where a request finds what everybody finds there: scheme, host, path and query of a `GET` without `Authorization`,
@@ -159,6 +170,10 @@ pub fn shared_page<B>(request: &Request<B>) -> Option<String> {
     }
     match headers.get(HOST).and_then(|host| host.to_str().ok()) {
         Some(host) if uri.host().is_none() => Some(format!("{host}{uri}")),
+        // Who is asked need not be who is meant.
+        Some(host) if uri.authority().is_none_or(|authority| authority.as_str() != host) => {
+            Some(format!("{host} {uri}"))
+        }
         _ => Some(uri.to_string()),
     }
 }
@@ -202,11 +217,16 @@ mod tests {
             (200, Some(("x-seawall-degraded", "value"))),
             (206, None),
             (304, None),
-            (200, Some(("cache-control", "private, No-Store"))),
+            (200, Some(("cache-control", "max-age=60, No-Store"))),
+            (200, Some(("cache-control", "Private"))),
+            (200, Some(("vary", "accept-encoding, accept-language"))),
+            (200, Some(("vary", "*"))),
         ] {
             assert!(kept(&answer(status, header)).is_none(), "{status} {header:?}");
         }
-        assert!(kept(&answer(200, Some(("cache-control", "no-cache")))).is_some());
+        for header in [("cache-control", "no-cache"), ("vary", "Accept-Encoding")] {
+            assert!(kept(&answer(200, Some(header))).is_some(), "{header:?}");
+        }
     }
 
     #[test]
@@ -224,6 +244,11 @@ mod tests {
 
         assert_eq!(page(Request::get("/a?b=1").header("host", "c.test")).as_deref(), Some("c.test/a?b=1"));
         assert_eq!(page(Request::get("/a")).as_deref(), Some("/a"));
+        let asked = |host| page(Request::get("http://10.0.0.1/a").header("host", host));
+        assert_eq!(
+            (asked("a.test").as_deref(), asked("10.0.0.1").as_deref()),
+            (Some("a.test http://10.0.0.1/a"), Some("http://10.0.0.1/a"))
+        );
         assert_eq!(page(Request::post("/a")), None);
         for name in ["authorization", "cookie", "range"] {
             assert_eq!(page(Request::get("/a").header(name, "x")), None, "{name}");

@@ -169,7 +169,11 @@ mod memory {
 
     /// What [`shared_page`](crate::shared_page) is, for requests of reqwest.
     pub fn shared_reqwest_page(request: &reqwest::Request) -> Option<String> {
-        is_shared(request.method(), request.headers()).then(|| request.url().to_string())
+        let page = || match request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok()) {
+            Some(host) => format!("{host} {}", request.url()),
+            None => request.url().to_string(),
+        };
+        is_shared(request.method(), request.headers()).then(page)
     }
 
     /// Of a client behind a [`WholeReqwestLayer`](super::WholeReqwestLayer).

@@ -46,4 +46,4 @@ pub use seawall_load_shedder as load_shedder;
 pub use seawall_pool as pool;
 pub use seawall_rate_limiter as rate_limiter;
 pub use seawall_timeout as timeout;
-pub use server::{BodyLimited, HttpServer, QueueingServer, Server, ServerService, server, server_with_env};
+pub use server::{Gates, HttpServer, QueueingServer, Server, ServerService, server, server_with_env};

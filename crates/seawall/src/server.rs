@@ -12,7 +12,7 @@ use seawall_load_shedder::{
 use seawall_timeout::{StreamLimits, TimeoutConfig, TimeoutLayer};
 use tower_layer::{Identity, Layer};
 
-use crate::{Around, Innermost, Leak, PresetEnv, StackError, http_client::valid};
+use crate::{Innermost, Leak, PresetEnv, StackError, http_client::valid};
 
 /// How long a caller that names no deadline is assumed to wait, and the most that one may ask for.
 const MAX_DEADLINE: Duration = Duration::from_secs(30);
@@ -22,11 +22,12 @@ pub type HttpServer<K = MonotonicClock, O = NoObserver, R = ThreadEntropy> =
     Server<ReceiveDeadlineLayer<K>, TimeoutLayer<PresetEnv<K, O, R>>, LoadShedderLayer<PresetEnv<K, O, R>>, Identity>;
 
 /// The same preset with a queue before the handlers: [`Server::with_queue`].
-pub type QueueingServer<K = MonotonicClock, O = NoObserver, R = ThreadEntropy, B = Identity> = Server<
+pub type QueueingServer<K = MonotonicClock, O = NoObserver, R = ThreadEntropy, B = Identity, Y = Identity> = Server<
     ReceiveDeadlineLayer<K>,
     TimeoutLayer<PresetEnv<K, O, R>>,
     GateLayer<QueueingLoadShedder<Knee, K>, PresetEnv<K, O, R>>,
     B,
+    Y,
 >;
 
 /// The layers before a handler, in the order that works: refusals as responses, the caller's deadline, the timeout that
@@ -35,21 +36,22 @@ pub type QueueingServer<K = MonotonicClock, O = NoObserver, R = ThreadEntropy, B
 /// All of them share one clock reading. All services that it makes, one per connection say, and all its clones share one
 /// state.
 #[derive(Clone, Debug)]
-pub struct Server<D, T, L, K> {
+pub struct Server<D, T, L, K, Y = Identity> {
     deadline: D,
     timeout: T,
     shedder: L,
     bulkhead: K,
+    bodies: Y,
     respond: RespondLayer,
 }
 
-/// A bulkhead's layer around the limits of request bodies: [`Server::with_body_limits`].
-pub type BodyLimited<C, K> = Around<RequestBodyTimeoutLayer<C>, K>;
-
 /// A handler behind a [`Server`].
-pub type ServerService<S, D, T, L, K> = ClockScope<
-    Respond<<D as Layer<<T as Layer<<L as Layer<<K as Layer<Innermost<S>>>::Service>>::Service>>::Service>>::Service>,
->;
+pub type ServerService<S, D, T, L, K, Y = Identity> =
+    ClockScope<Respond<<D as Layer<<T as Layer<Gates<S, L, K, Y>>>::Service>>::Service>>;
+
+/// A handler behind the gates of a [`Server`].
+pub type Gates<S, L, K, Y = Identity> =
+    <L as Layer<<K as Layer<<Y as Layer<Innermost<S>>>::Service>>::Service>>::Service;
 
 /// The preset for serving HTTP: sheds what cannot be finished in time with 503 and `Retry-After`, learns by itself how
 /// much that is, and ends with 504 what has not answered when its caller stops waiting, or after 30 s.
@@ -98,11 +100,12 @@ where
         ),
         shedder: LoadShedderLayer::with_env(LoadShedderConfig::default(), env.for_layer(Pattern::LoadShedder, "")),
         bulkhead: Identity::new(),
+        bodies: Identity::new(),
         respond: RespondLayer::new(),
     }
 }
 
-impl<C: Clock, T, L, K> Server<ReceiveDeadlineLayer<C>, T, L, K> {
+impl<C: Clock, T, L, K, Y> Server<ReceiveDeadlineLayer<C>, T, L, K, Y> {
     /// Grants callers at most `limit`, and that much when they name no deadline. Default 30 s.
     ///
     /// # Errors
@@ -116,8 +119,8 @@ impl<C: Clock, T, L, K> Server<ReceiveDeadlineLayer<C>, T, L, K> {
     }
 }
 
-impl<K, O, R, B>
-    Server<ReceiveDeadlineLayer<K>, TimeoutLayer<PresetEnv<K, O, R>>, LoadShedderLayer<PresetEnv<K, O, R>>, B>
+impl<K, O, R, B, Y>
+    Server<ReceiveDeadlineLayer<K>, TimeoutLayer<PresetEnv<K, O, R>>, LoadShedderLayer<PresetEnv<K, O, R>>, B, Y>
 where
     K: Timer + Clone,
     O: Observer + Clone,
@@ -132,14 +135,14 @@ where
     /// let layers = seawall::server().with_queue(QueueingShedderConfig::default());
     /// assert_eq!(layers.shedder().gate().queued(), 0);
     /// ```
-    pub fn with_queue(self, config: QueueingShedderConfig) -> QueueingServer<K, O, R, B> {
+    pub fn with_queue(self, config: QueueingShedderConfig) -> QueueingServer<K, O, R, B, Y> {
         let env = self.shedder.env().clone();
         let queue = QueueingLoadShedder::new(config, env.clock().clone());
         self.with_shedder(GateLayer::with_env(queue, env))
     }
 }
 
-impl<D, E: Environment<Clock: Clone>, C, L, K> Server<D, TimeoutLayer<E, C>, L, K> {
+impl<D, E: Environment<Clock: Clone>, C, L, K, Y> Server<D, TimeoutLayer<E, C>, L, K, Y> {
     /// Bounds the bodies of requests: those of a client that stands still, or trickles. A handler that reads one that is cut sees
     /// an error. Default: only the request's deadline, as only the handler knows how long a body may take. What is answered is
     /// bounded by a [`ResponseBodyTimeoutLayer`](seawall_http::ResponseBodyTimeoutLayer) around all of it.
@@ -156,10 +159,13 @@ impl<D, E: Environment<Clock: Clone>, C, L, K> Server<D, TimeoutLayer<E, C>, L, 
     /// # let _ = app;
     /// # Ok::<(), seawall::timeout::TimeoutError>(())
     /// ```
-    pub fn with_body_limits(self, limits: StreamLimits) -> Server<D, TimeoutLayer<E, C>, L, BodyLimited<E::Clock, K>> {
+    pub fn with_body_limits(
+        self,
+        limits: StreamLimits,
+    ) -> Server<D, TimeoutLayer<E, C>, L, K, RequestBodyTimeoutLayer<E::Clock>> {
         let bodies = RequestBodyTimeoutLayer::new(limits).with_clock(self.timeout.clock().clone());
-        let Self { deadline, timeout, shedder, bulkhead, respond } = self;
-        Server { deadline, timeout, shedder, bulkhead: Around::new(bodies, bulkhead), respond }
+        let Self { deadline, timeout, shedder, bulkhead, respond, .. } = self;
+        Server { deadline, timeout, shedder, bulkhead, bodies, respond }
     }
 }
 
@@ -174,7 +180,7 @@ async fn feel<G: Gate, E: Environment<Clock: Timer + Clone>>(
     pressure.watch(clock, reader, move |floor| shed_below(layer.gate(), floor)).await;
 }
 
-impl<D, T, E: Environment<Clock: Timer + Clone>, B> Server<D, T, LoadShedderLayer<E>, B> {
+impl<D, T, E: Environment<Clock: Timer + Clone>, B, Y> Server<D, T, LoadShedderLayer<E>, B, Y> {
     /// Sheds also for what the process itself feels, whatever its latencies say, while the future that is returned is
     /// polled: spawn it. The presets feel nothing by themselves, since that takes a task.
     ///
@@ -187,41 +193,41 @@ impl<D, T, E: Environment<Clock: Timer + Clone>, B> Server<D, T, LoadShedderLaye
     /// tokio::spawn(layers.feel(Pressure::default(), CgroupReader::new()));
     /// # }
     /// ```
-    pub fn feel(&self, pressure: Pressure, reader: CgroupReader) -> impl Future<Output = ()> + use<D, T, E, B> {
+    pub fn feel(&self, pressure: Pressure, reader: CgroupReader) -> impl Future<Output = ()> + use<D, T, E, B, Y> {
         feel(self.shedder.clone(), pressure, reader, LoadShedder::shed_below)
     }
 }
 
-impl<D, T, K: Timer, E: Environment<Clock: Timer + Clone>, B>
-    Server<D, T, GateLayer<QueueingLoadShedder<Knee, K>, E>, B>
+impl<D, T, K: Timer, E: Environment<Clock: Timer + Clone>, B, Y>
+    Server<D, T, GateLayer<QueueingLoadShedder<Knee, K>, E>, B, Y>
 {
     /// Sheds also for what the process itself feels: as [without a queue](Server::feel).
-    pub fn feel(&self, pressure: Pressure, reader: CgroupReader) -> impl Future<Output = ()> + use<D, T, K, E, B> {
+    pub fn feel(&self, pressure: Pressure, reader: CgroupReader) -> impl Future<Output = ()> + use<D, T, K, E, B, Y> {
         feel(self.shedder.clone(), pressure, reader, QueueingLoadShedder::shed_below)
     }
 }
 
-impl<D, T, L, K> Server<D, T, L, K> {
+impl<D, T, L, K, Y> Server<D, T, L, K, Y> {
     /// Puts `layer` in the place of the timeout.
-    pub fn with_timeout<T2>(self, layer: T2) -> Server<D, T2, L, K> {
-        let Self { deadline, shedder, bulkhead, respond, .. } = self;
-        Server { deadline, timeout: layer, shedder, bulkhead, respond }
+    pub fn with_timeout<T2>(self, layer: T2) -> Server<D, T2, L, K, Y> {
+        let Self { deadline, shedder, bulkhead, bodies, respond, .. } = self;
+        Server { deadline, timeout: layer, shedder, bulkhead, bodies, respond }
     }
 
     /// Puts `layer` in the place of the load shedder.
-    pub fn with_shedder<L2>(self, layer: L2) -> Server<D, T, L2, K> {
-        let Self { deadline, timeout, bulkhead, respond, .. } = self;
-        Server { deadline, timeout, shedder: layer, bulkhead, respond }
+    pub fn with_shedder<L2>(self, layer: L2) -> Server<D, T, L2, K, Y> {
+        let Self { deadline, timeout, bulkhead, bodies, respond, .. } = self;
+        Server { deadline, timeout, shedder: layer, bulkhead, bodies, respond }
     }
 
     /// Puts `layer` in the place of the bulkhead, which the preset leaves out.
-    pub fn with_bulkhead<K2>(self, layer: K2) -> Server<D, T, L, K2> {
-        let Self { deadline, timeout, shedder, respond, .. } = self;
-        Server { deadline, timeout, shedder, bulkhead: layer, respond }
+    pub fn with_bulkhead<K2>(self, layer: K2) -> Server<D, T, L, K2, Y> {
+        let Self { deadline, timeout, shedder, bodies, respond, .. } = self;
+        Server { deadline, timeout, shedder, bulkhead: layer, bodies, respond }
     }
 
     /// Lets handlers go on past their callers' deadlines, of which they are told all the same.
-    pub fn without_timeout(self) -> Server<D, Identity, L, K> {
+    pub fn without_timeout(self) -> Server<D, Identity, L, K, Y> {
         self.with_timeout(Identity::new())
     }
 
@@ -235,7 +241,7 @@ impl<D, T, L, K> Server<D, T, L, K> {
     }
 
     /// Leaves the load shedder out.
-    pub fn without_shedder(self) -> Server<D, T, Identity, K> {
+    pub fn without_shedder(self) -> Server<D, T, Identity, K, Y> {
         self.with_shedder(Identity::new())
     }
 
@@ -255,7 +261,7 @@ impl<D, T, L, K> Server<D, T, L, K> {
     }
 }
 
-impl<D: Leak, T: Leak, L: Leak, K: Leak> Server<D, T, L, K> {
+impl<D: Leak, T: Leak, L: Leak, K: Leak, Y: Leak> Server<D, T, L, K, Y> {
     /// The same layers, whose state lives as long as the process: cheaper for cores that share them.
     #[must_use]
     pub fn leak(self) -> Self {
@@ -264,23 +270,25 @@ impl<D: Leak, T: Leak, L: Leak, K: Leak> Server<D, T, L, K> {
             timeout: self.timeout.leak(),
             shedder: self.shedder.leak(),
             bulkhead: self.bulkhead.leak(),
+            bodies: self.bodies.leak(),
             respond: self.respond,
         }
     }
 }
 
-impl<S, D, T, L, K> Layer<S> for Server<D, T, L, K>
+impl<S, D, T, L, K, Y> Layer<S> for Server<D, T, L, K, Y>
 where
-    K: Layer<Innermost<S>>,
+    Y: Layer<Innermost<S>>,
+    K: Layer<Y::Service>,
     L: Layer<K::Service>,
     T: Layer<L::Service>,
     D: Layer<T::Service>,
 {
-    type Service = ServerService<S, D, T, L, K>;
+    type Service = ServerService<S, D, T, L, K, Y>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let innermost = ScopeBoundaryLayer::new().layer(WrapError::new(inner));
-        let gates = self.shedder.layer(self.bulkhead.layer(innermost));
+        let gates = self.shedder.layer(self.bulkhead.layer(self.bodies.layer(innermost)));
         ClockScopeLayer::new().layer(self.respond.layer(self.deadline.layer(self.timeout.layer(gates))))
     }
 }

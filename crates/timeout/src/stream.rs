@@ -5,7 +5,7 @@ use std::{
 
 use futures_core::Stream;
 use pin_project_lite::pin_project;
-use seawall_core::{MonotonicClock, Rejection, Timer};
+use seawall_core::{CallContext, MonotonicClock, Rejection, Timer};
 
 use crate::{StallTimer, StreamLimits};
 
@@ -55,7 +55,10 @@ impl<S> TimedStream<S> {
 impl<S, K: Timer> TimedStream<S, K> {
     /// The same by another clock.
     pub fn with_clock(inner: S, limits: StreamLimits, clock: K) -> Self {
-        Self { inner: Some(inner), timer: StallTimer::new(limits, clock, seawall_core::inherited_deadline()) }
+        // The end of a total timeout is that of the call which gave the stream, not the stream's.
+        let inherited = CallContext::inherited();
+        let deadline = inherited.deadline.filter(|_| !inherited.deadline_is_total);
+        Self { inner: Some(inner), timer: StallTimer::new(limits, clock, deadline) }
     }
 }
 

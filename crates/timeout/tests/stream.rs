@@ -53,6 +53,22 @@ fn idle(limit: Duration) -> StreamLimits {
 }
 
 #[test]
+fn the_end_of_the_total_timeout_that_a_stream_is_made_in_is_none_of_the_streams() {
+    let clock = VirtualClock::new();
+    let end = clock.now().saturating_add(2 * SECOND);
+    let made = async { timed(&clock, idle(60 * SECOND), &[3 * SECOND]) };
+    let mut made = std::pin::pin!(InheritDeadline::until_total(end, made));
+    let Poll::Ready(mut stream) = made.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        unreachable!("nothing to wait for")
+    };
+    assert!(poll(&mut stream).is_pending());
+
+    clock.advance(3 * SECOND);
+
+    assert_eq!(poll(&mut stream), Poll::Ready(Some(Ok(()))));
+}
+
+#[test]
 fn a_stream_ends_with_the_deadline_of_the_call_that_it_is_made_in() {
     let clock = VirtualClock::new();
     let deadline = clock.now().saturating_add(2 * SECOND);

@@ -128,7 +128,8 @@ impl Body for Open {
 fn a_request_body_that_stands_still_is_cut_and_the_handler_sees_it() {
     let clock = VirtualClock::new();
     let limits = StreamLimits::new().with_idle(SECOND).unwrap();
-    let layers = seawall::server_with_env(env(&clock)).with_body_limits(limits);
+    let one = BulkheadLayer::with_env(BulkheadConfig::new(1).unwrap(), env(&clock));
+    let layers = seawall::server_with_env(env(&clock)).with_body_limits(limits).with_bulkhead(one);
     let reads = service_fn(|request: Request<_>| async {
         let read = BodyExt::collect(Request::into_body(request)).await;
         Ok::<_, Infallible>(
