@@ -91,7 +91,8 @@ impl RetryConfig {
 
     /// The longest wait for a layer further in that refuses and says how long, an open circuit's say: a call that would have to
     /// wait longer ends at once. Default: what [`with_max_hint`](Self::with_max_hint) allows, so far as the deadline does;
-    /// the client presets of `seawall` wait for a second. 0 waits for none.
+    /// the client presets of `seawall` wait for a second. 0 waits for none that
+    /// names a time.
     #[must_use]
     pub const fn with_max_refusal_wait(mut self, max_refusal_wait: Duration) -> Self {
         self.max_refusal_wait = max_refusal_wait;

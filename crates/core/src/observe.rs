@@ -39,7 +39,8 @@ pub trait Observer: Send + Sync + 'static {
     const PER_CALL: bool = false;
 
     /// The observer of one layer of a stack that is given one for all its layers, as the presets of `seawall` are. `part` tells
-    /// layers of one pattern apart, and is empty where there is one. By default all layers tell the same.
+    /// layers of one pattern apart, and is empty where there is one. By default all layers tell the same,
+    /// and so do they through an `Arc`: what is cheap to clone is given as it is.
     #[must_use]
     fn for_layer(self, pattern: Pattern, part: &'static str) -> Self
     where

@@ -12,10 +12,10 @@ use http_body_util::{BodyExt, Full};
 use seawall::{
     Error, HttpClient, Reason, Rejection,
     circuit_breaker::State,
-    core::{Clock, InheritDeadline, NoObserver, Observer, Outcome, Pattern, Timestamp, VirtualClock},
+    core::{CallContext, Clock, InheritDeadline, NoObserver, Observer, Outcome, Pattern, Timestamp, VirtualClock},
     http::Deadline,
     load_shedder::{ThrottleConfig, ThrottleLayer},
-    timeout::StreamLimits,
+    timeout::{StreamLimits, TimeoutConfig, TimeoutLayer},
 };
 use tower::{Service, ServiceExt};
 
@@ -268,6 +268,20 @@ fn a_time_that_the_request_itself_names_is_kept_and_only_comes_closer() {
 
     let told = service.seen_header("x-request-timeout-ms");
     assert_eq!(told, ["299", "274", "224"].map(|millis| Some(millis.to_owned())), "less for each attempt");
+}
+
+#[test]
+fn calls_that_a_total_timeout_around_the_preset_cuts_open_the_circuit() {
+    let (clock, layers, service) = preset(Does::Hang);
+    let outside = TimeoutLayer::with_env(TimeoutConfig::total(300 * MS).unwrap(), env(&clock));
+
+    for _ in 0..20 {
+        let call = async { layers.protect(service.clone()).oneshot(post()).await };
+        let (cut, took) = drive(&clock, outside.run_carrying(CallContext::new(), call));
+        assert_eq!((cut.is_err(), took), (true, 300 * MS));
+    }
+
+    assert_eq!(layers.breaker().gate().state(), State::Open);
 }
 
 #[test]
