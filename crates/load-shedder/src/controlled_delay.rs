@@ -37,6 +37,10 @@ pub struct ControlledDelay {
 /// The target before a server whose calls take long, as a part of what they take: about as often does a place come free
 /// before one that has four at once, and the next in line is to be there then.
 const TARGET_PART: u32 = 4;
+/// A call that takes longer lets nobody wait longer than one that takes this. Where a dependency hangs, all calls take as long
+/// as the timeout that cuts them, and whoever waits three times that has given up; a slow server is one whose calls take two
+/// seconds.
+pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(3);
 
 impl ControlledDelay {
     /// Waits of up to `interval`, or `target` under overload. Both above zero, the interval not shorter.
@@ -75,6 +79,7 @@ impl ControlledDelay {
     /// As it is before a server whose calls take `typical`.
     pub(crate) fn when_calls_take(mut self, typical: Duration) -> Self {
         if self.calls > 0 {
+            let typical = typical.min(LONGEST_CALL);
             self.interval = self.interval.max(typical.saturating_mul(self.calls));
             self.target = self.target.max(typical.checked_div(TARGET_PART).unwrap_or_default());
         }

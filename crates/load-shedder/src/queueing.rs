@@ -7,6 +7,7 @@ use seawall_core::{
 
 use crate::{
     Enforcement, Knee, LimitAlgorithm, LoadShedderError, Passage, QueueingShedderConfig, ShedderWait,
+    limiter::Time,
     line::{InLine, Joined, Line},
     refusals::Refusals,
     word::MAX_COST,
@@ -20,7 +21,7 @@ const MAX_WEIGHT: u32 = 1_000;
 /// - A call that finds no room waits up to 20 ms; up to 5 ms once the queue of its criticality has not been empty for
 ///   20 ms; one of a tenant that is told apart up to 500 ms or three times the latency of a call, and up to 5 ms or a quarter
 ///   of that latency once that tenant's queue has not been empty for twice as long; a critical one up to 500 ms, and then no
-///   less than twice the latency of a call. It never waits past its deadline, and is refused, on arrival or when its turn
+///   less than twice the latency of a call. Calls that take longer than 3 s count as if they took 3 s. It never waits past its deadline, and is refused, on arrival or when its turn
 ///   comes, when less time is left than a call takes (the mean of the last window).
 /// - Room goes to the most critical call that waits; among equals to the tenant that has been given least for its weight; of its calls to
 ///   the oldest, or under overload to the newest, which still has time to be answered. Critical calls may go a tenth above
@@ -191,12 +192,16 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> Gate for QueueingLoadShedder<A, T,
         if context.exempt {
             return Admission::Admitted(self.line.limiter().begin_exempt(context.cost, now));
         }
-        let too_close = |deadline| self.line.limiter().is_too_close(deadline, now);
-        if context.deadline.is_some_and(too_close) {
+        let until = |deadline| self.line.limiter().time_until(deadline, now);
+        let time = context.deadline.map_or(Time::Enough, until);
+        if time == Time::TooLittle {
             return self.too_late(&context, now);
         }
         match self.line.limiter().word().enter_if_nobody_waits(context.cost, context.criticality as u32) {
-            Ok(seen) => Admission::Admitted(self.line.begin(seen, context.cost, now)),
+            Ok(seen) => {
+                let passage = self.line.begin(seen, context.cost, now);
+                Admission::Admitted(if time == Time::Look { passage.looking() } else { passage })
+            }
             Err(_) => self.queue_up(&context, now),
         }
     }

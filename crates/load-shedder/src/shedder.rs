@@ -5,7 +5,7 @@ use seawall_core::{
 use crate::{
     Enforcement, Knee, LimitAlgorithm, LoadShedderConfig, Passage,
     config::DEFAULT_RETRY_AFTER,
-    limiter::Limiter,
+    limiter::{Limiter, Time},
     refusals::Refusals,
     word::{MAX_COST, Plain, Seen},
 };
@@ -113,10 +113,11 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
             Ok(seen) => {
                 let now = now();
                 let passage = self.limiter.begin(seen, cost, now);
-                if self.limiter.is_too_close(deadline, now) {
-                    return self.too_late(passage);
+                match self.limiter.time_until(deadline, now) {
+                    Time::Enough => Ok(passage),
+                    Time::Look => Ok(passage.looking()),
+                    Time::TooLittle => self.too_late(passage),
                 }
-                Ok(passage)
             }
             Err(seen) => self.refuse(seen, cost, now),
         }

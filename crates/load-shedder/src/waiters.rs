@@ -5,6 +5,7 @@ use seawall_core::{Criticality, Timestamp};
 use crate::{
     CoDel, ControlledDelay, NewestFirst, Passage,
     codel::Verdict,
+    controlled_delay::LONGEST_CALL,
     fair_queue::{self, FairKey, FairQueue, Weights},
 };
 
@@ -212,6 +213,6 @@ impl Waiters {
 fn longest_wait(delay: Option<ControlledDelay>, class: usize, typical: Duration, now: Timestamp) -> Duration {
     let Some(delay) = delay else { return Duration::MAX };
     let is_critical = class == Criticality::Critical as usize;
-    let least = if is_critical { typical.saturating_mul(PATIENCE) } else { Duration::ZERO };
+    let least = if is_critical { typical.min(LONGEST_CALL).saturating_mul(PATIENCE) } else { Duration::ZERO };
     delay.when_calls_take(typical).limit(now).max(least)
 }

@@ -16,8 +16,8 @@ use seawall_core::{
     SeededEntropy, Timer, Timestamp, VirtualClock,
 };
 use seawall_load_shedder::{
-    Enforcement, Error, Fixed, LoadShedder, LoadShedderError, NewestFirst, QueueDiscipline, QueueingLoadShedder,
-    QueueingShedderConfig, Throttle, ThrottleConfig,
+    Enforcement, Error, Fixed, LimitAlgorithm, LoadShedder, LoadShedderError, NewestFirst, QueueDiscipline,
+    QueueingLoadShedder, QueueingShedderConfig, Throttle, ThrottleConfig, Window, WindowSize,
 };
 use tower::{Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 
@@ -254,18 +254,23 @@ fn a_tenant_whose_line_has_not_been_empty_for_a_second_is_under_overload() {
     assert_eq!((wait(10), wait(11)), (500 * MILLISECOND, 5 * MILLISECOND));
 }
 
+/// Ten times ten calls that took so long.
+fn ten_by_ten(layer: &Layer, clock: &VirtualClock, latency: Duration, outcome: Outcome) {
+    for _ in 0..10 {
+        let inside: Vec<_> = (0..10).map(|_| layer.gate().admit(CallContext::new, || clock.now())).collect();
+        clock.advance(latency);
+        for admission in inside {
+            let Admission::Admitted(passage) = admission else { unreachable!("there is room") };
+            layer.gate().finish(passage, outcome, || clock.now());
+        }
+    }
+}
+
 #[test]
 fn before_a_slow_server_a_tenant_waits_as_long_as_three_calls_take_or_as_was_asked() {
     let wait = |config: QueueingShedderConfig| {
         let (layer, clock) = configured(10, config.with_max_queued(100).unwrap());
-        for _ in 0..10 {
-            let inside: Vec<_> = (0..10).map(|_| layer.gate().admit(CallContext::new, || clock.now())).collect();
-            clock.advance(Duration::from_secs(1));
-            for admission in inside {
-                let Admission::Admitted(passage) = admission else { unreachable!("there is room") };
-                layer.gate().finish(passage, Outcome::Finished(Class::Success), || clock.now());
-            }
-        }
+        ten_by_ten(&layer, &clock, Duration::from_secs(1), Outcome::Finished(Class::Success));
         let _full: Vec<_> = (0..10).map(|_| usual(&layer)).collect();
         let calm = wait_of(of_tenant(&layer), &clock);
         [calm, wait_behind(7, Duration::from_secs(1), &layer, &clock)]
@@ -275,6 +280,21 @@ fn before_a_slow_server_a_tenant_waits_as_long_as_three_calls_take_or_as_was_ask
     assert_eq!(wait(config), [3_000 * MILLISECOND, 250 * MILLISECOND]);
     assert_eq!(wait(config.with_tenant_patience(0).unwrap()), [500 * MILLISECOND, 500 * MILLISECOND]);
     assert_eq!(config.with_tenant_patience(101), Err(LoadShedderError::TenantPatience { calls: 101 }));
+}
+
+#[test]
+fn before_a_server_that_hangs_nobody_waits_longer_than_for_calls_of_three_seconds() {
+    let config = QueueingShedderConfig::default().with_max_queued(1_000).unwrap();
+    let (layer, clock) = configured(10, config);
+    ten_by_ten(&layer, &clock, Duration::from_secs(30), Outcome::TimedOut);
+    let _full: Vec<_> = (0..10).map(|_| usual(&layer)).collect();
+    let _above_the_limit = call(&layer, Criticality::Critical);
+
+    let tenant = wait_of(of_tenant(&layer), &clock);
+    let critical = wait_of(call(&layer, Criticality::Critical), &clock);
+    let under_overload = wait_behind(19, Duration::from_secs(1), &layer, &clock);
+
+    assert_eq!([tenant, critical, under_overload], [9_000, 6_000, 750].map(|millis| millis * MILLISECOND));
 }
 
 #[test]
@@ -673,6 +693,54 @@ fn a_call_whose_deadline_cannot_be_met_is_refused_on_arrival_though_there_is_roo
     assert_eq!((layer.gate().in_flight(), failing_fast.in_flight()), (2, 2));
     let let_in = (0..128).filter(|_| verdict(left(MILLISECOND)).is_none()).count();
     assert_eq!(let_in, 4, "one in 32 sees whether calls have become quicker");
+}
+
+/// Has no use for windows of less than a second.
+struct Resting;
+
+impl LimitAlgorithm for Resting {
+    fn limit(&self) -> f64 {
+        100.0
+    }
+
+    fn window_size(&self) -> WindowSize {
+        WindowSize { full: 10, enough: 10, at_most: Duration::from_secs(10) }
+    }
+
+    fn resting_window(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn update(&mut self, _: &Window) {}
+}
+
+/// How many calls find out that calls have become quicker, of those that bring less time along than calls took.
+fn looks_until_calls_are_known_to_be_quick<G: Gate>(gate: &G, clock: &VirtualClock) -> u32 {
+    warm(gate, clock, MILLISECOND);
+    let hurried = CallContext::new().with_deadline(clock.now().saturating_add(Duration::from_micros(500)));
+    let mut looks = 0_u32;
+    for _ in 0..10_000 {
+        let Admission::Admitted(ticket) = gate.admit(|| hurried, || clock.now()) else { continue };
+        gate.finish(ticket, Outcome::Finished(Class::Success), || clock.now());
+        looks = looks.saturating_add(1);
+        if matches!(gate.admit(|| hurried, || clock.now()), Admission::Admitted(_)) {
+            break;
+        }
+    }
+    looks
+}
+
+#[test]
+fn while_few_calls_are_timed_those_that_look_whether_calls_have_become_quicker_all_are() {
+    let clock = VirtualClock::starting_at(Timestamp::from_nanos(1_000_000_000));
+    let queueing = QueueingLoadShedder::with_algorithm(Resting, QueueingShedderConfig::default(), clock.clone());
+
+    let looks = [
+        looks_until_calls_are_known_to_be_quick(&LoadShedder::with_algorithm(Resting), &clock),
+        looks_until_calls_are_known_to_be_quick(&queueing, &clock),
+    ];
+
+    assert!(looks.iter().all(|looks| *looks <= 20), "windows are of ten: {looks:?}");
 }
 
 #[test]
