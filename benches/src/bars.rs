@@ -10,9 +10,9 @@ const CEILINGS: &[(&str, f64)] = &[
     ("circuit-breaker/closed", 135.0),
     ("circuit-breaker/closed-count-window", 65.0),
     ("bulkhead/admit", 45.0),
-    ("load-shedder/admit", 85.0),
+    ("load-shedder/admit", 80.0),
     ("load-shedder/admit-timed", 165.0),
-    ("load-shedder/reject", 95.0),
+    ("load-shedder/reject", 98.0),
     ("circuit-breaker/open", 110.0),
     ("circuit-breaker/forced-open", 36.0),
     ("backoff/delay", 125.0),
@@ -22,7 +22,7 @@ const CEILINGS: &[(&str, f64)] = &[
     ("timeout/stack-pending", 375.0),
     ("retry/no-retry", 18.0),
     ("retry/budget", 70.0),
-    ("stack/client", 660.0),
+    ("stack/client", 640.0),
     ("stack/timeout-retry-breaker", 410.0),
 ];
 

@@ -31,8 +31,8 @@ pub(crate) struct Seen(u64);
 #[derive(Debug)]
 #[must_use = "a place that is not given back is lost"]
 pub struct Place {
-    weight: u32,
-    account: u32,
+    // One number, as the wait of a rejection is, with which it shares its memory: two would be written apart and read at once.
+    account_and_weight: u64,
 }
 
 impl Place {
@@ -42,15 +42,16 @@ impl Place {
 
     /// Places that are kept count of under `account`.
     pub(crate) const fn of(weight: u32, account: u32) -> Self {
-        Self { weight, account }
+        Self { account_and_weight: (account as u64) << u32::BITS | weight as u64 }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the low half of the word")]
     pub(crate) const fn weight(&self) -> u32 {
-        self.weight
+        self.account_and_weight as u32
     }
 
     pub(crate) const fn account(&self) -> u32 {
-        self.account
+        (self.account_and_weight >> u32::BITS) as u32
     }
 }
 

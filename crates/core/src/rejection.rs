@@ -226,8 +226,14 @@ impl Rejection {
 
     /// Says when another try may succeed.
     #[must_use]
-    pub const fn with_retry_after(mut self, wait: Duration) -> Self {
-        let wait = Timestamp::ZERO.saturating_add(wait).as_nanos();
+    pub const fn with_retry_after(self, wait: Duration) -> Self {
+        self.with_retry_after_nanos(Timestamp::ZERO.saturating_add(wait).as_nanos())
+    }
+
+    /// The same in nanoseconds, for who has them: a refusal that counts instructions makes no `Duration`.
+    #[must_use]
+    #[inline]
+    pub const fn with_retry_after_nanos(mut self, wait: u64) -> Self {
         self.retry_after = if wait == NO_HINT { NO_HINT.saturating_sub(1) } else { wait };
         self
     }

@@ -48,7 +48,7 @@ impl<R: Entropy> Refusals<R> {
     pub(crate) fn rejection(&self, reason: Reason) -> Rejection {
         let wait = self.nanos / 2;
         let wait = wait.saturating_add(scaled(self.nanos, self.entropy.next_u64()));
-        Rejection::new(Pattern::LoadShedder, reason).with_retry_after(Duration::from_nanos(wait))
+        Rejection::new(Pattern::LoadShedder, reason).with_retry_after_nanos(wait)
     }
 
     pub(crate) fn set(&self, enforcement: Enforcement) {
