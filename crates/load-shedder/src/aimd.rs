@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{LimitAlgorithm, LimitRange, LoadShedderError, Window};
+use crate::{LimitAlgorithm, LimitRange, LoadShedderError, Sampling, Window};
 
 /// How an [`Aimd`] limit moves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -8,6 +8,7 @@ pub struct AimdConfig {
     range: LimitRange,
     backoff_ratio: f64,
     timeout: Duration,
+    sampling: Sampling,
 }
 
 impl AimdConfig {
@@ -41,11 +42,23 @@ impl AimdConfig {
         self.timeout = timeout;
         Ok(self)
     }
+
+    /// What of a window's samples counts as its latency, and when a window ends. Default: the mean, of at most 1,000.
+    #[must_use]
+    pub const fn with_sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = sampling;
+        self
+    }
 }
 
 impl Default for AimdConfig {
     fn default() -> Self {
-        Self { range: LimitRange::of_constants(20, 20, 200), backoff_ratio: 0.9, timeout: Duration::from_secs(5) }
+        Self {
+            range: LimitRange::of_constants(20, 20, 200),
+            backoff_ratio: 0.9,
+            timeout: Duration::from_secs(5),
+            sampling: Sampling::default(),
+        }
     }
 }
 
@@ -73,8 +86,12 @@ impl LimitAlgorithm for Aimd {
         self.limit
     }
 
+    fn sampling(&self) -> Sampling {
+        self.config.sampling
+    }
+
     fn update(&mut self, window: &Window) {
-        let late = window.mean > Window::of_one(self.config.timeout, 0, false).mean;
+        let late = window.latency() > Window::of_one(self.config.timeout, 0, false).mean;
         let next = if window.dropped > 0 || late {
             (self.limit * self.config.backoff_ratio).floor()
         } else if 2.0 * f64::from(window.max_in_flight) >= self.limit {

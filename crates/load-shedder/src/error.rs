@@ -66,6 +66,26 @@ pub enum LoadShedderError {
         /// The value given.
         retry_after: Duration,
     },
+    /// The share of samples that is asked for is outside its range.
+    #[error("quantile is {quantile}; allowed are 0.01 to 0.999")]
+    Quantile {
+        /// The value given.
+        quantile: f64,
+    },
+    /// A window would never have its samples, or more than can be counted.
+    #[error("window has full {full}, enough {enough}; allowed are 1 ≤ enough ≤ full ≤ 50000")]
+    Window {
+        /// The number that closes a window given.
+        full: u32,
+        /// The number that will do given.
+        enough: u32,
+    },
+    /// So many calls would be no samples that nothing is learnt.
+    #[error("least_latency is {}; allowed are 0s to 1s", Span::exact(*least_latency))]
+    LeastLatency {
+        /// The value given.
+        least_latency: Duration,
+    },
     /// The two times of a controlled delay are out of order.
     #[error("target is {}, interval {}; allowed are 0s < target ≤ interval", Span::exact(*target), Span::exact(*interval))]
     Delay {

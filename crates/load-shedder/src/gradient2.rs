@@ -1,4 +1,4 @@
-use crate::{LimitAlgorithm, LimitRange, LoadShedderError, Window};
+use crate::{LimitAlgorithm, LimitRange, LoadShedderError, Sampling, Window};
 
 /// The long average starts as the plain mean of this many windows.
 const WARM_UP: u32 = 10;
@@ -14,6 +14,7 @@ pub struct Gradient2Config {
     tolerance: f64,
     long_window: u32,
     queue_size: u32,
+    sampling: Sampling,
 }
 
 impl Gradient2Config {
@@ -71,6 +72,13 @@ impl Gradient2Config {
         self.queue_size = queue_size;
         Ok(self)
     }
+
+    /// What of a window's samples counts as its latency, and when a window ends. Default: the mean, of at most 1,000.
+    #[must_use]
+    pub const fn with_sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = sampling;
+        self
+    }
 }
 
 impl Default for Gradient2Config {
@@ -81,6 +89,7 @@ impl Default for Gradient2Config {
             tolerance: 1.5,
             long_window: 600,
             queue_size: 4,
+            sampling: Sampling::default(),
         }
     }
 }
@@ -121,6 +130,10 @@ impl Gradient2 {
 impl LimitAlgorithm for Gradient2 {
     fn limit(&self) -> f64 {
         self.limit
+    }
+
+    fn sampling(&self) -> Sampling {
+        self.config.sampling
     }
 
     fn update(&mut self, window: &Window) {

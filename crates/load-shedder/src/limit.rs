@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::LoadShedderError;
+use crate::{LoadShedderError, Sampling};
 
 /// The largest limit that a shedder can have: 16 bits of its word.
 pub(crate) const MAX_LIMIT: u32 = 65_535;
@@ -75,6 +75,9 @@ pub struct Window {
     pub max_in_flight: u32,
     /// How many of them were cut by a timeout, or by a caller who had waited longer than the mean.
     pub dropped: u32,
+    /// The latency, in nanoseconds, of the [quantile](Sampling::with_quantile) that the algorithm asks for; `None` when it asks
+    /// for none, and of a probe.
+    pub quantile: Option<f64>,
     /// How many calls ended per second since the window before; `None` when that is not known, as after a probe.
     pub throughput: Option<f64>,
 }
@@ -89,13 +92,14 @@ impl Window {
             relative_variance: 0.0,
             max_in_flight: in_flight,
             dropped: dropped as u32,
+            quantile: None,
             throughput: None,
         }
     }
 
     /// The window of many calls.
     pub const fn new(samples: u32, mean: f64, relative_variance: f64, max_in_flight: u32) -> Self {
-        Self { samples, mean, relative_variance, max_in_flight, dropped: 0, throughput: None }
+        Self { samples, mean, relative_variance, max_in_flight, dropped: 0, quantile: None, throughput: None }
     }
 
     /// The same, but so many of the calls were cut.
@@ -112,9 +116,18 @@ impl Window {
         self
     }
 
-    /// The mean latency as a number that can be reckoned with: what is none counts as a nanosecond.
-    pub(crate) fn latency(&self) -> f64 {
-        if self.mean > 1.0 { self.mean.min(LONGEST) } else { 1.0 }
+    /// The same, with the latency at the quantile that was asked for, in nanoseconds.
+    #[must_use]
+    pub const fn with_quantile(mut self, nanos: f64) -> Self {
+        self.quantile = Some(nanos);
+        self
+    }
+
+    /// The latency at the quantile that was asked for, or the mean, as a number that can be reckoned with: what is none counts
+    /// as a nanosecond.
+    pub fn latency(&self) -> f64 {
+        let latency = self.quantile.unwrap_or(self.mean);
+        if latency > 1.0 { latency.min(LONGEST) } else { 1.0 }
     }
 
     /// Whether most calls were cut: then the mean says how long callers wait, not how long the server takes.
@@ -154,9 +167,16 @@ pub trait LimitAlgorithm: Send + 'static {
     /// The limit; the shedder rounds it up, and to 1 at least.
     fn limit(&self) -> f64;
 
-    /// How long the next window should be. Default: at least 10 samples, and a second unless there are 1,000.
+    /// What of a window's samples it takes for the latency: asked when a shedder is built, and after
+    /// [`adjust`](crate::LoadShedder::adjust). Default: their mean.
+    fn sampling(&self) -> Sampling {
+        Sampling::default()
+    }
+
+    /// How long the next window should be. Default: as [`sampling`](Self::sampling) says, which is at least 10 samples, and a
+    /// second unless there are 1,000.
     fn window_size(&self) -> WindowSize {
-        WindowSize { full: 1_000, enough: 10, at_most: Duration::from_secs(1) }
+        self.sampling().window()
     }
 
     /// How long a window may take at the least while less than half of the limit is in use. Where windows fill sooner, only one
@@ -184,6 +204,10 @@ pub trait LimitAlgorithm: Send + 'static {
 impl<T: LimitAlgorithm + ?Sized> LimitAlgorithm for Box<T> {
     fn limit(&self) -> f64 {
         T::limit(self)
+    }
+
+    fn sampling(&self) -> Sampling {
+        T::sampling(self)
     }
 
     fn window_size(&self) -> WindowSize {

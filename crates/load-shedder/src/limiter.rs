@@ -112,7 +112,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
         let limiter = Self {
             word: Word::new(control.limit().0),
             marks: CachePadded::new(Marks::default()),
-            tally: Tally::default(),
+            tally: Tally::new(&control.algorithm.sampling()),
             control: Mutex::new(control),
             too_close: AtomicU32::new(0),
         };
@@ -132,6 +132,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
     pub(crate) fn adjust<R>(&self, change: impl FnOnce(&mut A) -> R) -> R {
         let mut control = self.control();
         let result = change(&mut control.algorithm);
+        self.tally.follow(&control.algorithm.sampling());
         self.publish(&control);
         result
     }

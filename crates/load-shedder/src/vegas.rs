@@ -1,4 +1,4 @@
-use crate::{LimitAlgorithm, LimitRange, LoadShedderError, Window};
+use crate::{LimitAlgorithm, LimitRange, LoadShedderError, Sampling, Window};
 
 /// The base latency is forgotten after this many times the limit in samples, and taken from the next window.
 const DEFAULT_PROBE_MULTIPLIER: u32 = 30;
@@ -14,6 +14,7 @@ pub struct VegasConfig {
     range: LimitRange,
     smoothing: f64,
     probe_multiplier: u32,
+    sampling: Sampling,
 }
 
 impl VegasConfig {
@@ -47,6 +48,13 @@ impl VegasConfig {
         self.probe_multiplier = probe_multiplier;
         Ok(self)
     }
+
+    /// What of a window's samples counts as its latency, and when a window ends. Default: the mean, of at most 1,000.
+    #[must_use]
+    pub const fn with_sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = sampling;
+        self
+    }
 }
 
 impl Default for VegasConfig {
@@ -55,6 +63,7 @@ impl Default for VegasConfig {
             range: LimitRange::of_constants(1, 20, 1_000),
             smoothing: 1.0,
             probe_multiplier: DEFAULT_PROBE_MULTIPLIER,
+            sampling: Sampling::default(),
         }
     }
 }
@@ -103,6 +112,10 @@ impl Vegas {
 impl LimitAlgorithm for Vegas {
     fn limit(&self) -> f64 {
         self.limit
+    }
+
+    fn sampling(&self) -> Sampling {
+        self.config.sampling
     }
 
     fn update(&mut self, window: &Window) {
