@@ -4,6 +4,8 @@ use crate::{LimitAlgorithm, LimitRange, LoadShedderError, Sampling, Window};
 
 /// How an [`Aimd`] limit moves.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Raw", into = "Raw"))]
 pub struct AimdConfig {
     range: LimitRange,
     backoff_ratio: f64,
@@ -59,6 +61,54 @@ impl Default for AimdConfig {
             timeout: Duration::from_secs(5),
             sampling: Sampling::default(),
         }
+    }
+}
+
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    min_limit: u32,
+    initial_limit: u32,
+    max_limit: u32,
+    backoff_ratio: f64,
+    #[serde(with = "humantime_serde")]
+    timeout: Duration,
+    sampling: Sampling,
+}
+
+#[cfg(feature = "serde")]
+impl Default for Raw {
+    fn default() -> Self {
+        AimdConfig::default().into()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<AimdConfig> for Raw {
+    fn from(config: AimdConfig) -> Self {
+        let AimdConfig { range, backoff_ratio, timeout, sampling } = config;
+        Self {
+            min_limit: range.min(),
+            initial_limit: range.initial(),
+            max_limit: range.max(),
+            backoff_ratio,
+            timeout,
+            sampling,
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Raw> for AimdConfig {
+    type Error = LoadShedderError;
+
+    fn try_from(raw: Raw) -> Result<Self, LoadShedderError> {
+        Self::default()
+            .with_range(LimitRange::new(raw.min_limit, raw.initial_limit, raw.max_limit)?)
+            .with_sampling(raw.sampling)
+            .with_backoff_ratio(raw.backoff_ratio)?
+            .with_timeout(raw.timeout)
     }
 }
 

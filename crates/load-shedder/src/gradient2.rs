@@ -8,6 +8,8 @@ const STALE_DECAY: f64 = 0.95;
 
 /// How a [`Gradient2`] limit moves.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Raw", into = "Raw"))]
 pub struct Gradient2Config {
     range: LimitRange,
     smoothing: f64,
@@ -91,6 +93,59 @@ impl Default for Gradient2Config {
             queue_size: 4,
             sampling: Sampling::default(),
         }
+    }
+}
+
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    min_limit: u32,
+    initial_limit: u32,
+    max_limit: u32,
+    smoothing: f64,
+    tolerance: f64,
+    long_window: u32,
+    queue_size: u32,
+    sampling: Sampling,
+}
+
+#[cfg(feature = "serde")]
+impl Default for Raw {
+    fn default() -> Self {
+        Gradient2Config::default().into()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<Gradient2Config> for Raw {
+    fn from(config: Gradient2Config) -> Self {
+        let Gradient2Config { range, smoothing, tolerance, long_window, queue_size, sampling } = config;
+        Self {
+            min_limit: range.min(),
+            initial_limit: range.initial(),
+            max_limit: range.max(),
+            smoothing,
+            tolerance,
+            long_window,
+            queue_size,
+            sampling,
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Raw> for Gradient2Config {
+    type Error = LoadShedderError;
+
+    fn try_from(raw: Raw) -> Result<Self, LoadShedderError> {
+        Self::default()
+            .with_range(LimitRange::new(raw.min_limit, raw.initial_limit, raw.max_limit)?)
+            .with_sampling(raw.sampling)
+            .with_smoothing(raw.smoothing)?
+            .with_tolerance(raw.tolerance)?
+            .with_long_window(raw.long_window)?
+            .with_queue_size(raw.queue_size)
     }
 }
 

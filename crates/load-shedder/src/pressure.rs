@@ -19,6 +19,8 @@ use crate::LoadShedderError;
 /// # Ok::<(), seawall_load_shedder::LoadShedderError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "[f64; 3]", into = "[f64; 3]"))]
 pub struct Marks {
     marks: [f64; 3],
     passed: usize,
@@ -56,6 +58,22 @@ impl Marks {
             self.passed = passed.max(self.passed.min(not_left));
         }
         FLOORS.get(self.passed).copied().unwrap_or(Criticality::Critical)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<Marks> for [f64; 3] {
+    fn from(marks: Marks) -> Self {
+        marks.marks
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<[f64; 3]> for Marks {
+    type Error = LoadShedderError;
+
+    fn try_from(marks: [f64; 3]) -> Result<Self, LoadShedderError> {
+        Self::new(marks)
     }
 }
 

@@ -31,6 +31,8 @@ const LONGEST_LEFT_OUT: Duration = Duration::from_secs(1);
 /// # Source
 /// `WindowedLimit` and its sample windows in Netflix' concurrency-limits.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Raw", into = "Raw"))]
 pub struct Sampling {
     quantile: Option<f64>,
     least_latency: Duration,
@@ -104,6 +106,47 @@ impl Default for Sampling {
             least_latency: Duration::ZERO,
             window: WindowSize { full: 1_000, enough: 10, at_most: Duration::from_secs(1) },
         }
+    }
+}
+
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantile: Option<f64>,
+    #[serde(with = "humantime_serde")]
+    least_latency: Duration,
+    full: u32,
+    enough: u32,
+    #[serde(with = "humantime_serde")]
+    at_most: Duration,
+}
+
+#[cfg(feature = "serde")]
+impl Default for Raw {
+    fn default() -> Self {
+        Sampling::default().into()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<Sampling> for Raw {
+    fn from(sampling: Sampling) -> Self {
+        let Sampling { quantile, least_latency, window: WindowSize { full, enough, at_most } } = sampling;
+        Self { quantile, least_latency, full, enough, at_most }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Raw> for Sampling {
+    type Error = LoadShedderError;
+
+    fn try_from(raw: Raw) -> Result<Self, LoadShedderError> {
+        let Raw { quantile, least_latency, full, enough, at_most } = raw;
+        let sampling =
+            Self::default().with_window(WindowSize { full, enough, at_most })?.with_least_latency(least_latency)?;
+        quantile.map_or(Ok(sampling), |quantile| sampling.with_quantile(quantile))
     }
 }
 

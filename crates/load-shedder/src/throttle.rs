@@ -29,6 +29,8 @@ const REQUEST: u64 = 1 << 32;
 /// # Ok::<(), seawall_load_shedder::LoadShedderError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Raw", into = "Raw"))]
 pub struct ThrottleConfig {
     k: f64,
     span: Duration,
@@ -105,6 +107,40 @@ impl ThrottleConfig {
 impl Default for ThrottleConfig {
     fn default() -> Self {
         Self { k: 2.0, span: Duration::from_secs(10), padding: 8 }
+    }
+}
+
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    k: f64,
+    #[serde(with = "humantime_serde")]
+    span: Duration,
+    padding: u32,
+}
+
+#[cfg(feature = "serde")]
+impl Default for Raw {
+    fn default() -> Self {
+        ThrottleConfig::default().into()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<ThrottleConfig> for Raw {
+    fn from(config: ThrottleConfig) -> Self {
+        let ThrottleConfig { k, span, padding } = config;
+        Self { k, span, padding }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Raw> for ThrottleConfig {
+    type Error = LoadShedderError;
+
+    fn try_from(raw: Raw) -> Result<Self, LoadShedderError> {
+        Self::default().with_padding(raw.padding).with_k(raw.k)?.with_span(raw.span)
     }
 }
 

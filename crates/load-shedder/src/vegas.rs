@@ -10,6 +10,8 @@ const GOLDEN: f64 = 0.618_033_988_749_895;
 
 /// How a [`Vegas`] limit moves.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Raw", into = "Raw"))]
 pub struct VegasConfig {
     range: LimitRange,
     smoothing: f64,
@@ -65,6 +67,53 @@ impl Default for VegasConfig {
             probe_multiplier: DEFAULT_PROBE_MULTIPLIER,
             sampling: Sampling::default(),
         }
+    }
+}
+
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    min_limit: u32,
+    initial_limit: u32,
+    max_limit: u32,
+    smoothing: f64,
+    probe_multiplier: u32,
+    sampling: Sampling,
+}
+
+#[cfg(feature = "serde")]
+impl Default for Raw {
+    fn default() -> Self {
+        VegasConfig::default().into()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<VegasConfig> for Raw {
+    fn from(config: VegasConfig) -> Self {
+        let VegasConfig { range, smoothing, probe_multiplier, sampling } = config;
+        Self {
+            min_limit: range.min(),
+            initial_limit: range.initial(),
+            max_limit: range.max(),
+            smoothing,
+            probe_multiplier,
+            sampling,
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Raw> for VegasConfig {
+    type Error = LoadShedderError;
+
+    fn try_from(raw: Raw) -> Result<Self, LoadShedderError> {
+        Self::default()
+            .with_range(LimitRange::new(raw.min_limit, raw.initial_limit, raw.max_limit)?)
+            .with_sampling(raw.sampling)
+            .with_smoothing(raw.smoothing)?
+            .with_probe_multiplier(raw.probe_multiplier)
     }
 }
 
