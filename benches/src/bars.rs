@@ -12,7 +12,7 @@ const CEILINGS: &[(&str, f64)] = &[
     ("bulkhead/admit", 45.0),
     ("load-shedder/admit", 80.0),
     ("load-shedder/admit-timed", 165.0),
-    ("load-shedder/reject", 98.0),
+    ("load-shedder/reject", 94.0),
     ("circuit-breaker/open", 110.0),
     ("circuit-breaker/forced-open", 36.0),
     ("backoff/delay", 125.0),
@@ -102,12 +102,16 @@ const BARS: &[(&str, Bar)] = &[
 const FLAT: &[(&str, &str, f64)] = &[
     ("circuit-breaker/closed-with-failures", "circuit-breaker/closed", 1.5),
     ("circuit-breaker/closed-1m-in-window", "circuit-breaker/closed", 1.5),
+    // The refusal with the call that it refuses, the admission without.
+    ("load-shedder/reject", "load-shedder/admit-timed", 0.6),
     ("queueing/depth-10000", "queueing/depth-10", 1.3),
     ("queueing/shedder-depth-10000", "queueing/shedder-depth-10", 1.3),
 ];
 
-/// Rows that may take as long as others together: a refusal costs less than the call and one look at the clock.
-const WITHIN: &[(&str, &[&str])] = &[("circuit-breaker/open", &["floor/bare-call", "floor/clock"])];
+/// Rows that may take as long as others together: an open circuit's refusal as long as the call and one look at the clock, a
+/// shedder's as long as an admission by one that is at rest.
+const WITHIN: &[(&str, &[&str])] =
+    &[("circuit-breaker/open", &["floor/bare-call", "floor/clock"]), ("load-shedder/reject", &["load-shedder/admit"])];
 
 /// The figures of one row.
 pub type Figures = (&'static str, Measured, Option<f64>);
@@ -132,12 +136,12 @@ pub fn apart(figures: &[Figures]) -> Vec<Missed> {
             missed.push(Missed { fatal: true, text });
         }
     }
-    for (row, parts) in WITHIN {
-        let parts: Option<Vec<f64>> = parts.iter().map(|part| find(*part).map(|(_, part, _)| part.ns_median)).collect();
+    for (row, names) in WITHIN {
+        let parts: Option<Vec<f64>> = names.iter().map(|part| find(*part).map(|(_, part, _)| part.ns_median)).collect();
         let Some(((_, ours, _), parts)) = find(*row).zip(parts) else { continue };
         let most: f64 = parts.iter().sum();
         if ours.ns_median > most {
-            let text = format!("{row}: {:.1} ns, bar {most:.1}, which a call and a clock reading take", ours.ns_median);
+            let text = format!("{row}: {:.1} ns, bar {most:.1}, which {} takes", ours.ns_median, names.join(" + "));
             missed.push(Missed { fatal: false, text });
         }
     }
@@ -236,6 +240,17 @@ mod tests {
 
         assert_eq!((missed(14.0), missed(14.1)), (0, 1));
         assert_eq!(apart(&[figures("circuit-breaker/open", 100.0, 120.0)]).len(), 0, "nothing to compare it with");
+    }
+
+    #[test]
+    fn a_shedders_refusal_may_take_as_long_as_an_admission_and_three_fifths_of_the_instructions_of_a_timed_one() {
+        let missed = |ns, instructions| {
+            let admit = figures("load-shedder/admit", 9.0, 70.0);
+            let timed = figures("load-shedder/admit-timed", 20.0, 160.0);
+            apart(&[admit, timed, figures("load-shedder/reject", ns, instructions)]).len()
+        };
+
+        assert_eq!((missed(9.0, 96.0), missed(9.1, 96.0), missed(9.0, 97.0)), (0, 1, 1));
     }
 
     #[test]

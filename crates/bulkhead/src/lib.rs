@@ -69,6 +69,6 @@ pub use priority::PriorityBulkhead;
 pub use queueing::QueueingBulkhead;
 pub use queueing_config::QueueingBulkheadConfig;
 pub use reserve::Reserve;
-pub use seawall_core::{Error, Rejection, WrapErrorLayer};
+pub use seawall_core::{Enforced, Enforcement, Error, Percent, PercentError, Rejection, WrapErrorLayer};
 pub use shares::Shares;
 pub use wait::BulkheadWait;

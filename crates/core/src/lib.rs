@@ -38,6 +38,8 @@ mod classify;
 mod clock;
 mod context;
 mod cut;
+mod enforced;
+mod enforcement;
 mod entropy;
 mod env;
 mod error;
@@ -78,6 +80,8 @@ pub use clock::{Clock, MonotonicClock, MonotonicSleep, Timer, Timestamp, Virtual
 pub use clock::{TokioClock, TokioSleep};
 pub use context::{Attributes, CallContext, Criticality, NoAttributes};
 pub use cut::Cut;
+pub use enforced::{Enforced, MayWait, WaitForATicket};
+pub use enforcement::{Enforcement, Enforcing, Percent, PercentError};
 pub use entropy::{Entropy, SeededEntropy, ThreadEntropy, unit_interval};
 pub use env::{Env, Environment, Serves};
 pub use error::{BoxError, CarryRejection, Error};

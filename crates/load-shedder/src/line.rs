@@ -8,7 +8,7 @@ use std::{
 };
 
 use seawall_core::{
-    CallContext, Clock, Criticality, Reason, Timestamp, replace_waker,
+    CallContext, Clock, Criticality, Enforcing, Reason, Timestamp, replace_waker,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -28,6 +28,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Line<A> {
     limiter: Limiter<A>,
+    /// Whether those whose deadline is too close when their turn comes are refused.
+    for_deadlines: Arc<Enforcing>,
     waiters: Mutex<Waiters>,
 }
 
@@ -39,8 +41,9 @@ pub(crate) enum Joined {
 }
 
 impl<A: LimitAlgorithm> Line<A> {
-    pub(crate) fn new(algorithm: A, discipline: Discipline, max_queued: usize) -> Self {
-        Self { limiter: Limiter::new(algorithm), waiters: Mutex::new(Waiters::new(discipline, max_queued)) }
+    pub(crate) fn new(algorithm: A, discipline: Discipline, max_queued: usize, for_deadlines: Arc<Enforcing>) -> Self {
+        let waiters = Mutex::new(Waiters::new(discipline, max_queued));
+        Self { limiter: Limiter::new(algorithm), for_deadlines, waiters }
     }
 
     pub(crate) const fn limiter(&self) -> &Limiter<A> {
@@ -147,7 +150,8 @@ impl<A: LimitAlgorithm> Line<A> {
         let waker = match waiters.next(typical, now) {
             None => None,
             Some((place, Next::Refuse)) => waiters.tell(place, Turn::Refused),
-            Some((place, Next::Serve)) => {
+            Some((place, Next::TooLate)) if self.for_deadlines.enforces() => waiters.tell(place, Turn::Refused),
+            Some((place, Next::Serve | Next::TooLate)) => {
                 let cost = waiters.cost_of(place);
                 let seen = self.limiter.word().enter(cost, Seen::limit).ok()?;
                 let passage = self.limiter.begin(seen, cost, now);
@@ -264,7 +268,7 @@ mod loom_tests {
         let delay = ControlledDelay::new(Duration::from_millis(5), Duration::from_millis(20)).unwrap();
         let newest_first = NewestFirst::UnderOverload;
         let discipline = Discipline::ControlledDelay { delay, newest_first, tenant_patience: 3 };
-        Arc::new(Line::new(Fixed::new(1).unwrap(), discipline, 10))
+        Arc::new(Line::new(Fixed::new(1).unwrap(), discipline, 10, Arc::default()))
     }
 
     fn inside(line: &Line<Fixed>) -> Passage {

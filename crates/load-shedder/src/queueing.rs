@@ -1,12 +1,12 @@
 use std::{collections::HashMap, fmt};
 
 use seawall_core::{
-    Admission, CallContext, Criticality, Entropy, Gate, MonotonicClock, Outcome, Reason, ThreadEntropy, Timer,
-    Timestamp, sync::Arc,
+    Admission, CallContext, Criticality, Enforcement, Entropy, Gate, MonotonicClock, Outcome, Reason, ThreadEntropy,
+    Timer, Timestamp, sync::Arc,
 };
 
 use crate::{
-    Enforcement, Knee, LimitAlgorithm, LoadShedderError, Passage, QueueingShedderConfig, ShedderWait,
+    Knee, LimitAlgorithm, LoadShedderError, Passage, QueueingShedderConfig, ShedderWait,
     limiter::Time,
     line::{InLine, Joined, Line},
     refusals::Refusals,
@@ -63,16 +63,16 @@ impl<T: Timer> QueueingLoadShedder<Knee, T> {
 impl<A: LimitAlgorithm, T: Timer> QueueingLoadShedder<A, T> {
     /// A shedder whose limit follows another algorithm; the configuration's range is not used.
     pub fn with_algorithm(algorithm: A, config: QueueingShedderConfig, timer: T) -> Self {
-        let line = Line::new(algorithm, config.discipline(), config.max_queued());
-        Self { line: Arc::new(line), timer, refusals: Refusals::new(config.retry_after(), ThreadEntropy) }
+        let refusals = Refusals::new(config.retry_after(), ThreadEntropy);
+        let line = Line::new(algorithm, config.discipline(), config.max_queued(), Arc::clone(refusals.for_deadlines()));
+        Self { line: Arc::new(line), timer, refusals }
     }
 }
 
 impl<A: LimitAlgorithm, T: Timer, R: Entropy> QueueingLoadShedder<A, T, R> {
     /// With another source of the random words that spread [`Rejection::retry_after`](crate::Rejection::retry_after).
     pub fn with_entropy<S: Entropy>(self, entropy: S) -> QueueingLoadShedder<A, T, S> {
-        let refusals = Refusals::new(self.refusals.retry_after(), entropy);
-        QueueingLoadShedder { line: self.line, timer: self.timer, refusals }
+        QueueingLoadShedder { line: self.line, timer: self.timer, refusals: self.refusals.with_entropy(entropy) }
     }
 
     /// The limit in force; lowered for a moment while a probe runs.
@@ -104,14 +104,26 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> QueueingLoadShedder<A, T, R> {
         result
     }
 
-    /// Whether it refuses and lets wait, or only counts what it would refuse or let wait. Default: it refuses.
+    /// Whether it refuses and lets wait, or only counts what it would refuse or let wait, or does so to a part of that. Default:
+    /// it refuses. Calls that are let through count among those under way and teach what they take.
     pub fn enforce(&self, enforcement: Enforcement) {
         self.refusals.set(enforcement);
     }
 
-    /// How many calls it would have refused or let wait under [`Enforcement::Shadow`].
+    /// The same for those alone whose deadline is too close on arrival, until [`QueueingLoadShedder::enforce`] says something for
+    /// all: in the dark first, as callers may set deadlines that they do not mean.
+    pub fn enforce_deadlines(&self, enforcement: Enforcement) {
+        self.refusals.set_for_deadlines(enforcement);
+    }
+
+    /// How many calls it would have refused or let wait, had all been enforced. One that is late and finds no room counts twice.
     pub fn would_have_refused(&self) -> u64 {
         self.refusals.would_have_refused()
+    }
+
+    /// How many of them for their deadline.
+    pub fn would_have_refused_for_deadlines(&self) -> u64 {
+        self.refusals.would_have_refused_for_deadlines()
     }
 
     /// What the shares of these tenants are worth while more wait than there is room for, of those who are as critical: of
@@ -147,16 +159,8 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> QueueingLoadShedder<A, T, R> {
     }
 
     #[cold]
-    fn too_late(&self, context: &CallContext, now: Timestamp) -> Admission<Passage, ShedderWait<A, T>> {
-        if self.refusals.lets_through() {
-            return Admission::Admitted(self.line.limiter().begin_anyway(context.cost, now));
-        }
-        Admission::Refused(self.refusals.rejection(Reason::DeadlineTooClose))
-    }
-
-    #[cold]
     fn queue_up(&self, context: &CallContext, now: Timestamp) -> Admission<Passage, ShedderWait<A, T>> {
-        if self.refusals.lets_through() {
+        if self.refusals.lets_through(Reason::Overloaded) {
             return Admission::Admitted(self.line.limiter().begin_anyway(context.cost, now));
         }
         match self.line.join(context, now) {
@@ -194,8 +198,8 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> Gate for QueueingLoadShedder<A, T,
         }
         let until = |deadline| self.line.limiter().time_until(deadline, now);
         let time = context.deadline.map_or(Time::Enough, until);
-        if time == Time::TooLittle {
-            return self.too_late(&context, now);
+        if time == Time::TooLittle && !self.refusals.lets_through(Reason::DeadlineTooClose) {
+            return Admission::Refused(self.refusals.rejection(Reason::DeadlineTooClose));
         }
         match self.line.limiter().word().enter_if_nobody_waits(context.cost, context.criticality as u32) {
             Ok(seen) => {

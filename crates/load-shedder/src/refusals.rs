@@ -1,71 +1,73 @@
 use std::time::Duration;
 
-use seawall_core::{
-    Entropy, Pattern, Reason, Rejection, Timestamp,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-};
-
-/// Whether a shedder does what it decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Enforcement {
-    /// It does: the default.
-    #[default]
-    Enforce,
-    /// It lets every call through and counts those that it would have refused: to look before one leaps.
-    Shadow,
-}
+use seawall_core::{Enforcement, Enforcing, Entropy, Pattern, Reason, Rejection, Timestamp, sync::Arc};
 
 /// What a shedder says to those that it refuses.
 #[derive(Debug)]
 pub(crate) struct Refusals<R> {
-    retry_after: Duration,
-    /// The same in nanoseconds.
+    /// When to come back, in nanoseconds.
     nanos: u64,
     entropy: R,
-    /// Relaxed, as the count below: each stands for itself and guards no other memory.
-    shadow: AtomicBool,
-    would_have_refused: AtomicU64,
+    for_load: Enforcing,
+    /// The line asks it, too.
+    for_deadlines: Arc<Enforcing>,
 }
 
 impl<R: Entropy> Refusals<R> {
     pub(crate) fn new(retry_after: Duration, entropy: R) -> Self {
         Self {
-            retry_after,
             nanos: Timestamp::ZERO.saturating_add(retry_after).as_nanos(),
             entropy,
-            shadow: AtomicBool::new(false),
-            would_have_refused: AtomicU64::new(0),
+            for_load: Enforcing::default(),
+            for_deadlines: Arc::default(),
         }
     }
 
-    pub(crate) const fn retry_after(&self) -> Duration {
-        self.retry_after
+    /// The same, but for the random words.
+    pub(crate) fn with_entropy<S>(self, entropy: S) -> Refusals<S> {
+        let Self { nanos, for_load, for_deadlines, .. } = self;
+        Refusals { nanos, entropy, for_load, for_deadlines }
     }
 
     /// The rejection for `reason`. When to come back is spread from half the time to half as much again, or all who were
     /// refused in one moment would come back in one.
     pub(crate) fn rejection(&self, reason: Reason) -> Rejection {
-        let wait = self.nanos / 2;
-        let wait = wait.saturating_add(scaled(self.nanos, self.entropy.next_u64()));
+        // An hour and a half at most.
+        let wait = (self.nanos / 2).wrapping_add(scaled(self.nanos, self.entropy.next_u64()));
         Rejection::new(Pattern::LoadShedder, reason).with_retry_after_nanos(wait)
     }
 
     pub(crate) fn set(&self, enforcement: Enforcement) {
-        self.shadow.store(enforcement == Enforcement::Shadow, Relaxed);
+        self.for_load.set(enforcement);
+        self.for_deadlines.set(enforcement);
+    }
+
+    pub(crate) const fn for_deadlines(&self) -> &Arc<Enforcing> {
+        &self.for_deadlines
+    }
+
+    pub(crate) fn set_for_deadlines(&self, enforcement: Enforcement) {
+        self.for_deadlines.set(enforcement);
+    }
+
+    /// Whether none goes on that is refused for the load.
+    #[inline]
+    pub(crate) fn enforces_all(&self) -> bool {
+        self.for_load.enforces_all()
     }
 
     /// Whether a call that was refused goes on all the same; counts it.
-    pub(crate) fn lets_through(&self) -> bool {
-        let shadow = self.shadow.load(Relaxed);
-        if shadow {
-            self.would_have_refused.fetch_add(1, Relaxed);
-        }
-        shadow
+    pub(crate) fn lets_through(&self, reason: Reason) -> bool {
+        let enforcing = if reason == Reason::DeadlineTooClose { &*self.for_deadlines } else { &self.for_load };
+        !enforcing.enforces()
     }
 
     pub(crate) fn would_have_refused(&self) -> u64 {
-        self.would_have_refused.load(Relaxed)
+        self.for_load.spared().saturating_add(self.for_deadlines.spared())
+    }
+
+    pub(crate) fn would_have_refused_for_deadlines(&self) -> u64 {
+        self.for_deadlines.spared()
     }
 }
 

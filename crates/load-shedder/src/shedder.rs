@@ -1,9 +1,10 @@
 use seawall_core::{
-    Admission, CallContext, Criticality, Entropy, Gate, NoWait, Outcome, Reason, Rejection, ThreadEntropy, Timestamp,
+    Admission, CallContext, Criticality, Enforcement, Entropy, Gate, NoWait, Outcome, Reason, Rejection, ThreadEntropy,
+    Timestamp,
 };
 
 use crate::{
-    Enforcement, Knee, LimitAlgorithm, LoadShedderConfig, Passage,
+    Knee, LimitAlgorithm, LoadShedderConfig, Passage,
     config::DEFAULT_RETRY_AFTER,
     limiter::{Limiter, Time},
     refusals::Refusals,
@@ -55,7 +56,7 @@ impl<A: LimitAlgorithm> LoadShedder<A> {
 impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
     /// With another source of the random words that spread [`Rejection::retry_after`].
     pub fn with_entropy<S: Entropy>(self, entropy: S) -> LoadShedder<A, S> {
-        LoadShedder { refusals: Refusals::new(self.refusals.retry_after(), entropy), limiter: self.limiter }
+        LoadShedder { refusals: self.refusals.with_entropy(entropy), limiter: self.limiter }
     }
 
     /// The limit in force; lowered for a moment while a probe runs.
@@ -80,14 +81,26 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
         self.limiter.adjust(change)
     }
 
-    /// Whether it refuses, or only counts what it would refuse. Default: it refuses.
+    /// Whether it refuses, or only counts what it would refuse, or refuses a part of that. Default: it refuses. Calls that are
+    /// let through count among those under way and teach what they take.
     pub fn enforce(&self, enforcement: Enforcement) {
         self.refusals.set(enforcement);
     }
 
-    /// How many calls it would have refused under [`Enforcement::Shadow`].
+    /// The same for those alone whose deadline is too close, until [`LoadShedder::enforce`] says something for all: in the dark
+    /// first, as callers may set deadlines that they do not mean.
+    pub fn enforce_deadlines(&self, enforcement: Enforcement) {
+        self.refusals.set_for_deadlines(enforcement);
+    }
+
+    /// How many calls it would have refused, had all been enforced.
     pub fn would_have_refused(&self) -> u64 {
         self.refusals.would_have_refused()
+    }
+
+    /// How many of them for their deadline.
+    pub fn would_have_refused_for_deadlines(&self) -> u64 {
+        self.refusals.would_have_refused_for_deadlines()
     }
 
     /// Refuses all calls below a criticality, whatever the limit: for what the process feels otherwise, as
@@ -123,12 +136,21 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
         }
     }
 
+    /// The usual case by itself: a refusal costs no more than it must.
     #[cold]
     fn refuse(&self, seen: Seen, cost: u32, now: impl FnOnce() -> Timestamp) -> Result<Passage, Rejection> {
+        if seen.in_flight() < seen.limit() || seen.is_probing() || !self.refusals.enforces_all() {
+            return self.refuse_otherwise(seen, cost, now);
+        }
+        Err(self.refusals.rejection(Reason::Overloaded))
+    }
+
+    #[inline(never)]
+    fn refuse_otherwise(&self, seen: Seen, cost: u32, now: impl FnOnce() -> Timestamp) -> Result<Passage, Rejection> {
         if seen.in_flight() < seen.limit() {
             self.limiter.note_pressed(seen);
         }
-        if self.refusals.lets_through() {
+        if self.refusals.lets_through(Reason::Overloaded) {
             return Ok(self.limiter.begin_anyway(cost, now()));
         }
         self.limiter.found_no_room(seen, now);
@@ -138,7 +160,7 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
     /// A call that was let in has too little time left: it goes out again.
     #[cold]
     fn too_late(&self, passage: Passage) -> Result<Passage, Rejection> {
-        if self.refusals.lets_through() {
+        if self.refusals.lets_through(Reason::DeadlineTooClose) {
             return Ok(passage);
         }
         self.limiter.never_began(passage);

@@ -68,7 +68,10 @@ pub(crate) enum Turn {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Serve,
+    /// It has waited too long.
     Refuse,
+    /// Its deadline leaves less time than a call takes.
+    TooLate,
 }
 
 /// One waiter's place: its criticality and its key there.
@@ -196,7 +199,7 @@ impl Waiters {
         }
         let deadline = self.classes.get(class).and_then(|queue| queue.get(served)?.deadline);
         let too_close = deadline.is_some_and(|deadline| deadline.since(now) < typical);
-        Some((Place { class, key: served }, if too_close { Next::Refuse } else { Next::Serve }))
+        Some((Place { class, key: served }, if too_close { Next::TooLate } else { Next::Serve }))
     }
 
     /// The oldest of the least critical, of the tenant that waits most, if `class` is as critical.

@@ -16,7 +16,7 @@ use seawall_core::{
     SeededEntropy, Timer, Timestamp, VirtualClock,
 };
 use seawall_load_shedder::{
-    Enforcement, Error, Fixed, LimitAlgorithm, LoadShedder, LoadShedderError, NewestFirst, QueueDiscipline,
+    Enforcement, Error, Fixed, LimitAlgorithm, LoadShedder, LoadShedderError, NewestFirst, Percent, QueueDiscipline,
     QueueingLoadShedder, QueueingShedderConfig, Throttle, ThrottleConfig, Window, WindowSize,
 };
 use tower::{Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
@@ -741,6 +741,54 @@ fn while_few_calls_are_timed_those_that_look_whether_calls_have_become_quicker_a
     ];
 
     assert!(looks.iter().all(|looks| *looks <= 20), "windows are of ten: {looks:?}");
+}
+
+#[test]
+fn deadlines_are_tried_in_the_dark_while_the_load_is_shed() {
+    let (layer, clock) = queueing(1, 10);
+    let failing_fast = LoadShedder::with_algorithm(Fixed::new(1).unwrap());
+    warm(layer.gate(), &clock, 10 * MILLISECOND);
+    warm(&failing_fast, &clock, 10 * MILLISECOND);
+    layer.gate().enforce_deadlines(Enforcement::Shadow);
+    failing_fast.enforce_deadlines(Enforcement::Shadow);
+    let in_9_ms = CallContext::new().with_deadline(clock.now().saturating_add(9 * MILLISECOND));
+    let in_11_ms = CallContext::new().with_deadline(clock.now().saturating_add(11 * MILLISECOND));
+
+    let inside = layer.gate().admit(|| in_9_ms, || clock.now());
+    let _inside = failing_fast.admit(|| in_9_ms, || clock.now());
+    let mut waiting = Box::pin(layer.run_with(in_11_ms, ready(Ok::<_, Infallible>(1))));
+    assert!(poll(&mut waiting).is_pending());
+    assert!(matches!(failing_fast.admit(|| in_11_ms, || clock.now()), Admission::Refused(_)));
+    clock.advance(2 * MILLISECOND);
+    let Admission::Admitted(inside) = inside else { unreachable!("there was room") };
+    layer.gate().finish(inside, Outcome::Finished(Class::Success), || clock.now());
+
+    assert_eq!(poll(&mut waiting), Poll::Ready(Ok(1)));
+    assert_eq!((layer.gate().would_have_refused(), layer.gate().would_have_refused_for_deadlines()), (2, 2));
+    assert_eq!((failing_fast.would_have_refused(), failing_fast.would_have_refused_for_deadlines()), (1, 1));
+}
+
+#[test]
+fn of_a_hundred_calls_that_find_no_room_as_many_are_refused_as_was_asked() {
+    let (layer, clock) = queueing(1, 1);
+    let failing_fast = LoadShedder::with_algorithm(Fixed::new(1).unwrap());
+    let quarter = Enforcement::Percent(Percent::new(25).unwrap());
+    layer.gate().enforce(quarter);
+    failing_fast.enforce(quarter);
+    let _full = (usual(&layer), failing_fast.admit(CallContext::new, || clock.now()));
+
+    let mut waiting: Vec<_> = (0..100).map(|_| layer.gate().admit(CallContext::new, || clock.now())).collect();
+    let refused = (0..100)
+        .filter(|_| matches!(failing_fast.admit(CallContext::new, || clock.now()), Admission::Refused(_)))
+        .count();
+
+    waiting.retain(|admission| !matches!(admission, Admission::Admitted(_)));
+    assert_eq!((waiting.len(), refused), (25, 25));
+    assert_eq!((layer.gate().in_flight(), failing_fast.in_flight()), (76, 76), "those that are let through count");
+    assert_eq!((layer.gate().would_have_refused(), failing_fast.would_have_refused()), (75, 75));
+    failing_fast.enforce(Enforcement::Off);
+    assert!(matches!(failing_fast.admit(CallContext::new, || clock.now()), Admission::Admitted(_)));
+    assert_eq!(failing_fast.would_have_refused(), 75, "off, nothing is counted");
 }
 
 #[test]

@@ -78,12 +78,6 @@ pub enum QuotaError {
         /// The value given.
         timeout: Duration,
     },
-    /// More than every refusal.
-    #[error("enforced are {percent} percent; allowed are 0 to 100")]
-    Enforced {
-        /// The value given.
-        percent: u32,
-    },
     /// Nothing would warm up, or not while a clock lives.
     #[error("warm_up is {}; allowed are 1ns to {}", Span::exact(*warm_up), Span::exact(MAX_SPAN))]
     WarmUp {

@@ -80,7 +80,6 @@ pub use distributed::{
     script::{SCRIPT, SCRIPT_SHA1, script_answer, script_arguments},
     store::{Answer, Exchange, Need, Store},
 };
-pub use enforced::Enforced;
 pub use error::QuotaError;
 pub use fixed_window::FixedWindow;
 pub use gcra::Gcra;
@@ -101,7 +100,7 @@ pub use queueing_keys::{Key, LimitKeys, QueueingKeyedGcra, QueueingKeys};
 pub use queueing_quota::QueueingQuota;
 pub use quota::Quota;
 pub use quotas::Quotas;
-pub use seawall_core::{Error, Rejection, WrapErrorLayer};
+pub use seawall_core::{Enforced, Enforcement, Error, Percent, PercentError, Rejection, WrapErrorLayer};
 pub use sliding_window::SlidingWindow;
 pub use standing::Standing;
 pub use wait::RateLimiterWait;

@@ -6,9 +6,9 @@ use seawall::{
     core::TokioClock,
     rate_limiter::{
         AdaptiveQuota, AdaptiveRate, Answer, DistributedKeyedGcra, DistributedQuota, DistributedRateLimiterLayer,
-        Enforced, Exchange, FixedWindow, Gcra, KeyedRateLimiterLayer, LimitLayer, Plan, Plans, QueueingQuota,
-        QueueingRateLimiterLayer, Quota, Quotas, RateLimiterLayer, SlidingWindow, Store, WarmUp, WarmUpQuota,
-        WindowQuota,
+        Enforced, Enforcement, Exchange, FixedWindow, Gcra, KeyedRateLimiterLayer, LimitLayer, Plan, Plans,
+        QueueingQuota, QueueingRateLimiterLayer, Quota, Quotas, RateLimiterLayer, SlidingWindow, Store, WarmUp,
+        WarmUpQuota, WindowQuota,
     },
 };
 use seawall_testkit::{
@@ -80,7 +80,7 @@ async fn a_limit_that_warms_up_keeps_the_contract() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_enforced_keeps_the_contract() {
     keeps_the_contract(|env| {
-        LimitLayer::<Enforced<Gcra>, _>::with_env(Enforced::new(Gcra::new(quota()), 100).unwrap(), env)
+        LimitLayer::<Enforced<Gcra>, _>::with_env(Enforced::new(Gcra::new(quota()), Enforcement::Enforce), env)
     })
     .await;
 }

@@ -1,6 +1,7 @@
 //! The bulkheads as a user stacks them.
 
 mod back_pressure;
+mod enforced;
 mod failing_fast;
 mod orders;
 mod priority;
