@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{CoDel, ControlledDelay, Knee, LimitRange, LoadShedderError, waiters::Discipline};
+use crate::{CoDel, ControlledDelay, Knee, LimitRange, LoadShedderError, fair_queue::Order, waiters::Discipline};
 
 /// `Retry-After` counts whole seconds, and an overload that lasts is seen and answered well within one.
 pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -81,6 +81,17 @@ pub enum QueueDiscipline {
     /// the target; always the oldest first; nobody waits longer than ten intervals. For callers who wait long.
     #[cfg_attr(feature = "serde", serde(rename = "codel"))]
     CoDel,
+    /// The times of [`QueueDiscipline::ControlledDelay`], but of a tenant's calls the one with the nearest deadline comes first,
+    /// and in a full queue the one with the farthest makes room, be it the newcomer; those without one come last, the oldest
+    /// first. One whose deadline leaves less time than a call takes is refused when its turn comes, not run. To come and to leave
+    /// takes the logarithm of how many wait.
+    ///
+    /// Meets all deadlines if any order does. Under overload it serves first those who are about to miss theirs, where the
+    /// newest first meets most: for calls whose deadlines differ much, and are meant.
+    ///
+    /// # Source
+    /// Liu and Layland, "Scheduling algorithms for multiprogramming in a hard-real-time environment", J. ACM 20(1), 1973.
+    EarliestDeadlineFirst,
 }
 
 /// When the newest of a tenant's calls goes before the oldest, under [`QueueDiscipline::ControlledDelay`].
@@ -155,7 +166,7 @@ impl QueueingShedderConfig {
     }
 
     /// When the newest of those who are as critical and of one tenant goes first. Default:
-    /// [`NewestFirst::UnderOverload`]. Without effect behind [`QueueDiscipline::CoDel`], where the oldest does.
+    /// [`NewestFirst::UnderOverload`]. Without effect behind the other disciplines.
     #[must_use]
     pub const fn with_newest_first(mut self, newest_first: NewestFirst) -> Self {
         self.newest_first = newest_first;
@@ -203,16 +214,14 @@ impl QueueingShedderConfig {
         self.max_queued
     }
 
-    pub(crate) const fn discipline(&self) -> Discipline {
+    pub(crate) fn discipline(&self) -> Discipline {
+        let within = |order| {
+            let delay = ControlledDelay::of_constants(self.target, self.interval);
+            Discipline::ControlledDelay { delay, order, tenant_patience: self.tenant_patience }
+        };
         match self.discipline {
-            QueueDiscipline::ControlledDelay => {
-                let delay = ControlledDelay::of_constants(self.target, self.interval);
-                Discipline::ControlledDelay {
-                    delay,
-                    newest_first: self.newest_first,
-                    tenant_patience: self.tenant_patience,
-                }
-            }
+            QueueDiscipline::ControlledDelay => within(Order::OfArrival(self.newest_first)),
+            QueueDiscipline::EarliestDeadlineFirst => within(Order::OfDeadlines),
             QueueDiscipline::CoDel => Discipline::CoDel(CoDel::of_constants(self.target, self.interval)),
         }
     }

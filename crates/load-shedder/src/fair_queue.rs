@@ -4,9 +4,9 @@ use std::{
     time::Duration,
 };
 
-use seawall_core::{Timestamp, WaitKey, WaitList};
+use seawall_core::{Timestamp, WaitKey};
 
-use crate::{ControlledDelay, NewestFirst};
+use crate::{ControlledDelay, NewestFirst, tenant_line::TenantLine};
 
 /// So many lines there are at once.
 const MAX_LINES: usize = 1_024;
@@ -51,21 +51,30 @@ pub(crate) struct FairQueue<T> {
     cursor: usize,
     /// What the line of a tenant that is told apart begins with.
     delay: Option<ControlledDelay>,
-    newest_first: NewestFirst,
+    order: Order,
     weights: Weights,
+}
+
+/// Who of a tenant's calls comes first.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The oldest or the newest.
+    OfArrival(NewestFirst),
+    /// Whose deadline is nearest.
+    OfDeadlines,
 }
 
 #[derive(Debug)]
 struct Line<T> {
     tenant: u64,
     tag: u64,
-    waiting: WaitList<T>,
+    waiting: TenantLine<T>,
     delay: Option<ControlledDelay>,
 }
 
 impl<T> Line<T> {
     const fn of(tenant: u64, delay: Option<ControlledDelay>) -> Self {
-        Self { tenant, tag: 0, waiting: WaitList::new(), delay }
+        Self { tenant, tag: 0, waiting: TenantLine::new(), delay }
     }
 }
 
@@ -74,6 +83,13 @@ impl<T> Line<T> {
 pub(crate) struct FairKey {
     line: usize,
     key: WaitKey,
+}
+
+/// Who would wait in a full queue.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) tenant: u64,
+    pub(crate) deadline: Timestamp,
 }
 
 /// Whose turn it is: a tenant's, of which one waiter is served, unless the oldest has waited too long.
@@ -98,7 +114,7 @@ impl<T> FairQueue<T> {
             len: 0,
             cursor: NEWCOMERS,
             delay,
-            newest_first: NewestFirst::UnderOverload,
+            order: Order::OfArrival(NewestFirst::UnderOverload),
             weights: Weights::default(),
         }
     }
@@ -108,8 +124,8 @@ impl<T> FairQueue<T> {
         std::mem::replace(&mut self.weights, weights)
     }
 
-    pub(crate) const fn with_newest_first(mut self, newest_first: NewestFirst) -> Self {
-        self.newest_first = newest_first;
+    pub(crate) const fn with_order(mut self, order: Order) -> Self {
+        self.order = order;
         self
     }
 
@@ -142,7 +158,7 @@ impl<T> FairQueue<T> {
         self.lines.get(place.line)?.delay
     }
 
-    pub(crate) fn push(&mut self, tenant: u64, value: T) -> FairKey {
+    pub(crate) fn push(&mut self, tenant: u64, deadline: Timestamp, value: T) -> FairKey {
         let index = self.line_of(tenant);
         let oldest_tag = self.served.saturating_sub(CREDIT);
         let line = &mut self.lines[index];
@@ -151,7 +167,7 @@ impl<T> FairQueue<T> {
             self.active.insert((line.tag, index));
         }
         self.len = self.len.saturating_add(1);
-        let key = line.waiting.push_back(value);
+        let key = line.waiting.push(value, (self.order == Order::OfDeadlines).then_some(deadline));
         let len = line.waiting.len();
         self.longest.remove(&(len.saturating_sub(1), index));
         self.longest.insert((len, index));
@@ -166,27 +182,41 @@ impl<T> FairQueue<T> {
         self.lines.get(place.line)?.waiting.get(place.key)
     }
 
-    /// Whose turn it is, when calls take `typical`: of the tenant that was given least the oldest or, as [`NewestFirst`]
-    /// says, the newest.
+    /// Whose turn it is, when calls take `typical`: of the tenant that was given least the oldest or, as the order has it, the
+    /// newest or whose deadline is nearest.
     pub(crate) fn next(&self, typical: Duration, now: Timestamp) -> Option<Turn> {
         let (_, index) = *self.active.first()?;
         let line = self.lines.get(index)?;
         let place = |key| FairKey { line: index, key };
-        let oldest = place(line.waiting.front()?);
-        let newest_first = match self.newest_first {
-            NewestFirst::Always => true,
-            NewestFirst::UnderOverload => {
-                line.delay.is_some_and(|delay| delay.when_calls_take(typical).is_overloaded(now))
-            }
-            NewestFirst::Never => false,
+        let oldest = place(line.waiting.oldest()?);
+        let is_overloaded = || line.delay.is_some_and(|delay| delay.when_calls_take(typical).is_overloaded(now));
+        let served = match self.order {
+            Order::OfArrival(NewestFirst::Always) => place(line.waiting.newest()?),
+            Order::OfArrival(NewestFirst::UnderOverload) if is_overloaded() => place(line.waiting.newest()?),
+            Order::OfArrival(_) => oldest,
+            Order::OfDeadlines => place(line.waiting.nearest()?),
         };
-        Some(Turn { oldest, served: if newest_first { place(line.waiting.back()?) } else { oldest } })
+        Some(Turn { oldest, served })
     }
 
-    /// The oldest of the tenant that waits most.
-    pub(crate) fn oldest_of_the_longest(&self) -> Option<FairKey> {
-        let (_, line) = *self.longest.last()?;
-        Some(FairKey { line, key: self.lines.get(line)?.waiting.front()? })
+    /// Who makes room in a full queue: of the tenant that waits most the oldest, or whose deadline is farthest; `None` where the
+    /// newcomer itself would be that.
+    pub(crate) fn makes_room_for(&self, newcomer: Option<Newcomer>) -> Option<FairKey> {
+        let (_, index) = *self.longest.last()?;
+        let line = self.lines.get(index)?;
+        let key = match self.order {
+            Order::OfArrival(_) => line.waiting.oldest()?,
+            Order::OfDeadlines => {
+                let (deadline, key) = line.waiting.farthest()?;
+                let comes_last =
+                    |newcomer: Newcomer| self.line_of(newcomer.tenant) == index && newcomer.deadline >= deadline;
+                if newcomer.is_some_and(comes_last) {
+                    return None;
+                }
+                key
+            }
+        };
+        Some(FairKey { line: index, key })
     }
 
     /// The line of `place`, where one of `tenant` waits, is given `cost`.
@@ -286,10 +316,10 @@ mod tests {
     fn tenants_are_served_in_turn_however_many_calls_one_of_them_has() {
         let mut queue = FairQueue::new(None, None);
         for _ in 0..100 {
-            queue.push(1, 1);
+            queue.push(1, Timestamp::MAX, 1);
         }
         for _ in 0..3 {
-            queue.push(2, 2);
+            queue.push(2, Timestamp::MAX, 2);
         }
 
         let served: Vec<u64> = (0..8).map(|_| serve(&mut queue)).collect();
@@ -303,7 +333,7 @@ mod tests {
         queue.set_weights(Arc::new(HashMap::from([(1, 3), (2, 1)])));
         for _ in 0..100 {
             for tenant in 1..=3 {
-                queue.push(tenant, tenant);
+                queue.push(tenant, Timestamp::MAX, tenant);
             }
         }
 
@@ -319,13 +349,13 @@ mod tests {
     fn who_has_been_given_nothing_for_long_is_ahead_by_a_credit_and_no_more() {
         let mut queue = FairQueue::new(None, None);
         for _ in 0..1_000 {
-            queue.push(1, 1);
+            queue.push(1, Timestamp::MAX, 1);
         }
         for _ in 0..500 {
             serve(&mut queue);
         }
         for _ in 0..100 {
-            queue.push(2, 2);
+            queue.push(2, Timestamp::MAX, 2);
         }
 
         let first: Vec<u64> = (0..30).map(|_| serve(&mut queue)).collect();
@@ -338,7 +368,7 @@ mod tests {
     fn more_tenants_than_lines_share_them_and_lines_are_used_again() {
         let mut queue = FairQueue::new(None, None);
         for tenant in 1..5_000 {
-            queue.push(tenant, tenant);
+            queue.push(tenant, Timestamp::MAX, tenant);
             assert_eq!(serve(&mut queue), tenant);
         }
 
@@ -356,12 +386,12 @@ mod tests {
         for _ in 0..2_000 {
             for tenant in 1..5_u64 {
                 if waits.insert(tenant) {
-                    queue.push(tenant, tenant);
+                    queue.push(tenant, Timestamp::MAX, tenant);
                 }
             }
             for _ in 0..20 {
                 number += 1;
-                queue.push(number, number);
+                queue.push(number, Timestamp::MAX, number);
             }
             let served = serve(&mut queue);
             turns += u64::from(waits.remove(&served));
@@ -369,6 +399,44 @@ mod tests {
 
         // Those for newcomers are eight lines, theirs are four.
         assert!((550..=700).contains(&turns), "{turns}");
+    }
+
+    proptest::proptest! {
+        /// Held against a list of all that wait.
+        #[test]
+        fn by_deadline_the_nearest_goes_first_and_the_farthest_makes_room_whoever_left_in_between(
+            steps in proptest::collection::vec((0..4_u8, 0..20_u64, 0..1_000_usize), 0..200),
+        ) {
+            let mut queue = FairQueue::new(None, None).with_order(Order::OfDeadlines);
+            let mut waiting: Vec<(u64, usize, FairKey)> = Vec::new();
+            for (arrival, (step, deadline, which)) in steps.into_iter().enumerate() {
+                match step {
+                    0 if !waiting.is_empty() => {
+                        let (_, arrival, place) = waiting.remove(which.checked_rem(waiting.len()).unwrap_or(0));
+                        proptest::prop_assert_eq!(queue.remove(place), Some(arrival));
+                    }
+                    1 => {
+                        let first = queue.next(Duration::ZERO, Timestamp::ZERO).map(|turn| turn.served);
+                        let nearest = waiting.iter().min_by_key(|(deadline, arrival, _)| (deadline, arrival)).copied();
+                        proptest::prop_assert_eq!(first, nearest.map(|(.., place)| place));
+                        if let Some((.., place)) = nearest {
+                            queue.charge(place, 0, 1);
+                            queue.remove(place);
+                            waiting.retain(|(.., waits)| *waits != place);
+                        }
+                    }
+                    _ => {
+                        let place = queue.push(0, Timestamp::from_nanos(deadline), arrival);
+                        waiting.push((deadline, arrival, place));
+                    }
+                }
+                let farthest = waiting.iter().max_by_key(|(deadline, arrival, _)| (deadline, arrival)).copied();
+                proptest::prop_assert_eq!(queue.makes_room_for(None), farthest.map(|(.., place)| place));
+                let newcomer = Newcomer { tenant: 0, deadline: Timestamp::from_nanos(10) };
+                let gives_way = farthest.filter(|(deadline, ..)| *deadline > 10).map(|(.., place)| place);
+                proptest::prop_assert_eq!(queue.makes_room_for(Some(newcomer)), gives_way);
+            }
+        }
     }
 
     #[test]
@@ -393,14 +461,14 @@ mod tests {
                     queue.remove(served);
                     places.retain(|place| *place != served);
                 }
-                _ => places.push(queue.push((random >> 8) % 20, (random >> 8) % 20)),
+                _ => places.push(queue.push((random >> 8) % 20, Timestamp::MAX, (random >> 8) % 20)),
             }
             let longest = queue.lines.iter().map(|line| line.waiting.len()).max();
-            let found = queue.oldest_of_the_longest();
+            let found = queue.makes_room_for(None);
             assert_eq!(found.is_some(), !places.is_empty());
             if let Some(found) = found {
                 assert_eq!(Some(queue.lines[found.line].waiting.len()), longest);
-                assert_eq!(queue.lines[found.line].waiting.front(), Some(found.key));
+                assert_eq!(queue.lines[found.line].waiting.oldest(), Some(found.key));
             }
         }
     }

@@ -54,6 +54,7 @@ mod sampling;
 mod shedder;
 mod sway;
 mod tally;
+mod tenant_line;
 mod throttle;
 mod vegas;
 mod wait;

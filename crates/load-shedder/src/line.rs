@@ -14,7 +14,7 @@ use seawall_core::{
 
 use crate::{
     LimitAlgorithm, Passage,
-    fair_queue::Weights,
+    fair_queue::{Newcomer, Weights},
     limiter::Limiter,
     shedder::share,
     waiters::{Discipline, Next, Place, Turn, Waiter, Waiters},
@@ -90,7 +90,11 @@ impl<A: LimitAlgorithm> Line<A> {
                 return Joined::Served(self.begin(seen, context.cost, now));
             }
             if waiters.is_full() {
-                let Some(place) = waiters.displaced_by(class) else { return Joined::Refused(Reason::Overloaded) };
+                let newcomer =
+                    Newcomer { tenant: context.tenant, deadline: context.deadline.unwrap_or(Timestamp::MAX) };
+                let Some(place) = waiters.displaced_by(class, newcomer) else {
+                    return Joined::Refused(Reason::Overloaded);
+                };
                 displaced = waiters.tell(place, Turn::Refused).unwrap_or(displaced);
             }
             let until = now.saturating_add(waiters.may_wait(class, context.tenant, typical, now));
@@ -243,7 +247,7 @@ mod loom_tests {
     use seawall_core::{Class, Outcome};
 
     use super::*;
-    use crate::{ControlledDelay, Fixed, NewestFirst};
+    use crate::{ControlledDelay, Fixed, NewestFirst, fair_queue::Order};
 
     /// Stands still.
     #[derive(Clone)]
@@ -266,8 +270,8 @@ mod loom_tests {
 
     fn line() -> Arc<Line<Fixed>> {
         let delay = ControlledDelay::new(Duration::from_millis(5), Duration::from_millis(20)).unwrap();
-        let newest_first = NewestFirst::UnderOverload;
-        let discipline = Discipline::ControlledDelay { delay, newest_first, tenant_patience: 3 };
+        let order = Order::OfArrival(NewestFirst::UnderOverload);
+        let discipline = Discipline::ControlledDelay { delay, order, tenant_patience: 3 };
         Arc::new(Line::new(Fixed::new(1).unwrap(), discipline, 10, Arc::default()))
     }
 

@@ -6,7 +6,7 @@ use crate::{
     CoDel, ControlledDelay, NewestFirst, Passage,
     codel::Verdict,
     controlled_delay::LONGEST_CALL,
-    fair_queue::{self, FairKey, FairQueue, Weights},
+    fair_queue::{self, FairKey, FairQueue, Newcomer, Order, Weights},
 };
 
 /// As many as there are criticalities.
@@ -32,7 +32,7 @@ const CODEL_INTERVALS: u32 = 10;
 pub(crate) enum Discipline {
     ControlledDelay {
         delay: ControlledDelay,
-        newest_first: NewestFirst,
+        order: Order,
         /// So many times what a call takes may a tenant that is told apart wait, where that is more.
         tenant_patience: u32,
     },
@@ -83,11 +83,11 @@ pub(crate) struct Place {
 
 impl Waiters {
     pub(crate) fn new(discipline: Discipline, max_queued: usize) -> Self {
-        let (delay, newest_first, tenant_patience, codel) = match discipline {
-            Discipline::ControlledDelay { delay, newest_first, tenant_patience } => {
-                (Some(delay), newest_first, tenant_patience, None)
+        let (delay, order, tenant_patience, codel) = match discipline {
+            Discipline::ControlledDelay { delay, order, tenant_patience } => {
+                (Some(delay), order, tenant_patience, None)
             }
-            Discipline::CoDel(codel) => (None, NewestFirst::Never, 0, Some(codel)),
+            Discipline::CoDel(codel) => (None, Order::OfArrival(NewestFirst::Never), 0, Some(codel)),
         };
         let longer = |times| delay.map(|delay| delay.with_longer_interval(times));
         let tenant = longer(TENANT_INTERVALS)
@@ -95,7 +95,7 @@ impl Waiters {
         let classes = std::array::from_fn(|class| {
             let is_critical = class == Criticality::Critical as usize;
             let unknown = if is_critical { longer(CRITICAL_INTERVALS) } else { delay };
-            FairQueue::new(unknown, tenant).with_newest_first(newest_first)
+            FairQueue::new(unknown, tenant).with_order(order)
         });
         Self { classes, codel, max_queued }
     }
@@ -140,7 +140,8 @@ impl Waiters {
 
     pub(crate) fn push(&mut self, class: usize, tenant: u64, waiter: Waiter) -> Place {
         let class = class.min(CLASSES.saturating_sub(1));
-        Place { class, key: self.classes[class].push(tenant, waiter) }
+        let deadline = waiter.deadline.unwrap_or(Timestamp::MAX);
+        Place { class, key: self.classes[class].push(tenant, deadline, waiter) }
     }
 
     pub(crate) fn get_mut(&mut self, place: Place) -> Option<&mut Waiter> {
@@ -175,8 +176,7 @@ impl Waiters {
         self.tell(place, Turn::Served(passage))
     }
 
-    /// Whose turn it is: of the most critical the tenant that was given least, and of it the oldest, or the newest as
-    /// [`NewestFirst`] says, which is refused if its deadline leaves less than `typical`. Or, first, that tenant's oldest, if it has waited
+    /// Whose turn it is: of the most critical the tenant that was given least, and of it who comes first in its order, which is refused if its deadline leaves less than `typical`. Or, first, that tenant's oldest, if it has waited
     /// too long.
     pub(crate) fn next(&mut self, typical: Duration, now: Timestamp) -> Option<(Place, Next)> {
         let waiting =
@@ -202,13 +202,13 @@ impl Waiters {
         Some((Place { class, key: served }, if too_close { Next::TooLate } else { Next::Serve }))
     }
 
-    /// The oldest of the least critical, of the tenant that waits most, if `class` is as critical.
-    pub(crate) fn displaced_by(&self, class: usize) -> Option<Place> {
-        self.classes
-            .iter()
-            .enumerate()
-            .take(class.saturating_add(1))
-            .find_map(|(class, list)| Some(Place { class, key: list.oldest_of_the_longest()? }))
+    /// Of the least critical, of the tenant that waits most, the oldest or whose deadline is farthest, if `class` is as critical;
+    /// `None` where the newcomer would be served after all of them.
+    pub(crate) fn displaced_by(&self, class: usize, newcomer: Newcomer) -> Option<Place> {
+        let least = self.classes.iter().enumerate().take(class.saturating_add(1)).find(|(_, queue)| !queue.is_empty());
+        let (index, queue) = least?;
+        let key = queue.makes_room_for((index == class).then_some(newcomer))?;
+        Some(Place { class: index, key })
     }
 }
 

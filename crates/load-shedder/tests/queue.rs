@@ -333,6 +333,43 @@ fn the_most_critical_is_served_first_and_the_least_critical_makes_room_in_a_full
 }
 
 #[test]
+fn by_deadline_the_nearest_is_served_first_the_farthest_makes_room_and_what_comes_too_late_is_not_run() {
+    let config = QueueingShedderConfig::default().with_discipline(QueueDiscipline::EarliestDeadlineFirst);
+    let (layer, clock) = configured(1, config.with_max_queued(3).unwrap());
+    warm(layer.gate(), &clock, 2 * MILLISECOND);
+    let inside = usual(&layer);
+    let run = std::cell::RefCell::new(Vec::new());
+    let call = |name, left: Option<u32>| {
+        let context = left.map_or_else(CallContext::new, |left| {
+            CallContext::new().with_deadline(clock.now().saturating_add(left * MILLISECOND))
+        });
+        let run = &run;
+        let mut call = Box::pin(layer.run_with(context, async move {
+            run.borrow_mut().push(name);
+            Ok::<_, Infallible>(())
+        }));
+        let polled = poll(&mut call);
+        (call, polled)
+    };
+
+    let (mut whenever, _) = call("whenever", None);
+    let (mut in_fifteen, _) = call("in 15 ms", Some(15));
+    let (mut in_four, _) = call("in 4 ms", Some(4));
+    let (_, also_whenever) = call("also whenever", None);
+    let (mut in_twelve, _) = call("in 12 ms", Some(12));
+    assert_eq!(reason(also_whenever), Reason::Overloaded, "it would be served last");
+    assert_eq!(reason(poll(&mut whenever)), Reason::Overloaded, "it makes room");
+    clock.advance(3 * MILLISECOND);
+    drop(inside);
+    assert!(poll(&mut in_fifteen).is_pending());
+    assert_eq!(reason(poll(&mut in_four)), Reason::Overloaded);
+    assert!(poll(&mut in_twelve).is_ready() && poll(&mut in_fifteen).is_ready());
+
+    assert_eq!(*run.borrow(), ["in 12 ms", "in 15 ms"]);
+    assert_eq!((layer.gate().in_flight(), layer.gate().queued()), (0, 0));
+}
+
+#[test]
 fn nobody_passes_those_who_wait() {
     let (layer, _clock) = queueing(1, 10);
     let inside = usual(&layer);
