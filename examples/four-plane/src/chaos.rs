@@ -5,6 +5,7 @@ pub mod drill;
 mod experiment;
 mod flush;
 mod overload;
+mod progress;
 pub(crate) mod promises;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::progress::Progress;
 use crate::config::{ConfigError, RunOptions, wrong};
 use crate::say;
 
@@ -184,24 +186,28 @@ fn known(fault: &str) -> Result<(&'static str, Kind), ConfigError> {
 /// [`ConfigError::Value`] for an unknown fault.
 pub async fn measure(binary: &Path, fault: &str, edge_capacity: f64) -> Result<Row, ConfigError> {
     let (name, kind) = known(fault)?;
-    let measured = match kind {
-        Kind::NotYet { missing } => {
-            return Ok(Row::without_figures(name, "not-yet", format!("there is not yet {missing}")));
-        }
-        Kind::Kill(kills) => experiment::kills(binary, name, kills).await,
-        Kind::Fault(fault) => alone(binary, name, &fault).await,
-        Kind::Flush => flush::measure(binary, name).await,
-        Kind::Overload => overload::measure(binary, name, edge_capacity).await,
-    };
-    Ok(match measured {
-        Ok(row) => Row { missed: promises::missed(&row), ..row },
-        Err(error) => Row::without_figures(name, "failed", format!("{error:#}")),
-    })
+    Ok(of_kind(binary, name, kind, edge_capacity, Progress::Silent).await)
 }
 
-async fn alone(binary: &Path, name: &'static str, fault: &Fault) -> anyhow::Result<Row> {
-    let stack = experiment::warm(binary).await?;
-    let row = experiment::fault(&stack, name, fault).await?;
+async fn of_kind(binary: &Path, name: &'static str, kind: Kind, edge_capacity: f64, progress: Progress) -> Row {
+    let measured = match kind {
+        Kind::NotYet { missing } => {
+            return Row::without_figures(name, "not-yet", format!("there is not yet {missing}"));
+        }
+        Kind::Kill(kills) => experiment::kills(binary, name, kills, progress).await,
+        Kind::Fault(fault) => alone(binary, name, &fault, progress).await,
+        Kind::Flush => flush::measure(binary, name, progress).await,
+        Kind::Overload => overload::measure(binary, name, edge_capacity, progress).await,
+    };
+    match measured {
+        Ok(row) => Row { missed: promises::missed(&row), ..row },
+        Err(error) => Row::without_figures(name, "failed", format!("{error:#}")),
+    }
+}
+
+async fn alone(binary: &Path, name: &'static str, fault: &Fault, progress: Progress) -> anyhow::Result<Row> {
+    let stack = experiment::warm(binary, progress).await?;
+    let row = experiment::fault(&stack, name, fault, progress).await?;
     stack.stop().await?;
     Ok(row)
 }
@@ -211,33 +217,33 @@ async fn alone(binary: &Path, name: &'static str, fault: &Fault) -> anyhow::Resu
 /// # Errors
 /// When the stack does not come up or does not recover, or a name is not that of a fault on a dependency.
 pub async fn in_turn(binary: &Path, names: &[&str]) -> anyhow::Result<Vec<Row>> {
-    let stack = experiment::warm(binary).await?;
+    let stack = experiment::warm(binary, Progress::Silent).await?;
     let mut rows = Vec::new();
     for name in names {
         let (name, Kind::Fault(fault)) = known(name)? else { anyhow::bail!("{name} is no fault on a dependency") };
-        let row = experiment::fault(&stack, name, &fault).await?;
+        let row = experiment::fault(&stack, name, &fault, Progress::Silent).await?;
         rows.push(Row { missed: promises::missed(&row), ..row });
     }
     stack.stop().await?;
     Ok(rows)
 }
 
-/// `four-plane chaos`: measures one fault, or all, and prints a row for each as soon as it is there.
+/// `four-plane chaos`: measures one fault, or all, and prints a row for each as soon as it is there, and on standard error what
+/// it is at.
 ///
 /// # Errors
 /// [`ConfigError::Value`] for an unknown fault; any other error when a measurement failed or a promise was not kept.
 pub async fn run(fault: Option<&str>, json: bool) -> anyhow::Result<()> {
     let binary = std::env::current_exe().context("cannot find the program itself")?;
     let names: Vec<&str> = fault.map_or_else(|| faults().collect(), |fault| vec![fault]);
-    for name in &names {
-        known(name)?;
-    }
+    let kinds = names.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
     if !json {
         say::out(HEADER);
     }
     let (mut failed, mut missed) = (Vec::new(), Vec::new());
-    for name in names {
-        let row = measure(&binary, name, RunOptions::default().capacity.edge).await?;
+    let edge_capacity = RunOptions::default().capacity.edge;
+    for (name, kind) in kinds {
+        let row = of_kind(&binary, name, kind, edge_capacity, Progress::Of(name)).await;
         say::out(if json { serde_json::to_string(&row)? } else { line(&row) });
         if row.verdict == "failed" {
             failed.push(name);

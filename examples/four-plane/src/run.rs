@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::config::{ConfigError, RunOptions};
 use crate::control::events::{Events, Severity};
 use crate::control::{Control, Setting, routes};
@@ -29,6 +30,8 @@ const REACH_LIMIT: Duration = Duration::from_secs(3);
 const START_LIMIT: Duration = Duration::from_mins(2);
 /// How long open answers of the control plane may take at the end.
 const CONTROL_LIMIT: Duration = Duration::from_secs(2);
+/// What comes so soon after the first signal is the same wish: a shell and a wrapper each pass on one Ctrl-C.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// Starts the stack, serves until SIGINT or SIGTERM, drains, and returns when nothing is left.
 ///
@@ -53,11 +56,11 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
         up = stack.up(&options) => up,
         () = stop.asked() => Ok(()),
     };
-    if outcome.is_ok() && !stop.was_asked {
+    if outcome.is_ok() && stop.asked_at.is_none() {
         stop.asked().await;
     }
     let draining = async {
-        say::err("draining; once more stops at once");
+        say::err("draining; once more, after a second, stops at once");
         stack.drain().await;
     };
     tokio::select! {
@@ -155,7 +158,7 @@ impl Stack {
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
-    was_asked: bool,
+    asked_at: Option<Duration>,
 }
 
 impl Stop {
@@ -163,16 +166,25 @@ impl Stop {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            was_asked: false,
+            asked_at: None,
         })
     }
 
     async fn asked(&mut self) {
-        self.asked_again().await;
-        self.was_asked = true;
+        self.signal().await;
+        self.asked_at = Some(clock::since_start());
     }
 
+    /// Asked by somebody who has seen that the first time was heard.
     async fn asked_again(&mut self) {
+        let heard_from = self.asked_at.unwrap_or_default().saturating_add(SAME_WISH);
+        self.signal().await;
+        while clock::since_start() < heard_from {
+            self.signal().await;
+        }
+    }
+
+    async fn signal(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

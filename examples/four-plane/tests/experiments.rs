@@ -59,6 +59,23 @@ async fn a_cache_that_was_emptied_is_missed_at_once_and_filled_again_by_what_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_row_is_told_of_each_step_on_standard_error() {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_four-plane"));
+    command.args(["chaos", "--fault", "recommendation-termination", "--json"]);
+
+    let output = command.output().await.unwrap();
+
+    let [out, steps] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    assert!(out.starts_with(r#"{"fault":"recommendation-termination","#) && out.lines().count() == 1, "{out}");
+    let steps: Vec<_> = steps.lines().filter_map(|step| step.split_once(" s  recommendation-termination: ")).collect();
+    assert_eq!(steps.len(), 5, "{steps:?}");
+    assert!(steps.iter().all(|(second, _)| second.trim().parse::<u32>().is_ok()), "{steps:?}");
+    for (number, (_, step)) in (1..).zip(&steps[2..]) {
+        assert!(step.starts_with(&format!("kill {number} of 3: one of recommendation, replaced after ")), "{step}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_shed_is_worth_least_and_what_is_worth_most_is_answered() {
     let binary = Path::new(env!("CARGO_BIN_EXE_four-plane"));
     let mut options = DrillOptions::default();

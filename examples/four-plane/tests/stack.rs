@@ -231,7 +231,7 @@ async fn nothing_is_left_when_the_parent_is_killed_while_instances_hang_or_are_s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_stack_finishes_what_is_in_flight_and_exits_with_0() {
-    for signal in ["INT", "TERM"] {
+    for signals in [&["INT"][..], &["TERM"], &["INT", "INT"], &["INT", "TERM", "INT"]] {
         let mut stack = start(&["--load", "20"]).await;
         let pids = pids(&stack);
         stack.inject(&json!({"kind": "latency", "target": "gateway", "value": 700})).await.unwrap();
@@ -240,7 +240,10 @@ async fn an_interrupted_stack_finishes_what_is_in_flight_and_exits_with_0() {
             let in_flight =
                 |status: &Value| service(status, "gateway")["in_flight"].as_f64().is_some_and(|count| count > 0.0);
             stack.until("a request is in flight", SOON, in_flight).await?;
-            stack.signal(signal).await
+            for signal in signals {
+                stack.signal(signal).await?;
+            }
+            anyhow::Ok(())
         };
 
         let (slow, interrupted) = tokio::join!(slow, interrupted);
@@ -252,6 +255,23 @@ async fn an_interrupted_stack_finishes_what_is_in_flight_and_exits_with_0() {
         assert!(all_gone(&pids).await);
         assert!(matches!(stack.get("/catalog/popular").await, Err(ClientError::Connect(_))));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_once_more_after_a_while_does_not_wait_for_the_drain() {
+    let mut stack = start(&["--load", "20", "--drain-grace", "50"]).await;
+    let pids = pids(&stack);
+
+    let asking = async {
+        // Most of them come too soon; none can be sent to a process that has ended.
+        while stack.signal("INT").await.is_ok() && !stack.said().contains("stopped without draining") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(SOON, asking).await.expect("it stops at once");
+
+    stack.ended(SOON).await.unwrap();
+    assert!(all_gone(&pids).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

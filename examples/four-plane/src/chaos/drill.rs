@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::experiment::rounded;
+use super::progress::Progress;
 use crate::clock;
 use crate::link::{ProtectionMode, Role};
 use crate::load::{self, IN_TIME, LoadOptions, LoadReport, Sorted};
@@ -83,7 +84,8 @@ pub struct DrillRow {
     pub by_criticality: BTreeMap<&'static str, Sorted>,
 }
 
-/// `four-plane drill`: each multiple with protection and without, a row for each as soon as it is there.
+/// `four-plane drill`: each multiple with protection and without, a row for each as soon as it is there, and on standard error
+/// what it is at.
 ///
 /// # Errors
 /// When a stack does not start, or the load cannot reach it.
@@ -92,8 +94,8 @@ pub async fn run(options: &DrillOptions) -> anyhow::Result<()> {
     if !options.json {
         say::out(HEADER);
     }
-    for mode in [ProtectionMode::On, ProtectionMode::Off] {
-        measure(&binary, mode, &MULTIPLES, options, |row| {
+    for (mode, measured) in [(ProtectionMode::On, "protection on"), (ProtectionMode::Off, "protection off")] {
+        overload(&binary, mode, &MULTIPLES, options, Progress::Of(measured), |row| {
             say::out(if options.json { serde_json::to_string(row)? } else { line(row) });
             Ok(())
         })
@@ -111,6 +113,17 @@ pub async fn measure(
     mode: ProtectionMode,
     multiples: &[f64],
     options: &DrillOptions,
+    each: impl FnMut(&DrillRow) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    overload(binary, mode, multiples, options, Progress::Silent, each).await
+}
+
+async fn overload(
+    binary: &Path,
+    mode: ProtectionMode,
+    multiples: &[f64],
+    options: &DrillOptions,
+    progress: Progress,
     mut each: impl FnMut(&DrillRow) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let config = json!({
@@ -119,6 +132,7 @@ pub async fn measure(
         // Here the callers are ours: there is nobody who would call everything critical.
         "trust_criticality": "true",
     });
+    progress.step("a stack starts");
     let stack = Stack::configured(binary, &config, &["--load", "0"]).await?;
     let capacity = options.capacity * f64::from(Plan::count(Role::Edge));
     let load = |multiple: f64, seconds, seed| LoadOptions {
@@ -128,11 +142,14 @@ pub async fn measure(
         criticalities: true,
         ..LoadOptions::new(stack.ready().edge.clone())
     };
+    progress.step(format_args!("{:.0} requests/s for {} s, to compare with", capacity * UNLOADED, options.warm_up));
     let unloaded = load::run(&load(UNLOADED, options.warm_up, 1), std::future::pending()).await?;
     for (multiple, seed) in multiples.iter().zip(2..) {
         let overload = load(*multiple, options.seconds, seed);
+        progress.step(format_args!("{:.0} requests/s for {} s", overload.rps, options.seconds));
         let recovery = async {
             tokio::time::sleep(Duration::from_secs(options.seconds.into())).await;
+            progress.step("that has ended; waiting until every answer is in time again");
             recovery(&stack, options.patience).await
         };
         let (report, recovered) = tokio::join!(load::run(&overload, std::future::pending()), recovery);

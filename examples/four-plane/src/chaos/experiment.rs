@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::asked::Asked;
+use super::progress::Progress;
 use super::{Fault, Kills, Row};
 use crate::client::Client;
 use crate::clock;
@@ -32,15 +33,19 @@ const CLEAN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Kills instances of a role under load, the next one when the last has been replaced.
-pub(super) async fn kills(binary: &Path, name: &'static str, kills: Kills) -> anyhow::Result<Row> {
+pub(super) async fn kills(binary: &Path, name: &'static str, kills: Kills, progress: Progress) -> anyhow::Result<Row> {
     let capacity = json!({"capacity": {"edge": EDGE_CAPACITY}});
+    progress.step("a stack starts");
     let stack = Stack::configured(binary, &capacity, &["--load", "0"]).await?;
     let (mut detected, mut recovered) = (Duration::ZERO, Duration::ZERO);
+    progress.step(format_args!("{} requests/s, {WARM_UP} s before anything happens", kills.rps));
     let (report, outcome) = under_load(&stack, kills.rps, async {
-        for _ in 0..kills.count {
+        for number in 1..=kills.count {
             let begin = clock::since_start();
             let (gone, back) = kill(&stack, kills.role).await?;
             (detected, recovered) = (detected.max(gone), recovered.max(back));
+            let (count, role, after) = (kills.count, kills.role, rounded(back));
+            progress.step(format_args!("kill {number} of {count}: one of {role}, replaced after {after} s"));
             let next = begin.saturating_add(kills.every).saturating_sub(clock::since_start());
             tokio::time::sleep(next.max(CLEAN)).await;
         }
@@ -82,8 +87,10 @@ async fn kill(stack: &Stack, role: &str) -> anyhow::Result<(Duration, Duration)>
 }
 
 /// A stack under a load of its own that fills caches and windows.
-pub(super) async fn warm(binary: &Path) -> anyhow::Result<Stack> {
+pub(super) async fn warm(binary: &Path, progress: Progress) -> anyhow::Result<Stack> {
+    progress.step("a stack starts");
     let stack = Stack::start(binary, &["--load", "20"]).await?;
+    progress.step(format_args!("{RPS} requests/s, {WARM_UP} s before anything happens"));
     load::run(&steady(&stack, WARM_UP, 7), std::future::pending()).await?;
     Ok(stack)
 }
@@ -93,18 +100,20 @@ fn steady(stack: &Stack, seconds: u32, seed: u64) -> LoadOptions {
 }
 
 /// Injects a fault under load, and waits until every answer is as asked again.
-pub(super) async fn fault(stack: &Stack, name: &'static str, fault: &Fault) -> anyhow::Result<Row> {
+pub(super) async fn fault(stack: &Stack, name: &'static str, fault: &Fault, progress: Progress) -> anyhow::Result<Row> {
     let client = Client::new();
     let asked = async || Asked::of(fault.target, stack.ready(), &client).await;
     let (before, asked_before) = (stack.status().await?, asked().await?);
     let begin = clock::since_start();
     let Fault { kind, target, value, seconds } = *fault;
     stack.inject(&json!({"kind": kind, "target": target, "value": value, "seconds": seconds})).await?;
+    progress.step(format_args!("{kind} at {target} for {seconds} s"));
     let during = steady(stack, seconds, 8);
     let end = begin.saturating_add(Duration::from_secs(seconds.into()));
     let (during, seen) = tokio::join!(load::run(&during, std::future::pending()), watched(stack, &before, begin, end));
     let (during, (detected, opened)) = (during?, seen?);
     let extra = asked().await?.extra_since(asked_before);
+    progress.step("that has ended; waiting until every answer is as asked again");
 
     let (stop, stopped) = oneshot::channel::<()>();
     let after = steady(stack, LIMIT_SECONDS, 9);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Row;
 use super::experiment::{EDGE_CAPACITY, LIMIT, row, under_load};
+use super::progress::Progress;
 use crate::clock;
 use crate::trial::{Stack, service};
 
@@ -21,14 +22,17 @@ const FALL: f64 = 0.1;
 /// A cache that answers more than it does not has come back.
 const BACK: f64 = 0.5;
 
-pub(super) async fn measure(binary: &Path, name: &'static str) -> anyhow::Result<Row> {
+pub(super) async fn measure(binary: &Path, name: &'static str, progress: Progress) -> anyhow::Result<Row> {
     let capacity = json!({"capacity": {"edge": EDGE_CAPACITY}});
+    progress.step("a stack starts");
     let stack = Stack::configured(binary, &capacity, &["--load", "0"]).await?;
+    progress.step(format_args!("{RPS} requests/s, which fill the cache for {} s", FILL.as_secs()));
     let flushed = async {
         tokio::time::sleep(FILL).await;
         let before = hits(&stack.status().await?);
         let begin = clock::since_start();
         stack.inject(&json!({"kind": "flush", "target": "cache", "seconds": 1})).await?;
+        progress.step("the cache is emptied; waiting until it answers most look-ups again");
         let fallen = |status: &Value| hits(status).zip(before).is_some_and(|(now, before)| now <= before - FALL);
         let (_, detected) = stack.until("the cache answers less", LIMIT, fallen).await?;
         tokio::time::sleep(SETTLE.saturating_sub(clock::since_start().saturating_sub(begin))).await;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Row;
 use super::experiment::row;
+use super::progress::Progress;
 use crate::clock;
 use crate::link::Role;
 use crate::load::{self, LoadOptions};
@@ -25,15 +26,18 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// This many answers in a row as asked are a recovery.
 const STREAK: u32 = 20;
 
-pub(super) async fn measure(binary: &Path, name: &'static str, each: f64) -> anyhow::Result<Row> {
+pub(super) async fn measure(binary: &Path, name: &'static str, each: f64, progress: Progress) -> anyhow::Result<Row> {
+    progress.step("a stack starts");
     let stack = Stack::configured(binary, &json!({"capacity": {"edge": each}}), &["--load", "0"]).await?;
     let capacity = each * f64::from(Plan::count(Role::Edge));
     let url = stack.ready().edge.clone();
     let unloaded = LoadOptions { rps: capacity * UNLOADED, seconds: SECONDS, ..LoadOptions::new(url.clone()) };
+    progress.step(format_args!("{:.0} requests/s for {SECONDS} s, to compare with", unloaded.rps));
     let unloaded = load::run(&unloaded, std::future::pending()).await?;
 
     let begin = clock::since_start();
     let burst = LoadOptions { rps: capacity * MULTIPLE, seconds: SECONDS, seed: 2, ..LoadOptions::new(url) };
+    progress.step(format_args!("{:.0} requests/s for {SECONDS} s", burst.rps));
     let sheds = |status: &Value| service(status, "edge")["shed_total"].as_f64().is_some_and(|count| count > 0.0);
     // A stack that does not shed is a result too, so this only looks while the burst lasts.
     let detecting = stack.until("the edge sheds", Duration::from_secs(SECONDS.into()), sheds);
@@ -41,6 +45,7 @@ pub(super) async fn measure(binary: &Path, name: &'static str, each: f64) -> any
     let (burst, detected) = (burst?, detected.ok().map(|(_, waited)| waited));
 
     let end = clock::since_start();
+    progress.step("that has ended; waiting until every answer is as asked again");
     let recovered = recovery(&stack, end).await?;
     stack.stop().await?;
     let accepted = burst.totals.ok.saturating_add(burst.totals.degraded);
