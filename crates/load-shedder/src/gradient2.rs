@@ -5,6 +5,8 @@ const WARM_UP: u32 = 10;
 /// A long average above this many times the latency of the hour is out of date, and sinks faster.
 const STALE: f64 = 2.0;
 const STALE_DECAY: f64 = 0.95;
+/// One window leaves this part of the limit at least, before smoothing.
+const STEEPEST: f64 = 0.5;
 
 /// How a [`Gradient2`] limit moves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -149,8 +151,8 @@ impl TryFrom<Raw> for Gradient2Config {
     }
 }
 
-/// Compares the latency of each window with a long average of it. A lasting overload becomes the average; kept for
-/// comparison.
+/// Compares the latency of each window with a long average of it; a window of timeouts only cuts the limit. A lasting overload
+/// becomes the average, and the limit follows it up to the highest: set that to what the server bears. Kept for comparison.
 ///
 /// # Source
 /// The algorithm of that name in Netflix' concurrency-limits.
@@ -192,6 +194,11 @@ impl LimitAlgorithm for Gradient2 {
     }
 
     fn update(&mut self, window: &Window) {
+        if window.is_mostly_dropped() {
+            // How long callers wait, which in the average would look steady.
+            self.limit = self.config.range.clamp(self.limit * (1.0 - self.config.smoothing * (1.0 - STEEPEST)));
+            return;
+        }
         let latency = window.latency();
         let long = self.average(latency);
         if long / latency > STALE {
@@ -200,7 +207,7 @@ impl LimitAlgorithm for Gradient2 {
         if f64::from(window.max_in_flight) < self.limit / 2.0 {
             return;
         }
-        let gradient = (self.config.tolerance * long / latency).clamp(0.5, 1.0);
+        let gradient = (self.config.tolerance * long / latency).clamp(STEEPEST, 1.0);
         let next = self.limit * gradient + f64::from(self.config.queue_size);
         let smoothed = self.limit * (1.0 - self.config.smoothing) + next * self.config.smoothing;
         self.limit = self.config.range.clamp(smoothed);

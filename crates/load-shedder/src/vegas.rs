@@ -1,6 +1,7 @@
 use crate::{LimitAlgorithm, LimitRange, LoadShedderError, Sampling, Window};
 
-/// The base latency is forgotten after this many times the limit in samples, and taken from the next window.
+/// The base latency is forgotten after this many times the limit in samples and this many windows, and taken from the next
+/// window.
 const DEFAULT_PROBE_MULTIPLIER: u32 = 30;
 /// A queue of up to so many times the logarithm of the limit is too short, one above the other too long.
 const SHORT_QUEUE: f64 = 3.0;
@@ -39,7 +40,8 @@ impl VegasConfig {
         Ok(self)
     }
 
-    /// The base latency is measured anew after so many times the limit in samples. Allowed: 1 to 10,000, default 30.
+    /// The base latency is measured anew after so many times the limit in samples, and so many windows at least, or after half of
+    /// that. Allowed: 1 to 10,000, default 30.
     ///
     /// # Errors
     /// [`LoadShedderError::ProbeMultiplier`] outside that range.
@@ -149,7 +151,9 @@ impl Vegas {
 
     fn base_is_old(&mut self, samples: u32) -> bool {
         self.samples += f64::from(samples);
-        let old = self.samples > self.jitter * f64::from(self.config.probe_multiplier) * self.limit;
+        // Were windows not counted, one that holds more than that would only ever be taken for the base of the next.
+        let lifetime = f64::from(self.config.probe_multiplier) * self.limit.max(f64::from(samples));
+        let old = self.samples > self.jitter * lifetime;
         if old {
             self.samples = 0.0;
             self.jitter = 0.5 + (self.jitter - 0.5 + GOLDEN / 2.0) % 0.5;
@@ -169,12 +173,19 @@ impl LimitAlgorithm for Vegas {
 
     fn update(&mut self, window: &Window) {
         let latency = window.latency();
-        let old = self.base_is_old(window.samples);
-        let Some(base) = self.base.filter(|base| !old && latency >= *base) else {
+        let step = self.limit.log10().max(1.0);
+        if window.is_mostly_dropped() {
+            // How long callers wait: no base.
+            self.limit = self.config.range.clamp(self.limit - self.config.smoothing * step);
+            return;
+        }
+        if self.base_is_old(window.samples) {
+            self.base = None;
+        }
+        let Some(base) = self.base.filter(|base| latency >= *base) else {
             self.base = Some(latency);
             return;
         };
-        let step = self.limit.log10().max(1.0);
         let queue = (self.limit * (1.0 - base / latency)).ceil();
         let next = if window.dropped > 0 {
             self.limit - step
@@ -210,6 +221,30 @@ mod tests {
         let queue = vegas.limit() - 16.0;
         let step = vegas.limit().log10();
         assert!((SHORT_QUEUE * step - 1.0..=LONG_QUEUE * step + 1.0).contains(&queue), "{vegas:?}");
+    }
+
+    #[test]
+    fn windows_of_more_samples_than_a_base_lives_for_move_the_limit_too() {
+        let mut vegas = Vegas::new(VegasConfig::default());
+
+        for _ in 0..10 {
+            vegas.update(&Window::new(1_000, 10e6, 1.0, 1_000));
+        }
+
+        assert!(vegas.limit() > 60.0, "{vegas:?}");
+    }
+
+    #[test]
+    fn a_base_is_measured_anew_after_as_many_windows_as_the_multiplier_or_half_of_them() {
+        let mut vegas = Vegas::new(VegasConfig::default().with_probe_multiplier(20).unwrap());
+        vegas.update(&Window::new(1_000, 10e6, 1.0, 1));
+
+        let lives = (1..100).find(|_| {
+            vegas.update(&Window::new(1_000, 20e6, 1.0, 1));
+            vegas.base == Some(20e6)
+        });
+
+        assert_eq!(lives, Some(10), "{vegas:?}");
     }
 
     #[test]
