@@ -1,13 +1,14 @@
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, Response};
+use http::{HeaderMap, Response};
 use seawall_core::{Classify, Clock, Verdict};
 use seawall_rate_limiter::AdaptiveRate;
 
-use crate::{parse_rate_limit, parse_rate_limit_reset, rate_limit::RATE_LIMIT, rate_limit_reset::RATE_LIMIT_RESET};
-
-/// The header by which many services say how many calls are left.
-const RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+use crate::{
+    parse_rate_limit, parse_rate_limit_reset,
+    rate_limit::{LEGACY_REMAINING, RATE_LIMIT},
+    rate_limit_reset::RATE_LIMIT_RESET,
+};
 
 /// Classifies as another classifier does, and tells an [`AdaptiveRate`] what each response says of the quota that is left:
 /// so a client slows down before the next 429.
@@ -85,7 +86,7 @@ fn quota_left(headers: &HeaderMap) -> Option<(u64, Duration)> {
         let quotas = parse_rate_limit(value.as_bytes())?.into_iter();
         return quotas.filter_map(|quota| Some((quota.remaining, quota.reset_in?))).min();
     }
-    let remaining = headers.get(RATE_LIMIT_REMAINING)?.to_str().ok()?.parse().ok()?;
+    let remaining = headers.get(LEGACY_REMAINING)?.to_str().ok()?.parse().ok()?;
     #[expect(clippy::disallowed_methods, reason = "a date on the wire is wall-clock time, which no Clock gives")]
     let now = std::time::SystemTime::now();
     let reset_in = parse_rate_limit_reset(headers.get(RATE_LIMIT_RESET)?.as_bytes(), now)?;

@@ -4,10 +4,16 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use seawall_rate_limiter::{Quota, Standing};
 use sfv::{Integer, KeyRef, ListSerializer, Parser, StringRef};
 
+use crate::rate_limit_reset::RATE_LIMIT_RESET;
+
 /// What is left of each quota.
 pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// What the quotas are.
 pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// What clients read that know no draft, by how GitHub, and others after it, name them.
+const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+pub(crate) const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 
 /// A quota's name that no header can hold.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +87,15 @@ impl QuotaName {
 pub struct RateLimitFields {
     policies: ListSerializer<String>,
     limits: ListSerializer<String>,
+    legacy: bool,
+    tightest: Option<Tightest>,
+}
+
+/// The quota of which the fewest calls are left, which is all that the fields before the draft can tell.
+#[derive(Debug, Copy, Clone)]
+struct Tightest {
+    burst: u32,
+    standing: Standing,
 }
 
 impl RateLimitFields {
@@ -98,11 +113,45 @@ impl RateLimitFields {
         }
         let limit = self.limits.bare_item(name.name).parameter(key("r"), integer(standing.remaining().into()));
         let _ = limit.parameter(key("t"), integer(seconds(standing.full_in())));
+        if self.tightest.is_none_or(|tightest| standing.remaining() < tightest.standing.remaining()) {
+            self.tightest = Some(Tightest { burst: quota.burst(), standing });
+        }
         self
     }
 
-    /// Sets both fields.
+    /// Writes `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` as well, for clients that know no draft:
+    /// how many calls may come at once when nothing is used, how many may now, and in how many seconds all may again, of the
+    /// quota of which the fewest are left.
+    ///
+    /// ```
+    /// use seawall_core::Timestamp;
+    /// use seawall_http::{QuotaName, RateLimitFields};
+    /// use seawall_rate_limiter::{Gcra, Quota};
+    ///
+    /// let quota = Quota::per_minute(60)?.with_burst(10)?;
+    /// let (limiter, now) = (Gcra::new(quota), Timestamp::ZERO);
+    /// limiter.take(4, now).unwrap();
+    ///
+    /// let fields = RateLimitFields::new().with(QuotaName::new("all")?, &quota, limiter.standing(now)).with_legacy();
+    /// let mut headers = http::HeaderMap::new();
+    /// fields.write(&mut headers);
+    /// let legacy = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"].map(|name| &headers[name]);
+    /// assert_eq!(legacy, ["10", "6", "4"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub const fn with_legacy(mut self) -> Self {
+        self.legacy = true;
+        self
+    }
+
+    /// Sets the fields.
     pub fn write(self, headers: &mut HeaderMap) {
+        if let Some(Tightest { burst, standing }) = self.tightest.filter(|_| self.legacy) {
+            headers.insert(LEGACY_LIMIT, burst.into());
+            headers.insert(LEGACY_REMAINING, standing.remaining().into());
+            headers.insert(RATE_LIMIT_RESET, seconds(standing.full_in()).into());
+        }
         for (name, list) in [(RATE_LIMIT_POLICY, self.policies), (RATE_LIMIT, self.limits)] {
             if let Some(value) = list.finish().and_then(|list| HeaderValue::try_from(list).ok()) {
                 headers.insert(name, value);
@@ -194,6 +243,29 @@ mod tests {
         assert_eq!(policies.as_deref(), Some(r#""second";q=10;w=1, "a \"day\"";q=1000;w=86400"#));
         assert_eq!(limits.as_deref(), Some(r#""second";r=1;t=0, "a \"day\"";r=1;t=86314"#));
         assert_eq!(written(RateLimitFields::new()), (None, None));
+    }
+
+    #[test]
+    fn clients_that_know_no_draft_are_told_of_the_quota_with_the_fewest_left_if_they_are_to_be() {
+        let (second, day) = (Quota::per_second(10).unwrap(), Quota::per_day(1_000).unwrap().with_burst(1_000).unwrap());
+        let (limiter, now, name) = (Gcra::new(day), Timestamp::from_nanos(1), QuotaName::new("n").unwrap());
+        let fields = || {
+            let of_second = RateLimitFields::new().with(name, &second, Gcra::new(second).standing(now));
+            of_second.with(name, &day, limiter.standing(now))
+        };
+        let legacy = |fields: RateLimitFields| {
+            let mut headers = HeaderMap::new();
+            fields.write(&mut headers);
+            [LEGACY_LIMIT, LEGACY_REMAINING, RATE_LIMIT_RESET]
+                .map(|name| Some(headers.get(name)?.to_str().ok()?.to_owned()))
+        };
+        let told = |texts: [&str; 3]| texts.map(|text| Some(text.to_owned()));
+
+        assert_eq!(legacy(fields().with_legacy()), told(["1", "1", "0"]));
+        limiter.take(1_000, now).unwrap();
+        assert_eq!(legacy(fields().with_legacy()), told(["1000", "0", "86400"]));
+        assert_eq!(legacy(fields()), [const { None }; 3]);
+        assert_eq!(legacy(RateLimitFields::new().with_legacy()), [const { None }; 3]);
     }
 
     #[test]
