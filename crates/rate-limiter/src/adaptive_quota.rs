@@ -36,6 +36,8 @@ seawall_core::debug_as_text!(AdaptiveQuotaError);
 
 /// How a rate grows after it was lowered.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 #[non_exhaustive]
 pub enum Growth {
     /// Fast to near the rate that was refused, slowly about it, faster beyond: `scale` × (t − K)³ above it, in calls a
@@ -61,6 +63,8 @@ pub enum Growth {
 /// # Ok::<(), seawall_rate_limiter::AdaptiveQuotaError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "RawAdaptiveQuota", into = "RawAdaptiveQuota"))]
 pub struct AdaptiveQuota {
     kept: f64,
     growth: Growth,
@@ -165,6 +169,42 @@ impl AdaptiveQuota {
     }
 }
 
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawAdaptiveQuota {
+    kept: f64,
+    growth: Growth,
+    least: f64,
+    most: f64,
+    #[serde(with = "humantime_serde")]
+    max_hold: Duration,
+}
+
+#[cfg(feature = "serde")]
+impl Default for RawAdaptiveQuota {
+    fn default() -> Self {
+        AdaptiveQuota::default().into()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<AdaptiveQuota> for RawAdaptiveQuota {
+    fn from(AdaptiveQuota { kept, growth, least, most, max_hold }: AdaptiveQuota) -> Self {
+        Self { kept, growth, least, most, max_hold }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<RawAdaptiveQuota> for AdaptiveQuota {
+    type Error = AdaptiveQuotaError;
+
+    fn try_from(raw: RawAdaptiveQuota) -> Result<Self, AdaptiveQuotaError> {
+        let RawAdaptiveQuota { kept, growth, least, most, max_hold } = raw;
+        Self::default().with_rates(least, most)?.with_kept(kept)?.with_growth(growth)?.with_max_hold(max_hold)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,5 +236,23 @@ mod tests {
         let above = AdaptiveQuotaError::OutOfRange { field: "least", value: 6.0, least: 0.001, most: 5.0 };
         assert_eq!(quota.with_rates(6.0, 5.0), Err(above));
         assert!(quota.with_max_hold(Duration::ZERO).is_err());
+    }
+    #[cfg(feature = "serde")]
+    #[test]
+    fn it_is_read_as_it_is_written_and_nonsense_is_refused_by_name() {
+        let text = r#"{"most": 500.0, "growth": {"additive": {"per_second": 2.0}}, "max_hold": "1m"}"#;
+        let quota: AdaptiveQuota = serde_json::from_str(text).unwrap();
+        let wanted = AdaptiveQuota::default().with_rates(0.5, 500.0);
+        let wanted = wanted.and_then(|quota| quota.with_growth(Growth::Additive { per_second: 2.0 }));
+        assert_eq!(Ok(quota), wanted.and_then(|quota| quota.with_max_hold(Duration::from_secs(60))));
+        assert_eq!(serde_json::from_str::<AdaptiveQuota>(&serde_json::to_string(&quota).unwrap()).unwrap(), quota);
+
+        let error = |text| serde_json::from_str::<AdaptiveQuota>(text).unwrap_err().to_string();
+        assert_eq!(error(r#"{"kept": 1.0}"#), "kept is 1; allowed are 0.1 to 0.99");
+        assert_eq!(error(r#"{"least": 6.0, "most": 5.0}"#), "least is 6; allowed are 0.001 to 5");
+        assert!(error(r#"{"growth": {"cubic": {"scale": 0.0}}}"#).starts_with("scale is 0; allowed are "));
+        assert!(error(r#"{"growth": {"cubic": {"scale": 0.4, "k": 1}}}"#).starts_with("unknown field `k`"));
+        assert_eq!(error(r#"{"max_hold": "0s"}"#), "max_hold is 0s; allowed is any time above 0s");
+        assert!(error(r#"{"burst": 1}"#).starts_with("unknown field `burst`"));
     }
 }

@@ -22,6 +22,8 @@ const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
 /// # Ok::<(), QuotaError>(())
 /// ```
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "RawHotKeysConfig", into = "RawHotKeysConfig"))]
 pub struct HotKeysConfig {
     width: usize,
     keys: usize,
@@ -88,6 +90,39 @@ impl HotKeysConfig {
     }
 }
 
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawHotKeysConfig {
+    width: usize,
+    keys: usize,
+    #[serde(with = "humantime_serde")]
+    period: Duration,
+}
+
+#[cfg(feature = "serde")]
+impl Default for RawHotKeysConfig {
+    fn default() -> Self {
+        HotKeysConfig::default().into()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<HotKeysConfig> for RawHotKeysConfig {
+    fn from(HotKeysConfig { width, keys, period }: HotKeysConfig) -> Self {
+        Self { width, keys, period }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<RawHotKeysConfig> for HotKeysConfig {
+    type Error = QuotaError;
+
+    fn try_from(RawHotKeysConfig { width, keys, period }: RawHotKeysConfig) -> Result<Self, QuotaError> {
+        Self::default().with_width(width)?.with_keys(keys)?.with_period(period)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +139,18 @@ mod tests {
         }
         assert_eq!(config.with_width(MAX_WIDTH).map(|config| config.width()), Ok(MAX_WIDTH));
         assert_eq!(config.with_period(Duration::ZERO), Err(QuotaError::Period { period: Duration::ZERO }));
+    }
+    #[cfg(feature = "serde")]
+    #[test]
+    fn it_is_read_as_it_is_written_and_nonsense_is_refused_by_name() {
+        let config: HotKeysConfig = serde_json::from_str(r#"{"keys": 5, "period": "10s"}"#).unwrap();
+        assert_eq!((config.width(), config.keys(), config.period()), (4_096, 5, Duration::from_secs(10)));
+        assert_eq!(serde_json::from_str::<HotKeysConfig>(&serde_json::to_string(&config).unwrap()).unwrap(), config);
+
+        let error = |text| serde_json::from_str::<HotKeysConfig>(text).unwrap_err().to_string();
+        assert_eq!(error(r#"{"width": 15}"#), "width is 15; allowed are 16 to 65536");
+        assert_eq!(error(r#"{"keys": 0}"#), "keys is 0; allowed are 1 to 1000");
+        assert!(error(r#"{"period": "0s"}"#).starts_with("period is 0s; allowed are 1ns to "));
+        assert!(error(r#"{"depth": 4}"#).starts_with("unknown field `depth`"));
     }
 }

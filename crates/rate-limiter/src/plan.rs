@@ -11,6 +11,7 @@ use crate::{KeyedQuota, Quota};
 /// # Ok::<(), seawall_rate_limiter::QuotaError>(())
 /// ```
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Plan {
     pub(crate) quota: Quota,
     pub(crate) tenant: KeyedQuota,
@@ -45,5 +46,25 @@ impl<P: AsRef<str>, T: Hash> OfPlan for (P, T) {
 
     fn tenant(&self) -> &T {
         &self.1
+    }
+}
+
+#[cfg(all(test, feature = "serde"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_as_it_is_written_and_nonsense_is_refused_by_name() {
+        let text = r#"{"quota": {"calls": 500, "period": "1s", "burst": 100},
+            "tenant": {"quota": {"calls": 50, "period": "1s"}, "max_keys": 1000}}"#;
+        let plan: Plan = serde_json::from_str(text).unwrap();
+        let tenant = KeyedQuota::new(Quota::per_second(50).unwrap()).with_max_keys(1_000).unwrap();
+        assert_eq!(plan, Plan::new(Quota::per_second(500).unwrap().with_burst(100).unwrap(), tenant));
+        assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+
+        let error = |text: &str| serde_json::from_str::<Plan>(text).unwrap_err().to_string();
+        assert!(error(&text.replace("500", "0")).starts_with("calls is 0 in 1s; allowed are 1 to "));
+        assert!(error(&text.replace("1000", "0")).starts_with("max_keys is 0; allowed are 1 to "));
+        assert!(error(&text.replace("tenant", "user")).starts_with("unknown field `user`"));
     }
 }

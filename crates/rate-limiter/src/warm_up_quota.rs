@@ -17,6 +17,8 @@ const MAX_COLD_FACTOR: u32 = 1_000;
 /// # Ok::<(), seawall_rate_limiter::QuotaError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "RawWarmUpQuota", into = "RawWarmUpQuota"))]
 pub struct WarmUpQuota {
     quota: Quota,
     warm_up: Duration,
@@ -61,5 +63,59 @@ impl WarmUpQuota {
     /// How many times slower it begins.
     pub const fn cold_factor(&self) -> u32 {
         self.cold_factor
+    }
+}
+
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWarmUpQuota {
+    quota: Quota,
+    #[serde(with = "humantime_serde")]
+    warm_up: Duration,
+    #[serde(default = "default_cold_factor")]
+    cold_factor: u32,
+}
+
+#[cfg(feature = "serde")]
+const fn default_cold_factor() -> u32 {
+    COLD_FACTOR
+}
+
+#[cfg(feature = "serde")]
+impl From<WarmUpQuota> for RawWarmUpQuota {
+    fn from(WarmUpQuota { quota, warm_up, cold_factor }: WarmUpQuota) -> Self {
+        Self { quota, warm_up, cold_factor }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<RawWarmUpQuota> for WarmUpQuota {
+    type Error = QuotaError;
+
+    fn try_from(RawWarmUpQuota { quota, warm_up, cold_factor }: RawWarmUpQuota) -> Result<Self, QuotaError> {
+        Self::new(quota, warm_up)?.with_cold_factor(cold_factor)
+    }
+}
+
+#[cfg(all(test, feature = "serde"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_as_it_is_written_and_nonsense_is_refused_by_name() {
+        let quota: WarmUpQuota =
+            serde_json::from_str(r#"{"quota": {"calls": 100, "period": "1s"}, "warm_up": "10s"}"#).unwrap();
+        assert_eq!(Ok(quota), WarmUpQuota::new(Quota::per_second(100).unwrap(), Duration::from_secs(10)));
+        let dear = quota.with_cold_factor(5).unwrap();
+        assert_eq!(serde_json::from_str::<WarmUpQuota>(&serde_json::to_string(&dear).unwrap()).unwrap(), dear);
+
+        let error = |fields: &str| {
+            let text = format!(r#"{{"quota": {{"calls": 100, "period": "1s"}}, {fields}}}"#);
+            serde_json::from_str::<WarmUpQuota>(&text).unwrap_err().to_string()
+        };
+        assert!(error(r#""warm_up": "0s""#).starts_with("warm_up is 0s; allowed are 1ns to "));
+        assert_eq!(error(r#""warm_up": "1s", "cold_factor": 1"#), "cold_factor is 1; allowed are 2 to 1000");
+        assert!(error(r#""warm_up": "1s", "cold": 5"#).starts_with("unknown field `cold`"));
     }
 }
