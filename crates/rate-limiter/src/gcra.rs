@@ -165,6 +165,10 @@ impl Gcra {
         turn.map(Duration::from_nanos)
     }
 
+    pub(crate) fn lateness(&self, cost: u32) -> Duration {
+        self.pace().lateness(cost)
+    }
+
     #[inline]
     fn pace(&self) -> Pace {
         self.words.pace.get()

@@ -189,8 +189,12 @@ impl<Q: Hash + ?Sized> LimitKeys<Q> for KeyedGcra {
         self.refund(key, cost);
     }
 
-    fn turn_in(&self, key: &Q, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
-        Self::turn_in(self, key, ahead, cost, now)
+    fn own_turn_in(&self, key: &Q, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        self.turn_in(key, ahead, cost, now)
+    }
+
+    fn lateness(&self, cost: u32) -> Duration {
+        self.pace.get().lateness(cost)
     }
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use seawall_core::{Rejection, Timestamp};
 
-use crate::{Gcra, Standing, line::LATENESS};
+use crate::{Gcra, Standing};
 
 /// What every limit of calls can do, by whatever rule: the generic cell rate algorithm, a window, a warming up.
 ///
@@ -27,9 +27,11 @@ pub trait Limit: Send + Sync + 'static {
     /// refused, too long a one refuses it when it comes.
     fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration>;
 
-    /// How far a turn that a [`QueueingLimit`](crate::QueueingLimit) gives late, as its timer was late, counts from when it was
-    /// due. 0 by default, as for windows, which lose nothing by it; 5 ms where turns come one after the other.
-    fn lateness(&self) -> Duration {
+    /// How far a turn of a call of `cost` that a [`QueueingLimit`](crate::QueueingLimit) gives late, as its timer was late,
+    /// counts from when it was due. 0 by default, as for windows, which lose nothing by it; where turns come one after the other
+    /// 2 ms, or as much of that as the burst does not make up for.
+    fn lateness(&self, cost: u32) -> Duration {
+        let _ = cost;
         Duration::ZERO
     }
 
@@ -61,8 +63,8 @@ impl Limit for Gcra {
         Self::turn_in(self, ahead, cost, now)
     }
 
-    fn lateness(&self) -> Duration {
-        LATENESS
+    fn lateness(&self, cost: u32) -> Duration {
+        Self::lateness(self, cost)
     }
 
     fn standing(&self, now: Timestamp) -> Standing {

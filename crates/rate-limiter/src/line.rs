@@ -14,93 +14,37 @@ use seawall_core::{
     },
 };
 
-use crate::{Limit, queueing_quota::MAX_QUEUED};
+use crate::Limit;
 
-/// How far a turn that is given late goes back to when it was due: a timer's step, and what a busy runtime adds.
-pub(crate) const LATENESS: Duration = Duration::from_millis(5);
-
-/// What a line asks of its limit. Every [`Limit`] does, and one key of a limiter of many.
-pub(crate) trait Turns: Send + Sync + 'static {
-    /// What is needed to give back what was taken.
-    type Taken: Copy + Send + Sync + 'static;
-
-    fn take(&self, cost: u32, now: Timestamp) -> Result<Self::Taken, Rejection>;
-
-    fn give_back(&self, taken: Self::Taken, cost: u32);
-
-    /// As [`Limit::turn_in`].
-    fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration>;
-
-    /// As [`Limit::lateness`].
-    fn lateness(&self) -> Duration;
-}
-
-impl<L: Limit> Turns for L {
-    /// When it was taken.
-    type Taken = Timestamp;
-
-    #[inline]
-    fn take(&self, cost: u32, now: Timestamp) -> Result<Timestamp, Rejection> {
-        Limit::take(self, cost, now).map(|()| now)
-    }
-
-    fn give_back(&self, taken: Timestamp, cost: u32) {
-        self.refund(cost, taken);
-    }
-
-    fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
-        Limit::turn_in(self, ahead, cost, now)
-    }
-
-    fn lateness(&self) -> Duration {
-        Limit::lateness(self)
-    }
-}
+/// How late a timer is that does what it can: tokio's rounds up to its step of 1 ms, and epoll's wait to another.
+pub(crate) const LATENESS: Duration = Duration::from_millis(2);
 
 /// A limit and those who wait for their turn of it.
 ///
 /// Only the first in line takes from the quota, so a waiter that leaves has taken nothing and those behind it move up.
 /// Whoever looks at the line serves it from its front, as far as the quota goes: a waiter whose task is not polled keeps
 /// nobody else waiting longer than their own turn.
-pub(crate) struct Line<L: Turns> {
+pub(crate) struct Line<L> {
     pub(crate) limit: L,
     /// How many are in line. Written under the lock; who reads 0 came before whoever joins now.
     queued: AtomicUsize,
-    together: Arc<Together>,
-    waiters: Mutex<Waiters<L::Taken>>,
+    waiters: Mutex<Waiters>,
     max_queued: usize,
 }
 
-/// How many wait in a line and its neighbours, and how many may. A count: it guards no other memory.
-pub(crate) struct Together {
-    waiting: AtomicUsize,
-    most: usize,
-}
-
-impl Together {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { waiting: AtomicUsize::new(0), most })
-    }
-
-    #[inline]
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Relaxed)
-    }
-}
-
-struct Waiters<K> {
-    list: WaitList<Waiter<K>>,
+struct Waiters {
+    list: WaitList<Waiter>,
     /// What those in line cost in all.
     cost: u64,
     /// When it was not yet the turn of the first.
     waits_since: Timestamp,
 }
 
-struct Waiter<K> {
+struct Waiter {
     cost: u32,
     waker: Waker,
-    /// What became of it, once it is out of line.
-    turn: Option<Result<K, Rejection>>,
+    /// What became of it, once it is out of line: when its cost was taken.
+    turn: Option<Result<Timestamp, Rejection>>,
 }
 
 /// What a call that could not go on at once is told.
@@ -111,15 +55,10 @@ pub(crate) enum Joined {
     Refused(Rejection),
 }
 
-impl<L: Turns> Line<L> {
+impl<L: Limit> Line<L> {
     pub(crate) fn new(limit: L, max_queued: usize) -> Self {
-        Self::beside(limit, max_queued, Together::new(MAX_QUEUED))
-    }
-
-    /// One of several lines.
-    pub(crate) fn beside(limit: L, max_queued: usize, together: Arc<Together>) -> Self {
         let waiters = Waiters { list: WaitList::new(), cost: 0, waits_since: Timestamp::ZERO };
-        Self { limit, queued: AtomicUsize::new(0), together, waiters: Mutex::new(waiters), max_queued }
+        Self { limit, queued: AtomicUsize::new(0), waiters: Mutex::new(waiters), max_queued }
     }
 
     #[inline]
@@ -127,7 +66,7 @@ impl<L: Turns> Line<L> {
         self.queued.load(Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiters<L::Taken>> {
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
         // Wakers run outside the lock, so a panic of one leaves the line whole.
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,7 +90,7 @@ impl<L: Turns> Line<L> {
         if turn > until {
             return Joined::Refused(refused(Reason::RateLimited).with_retry_after(turn.since(until)));
         }
-        if queued >= self.max_queued || self.together.waiting() >= self.together.most {
+        if queued >= self.max_queued {
             return Joined::Refused(refused(Reason::QueueFull).with_retry_after(wait));
         }
         if waiters.list.is_empty() {
@@ -160,7 +99,6 @@ impl<L: Turns> Line<L> {
         waiters.cost = waiters.cost.saturating_add(cost.into());
         let key = waiters.list.push_back(Waiter { cost, waker: Waker::noop().clone(), turn: None });
         self.queued.store(waiters.list.len(), Relaxed);
-        self.together.waiting.fetch_add(1, Relaxed);
         Joined::Waiting(key, turn)
     }
 
@@ -190,15 +128,17 @@ impl<L: Turns> Line<L> {
         let key = waiters.list.front()?;
         // It has waited since before its turn, so it takes as if it had been looked at just then: with what the timer is late by
         // the next one would be late as well, and a burst of 1 never reach the quota's rate.
-        let since = waiters.waits_since.max(now.saturating_sub(self.limit.lateness())).min(now);
         let cost = waiters.list.get(key)?.cost;
+        let since = waiters.waits_since.max(now.saturating_sub(self.limit.lateness(cost))).min(now);
         let due = self.limit.turn_in(0, cost, since).map_or(now, |wait| since.saturating_add(wait).min(now));
         let taken = match self.limit.take(cost, due) {
-            Err(refused) if due < now && refused.reason() != Reason::TooHeavy => self.limit.take(cost, now),
-            taken => taken,
+            Err(refused) if due < now && refused.reason() != Reason::TooHeavy => {
+                self.limit.take(cost, now).map(|()| now)
+            }
+            taken => taken.map(|()| due),
         };
         let turn = match taken {
-            Ok(taken) => Ok(taken),
+            Ok(at) => Ok(at),
             // The quota was lowered: no wait helps.
             Err(refused) if refused.reason() == Reason::TooHeavy => Err(refused),
             Err(_) => {
@@ -224,12 +164,11 @@ impl<L: Turns> Line<L> {
         }
     }
 
-    fn unlink(&self, waiters: &mut Waiters<L::Taken>, key: WaitKey) {
+    fn unlink(&self, waiters: &mut Waiters, key: WaitKey) {
         let cost = waiters.list.get(key).map_or(0, |waiter| waiter.cost);
         if waiters.list.unlink(key) {
             waiters.cost = waiters.cost.saturating_sub(cost.into());
             self.queued.store(waiters.list.len(), Relaxed);
-            self.together.waiting.fetch_sub(1, Relaxed);
         }
     }
 }
@@ -244,17 +183,17 @@ pub(crate) trait Place: Send + Sync {
 }
 
 /// One waiter's place in line. Dropping it leaves the line, or gives back what it was just handed.
-pub(crate) struct InLine<L: Turns> {
+pub(crate) struct InLine<L: Limit> {
     line: Arc<Line<L>>,
     key: Option<WaitKey>,
 }
 
-impl<L: Turns> InLine<L> {
+impl<L: Limit> InLine<L> {
     pub(crate) const fn new(line: Arc<Line<L>>, key: WaitKey) -> Self {
         Self { line, key: Some(key) }
     }
 
-    fn leave_with(&mut self) -> Option<Result<L::Taken, Rejection>> {
+    fn leave_with(&mut self) -> Option<Result<Timestamp, Rejection>> {
         let key = self.key.take()?;
         let mut waiters = self.line.lock();
         let was_first = waiters.list.front() == Some(key);
@@ -268,7 +207,7 @@ impl<L: Turns> InLine<L> {
     }
 }
 
-impl<L: Turns> Place for InLine<L> {
+impl<L: Limit> Place for InLine<L> {
     fn poll_turn(&mut self, cx: &Context<'_>, now: Timestamp) -> Poll<Result<Result<(), Rejection>, Option<Duration>>> {
         // Polled again after it was ready: pending for ever, as nothing will wake it.
         let Some(key) = self.key else { return Poll::Pending };
@@ -293,13 +232,13 @@ impl<L: Turns> Place for InLine<L> {
     }
 }
 
-impl<L: Turns> Drop for InLine<L> {
+impl<L: Limit> Drop for InLine<L> {
     fn drop(&mut self) {
         let Some(key) = self.key else { return };
         let cost = self.line.lock().list.get(key).map_or(0, |waiter| waiter.cost);
         if let Some(Ok(taken)) = self.leave_with() {
             // It was its turn, and nobody was there to take it.
-            self.line.limit.give_back(taken, cost);
+            self.line.limit.refund(cost, taken);
             self.line.wake_front();
         }
     }
@@ -377,6 +316,22 @@ mod loom_tests {
                 Poll::Ready(Err(_)) => assert_eq!(left, 1, "its turn is lost"),
                 Poll::Pending => panic!("its time has run out"),
             }
+        });
+    }
+
+    #[test]
+    fn turns_that_two_threads_give_late_are_as_many_as_one_would_give() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let line = Arc::new(Line::new(Gcra::new(Quota::every(LATENESS).unwrap()), 9));
+            line.limit.take(1, Timestamp::ZERO).unwrap();
+            let _waiting = [(); 3].map(|()| join(&line));
+            let other = Arc::clone(&line);
+            let serves = thread::spawn(move || other.serve(LATER));
+            line.serve(LATER);
+            serves.join().unwrap();
+            assert_eq!(line.queued(), 1, "one that is late by the most that counts, and one that is due now");
         });
     }
 

@@ -1,9 +1,11 @@
+use std::time::Duration;
+
 use seawall_core::{
     Pattern, Reason, Rejection, Timestamp,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::Quota;
+use crate::{Quota, line::LATENESS};
 
 /// A quota as the decision needs it, in nanoseconds.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl Pace {
         }
         let refused = Rejection::new(Pattern::RateLimiter, Reason::RateLimited);
         match self.debt_after(arrival, cost, now).checked_sub(self.capacity) {
-            Some(wait) => refused.with_retry_after(std::time::Duration::from_nanos(wait)),
+            Some(wait) => refused.with_retry_after(Duration::from_nanos(wait)),
             None => refused,
         }
     }
@@ -81,6 +83,12 @@ impl Pace {
         }
         let debt = arrival.saturating_sub(now).saturating_add(self.interval.saturating_mul(ahead)).saturating_add(need);
         Some(debt.saturating_sub(self.capacity))
+    }
+
+    /// How far a turn that is given late goes back to when it was due: as far as the burst does not make up for it, since what
+    /// is regained beyond one call of `cost` is kept.
+    pub(crate) const fn lateness(self, cost: u32) -> Duration {
+        LATENESS.saturating_sub(Duration::from_nanos(self.capacity.saturating_sub(self.cost_of(cost))))
     }
 
     /// How many calls may come at once after a pause.

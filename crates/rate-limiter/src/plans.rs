@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_types, reason = "taken to change a quota, by no call")]
 
-use std::{collections::HashMap, sync::PoisonError, time::Duration};
+use std::{collections::HashMap, hash::BuildHasher, sync::PoisonError, time::Duration};
 
 use foldhash::quality::RandomState;
 use seawall_core::{
@@ -8,7 +8,7 @@ use seawall_core::{
     sync::{Mutex, MutexGuard},
 };
 
-use crate::{AdmitKey, Gcra, KeyedGcra, LimitKeys, OfPlan, Plan, Quota, QuotaError, Standing, quotas::worse};
+use crate::{AdmitKey, Ahead, Gcra, KeyedGcra, LimitKeys, OfPlan, Plan, Quota, QuotaError, Standing, quotas::worse};
 
 /// In these units the rates of plans are added up: calls in 10²⁴ nanoseconds.
 const SPAN: u128 = 1_000_000_000_000_000_000_000_000;
@@ -293,6 +293,7 @@ impl<K: OfPlan + ?Sized> AdmitKey<K> for Plans {
 
 impl<K: OfPlan + ?Sized> LimitKeys<K> for Plans {
     type Taken = TakenOf;
+    const LENDS: bool = true;
 
     fn take(&self, key: &K, cost: u32, now: Timestamp) -> Result<TakenOf, Rejection> {
         Self::take(self, key, cost, now)
@@ -302,13 +303,28 @@ impl<K: OfPlan + ?Sized> LimitKeys<K> for Plans {
         self.refund(key, cost, taken);
     }
 
-    /// When the first of the levels has it that would admit it.
-    fn turn_in(&self, key: &K, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
-        let (level, cost) = (self.level(key.plan()), cost.max(1));
-        let own = level.tenants.turn_in(key.tenant(), ahead, cost, now);
-        let by_right = own.and_then(|own| Some(own.max(level.plan.turn_in(ahead, cost, now)?)));
-        let borrowed = [&level.plan, &self.all].map(|lender| lender.turn_to_spare_in(ahead, cost, now));
-        borrowed.into_iter().chain([by_right]).flatten().min()
+    /// The tenants of a plan.
+    fn shares(&self, key: &K) -> Option<u64> {
+        let plan = key.plan();
+        Some(self.named.get_key_value(plan).map_or(0, |(name, _)| self.named.hasher().hash_one(name)))
+    }
+
+    fn own_turn_in(&self, key: &K, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        self.level(key.plan()).tenants.turn_in(key.tenant(), ahead, cost.max(1), now)
+    }
+
+    /// Its plan, or what all together have to spare: whichever has it first.
+    fn shared_turn_in(&self, key: &K, ahead: Ahead, cost: u32, now: Timestamp) -> Option<Duration> {
+        let cost = cost.max(1);
+        let of_plan = self.level(key.plan()).plan.turn_in(ahead.sharing, cost, now);
+        of_plan.into_iter().chain(self.all.turn_to_spare_in(ahead.in_all, cost, now)).min()
+    }
+
+    /// What its plan or all together have to spare: whichever has it first.
+    fn borrowed_turn_in(&self, key: &K, ahead: Ahead, cost: u32, now: Timestamp) -> Option<Duration> {
+        let cost = cost.max(1);
+        let of_plan = self.level(key.plan()).plan.turn_to_spare_in(ahead.sharing, cost, now);
+        of_plan.into_iter().chain(self.all.turn_to_spare_in(ahead.in_all, cost, now)).min()
     }
 }
 

@@ -17,9 +17,9 @@ pub type QueueingGcra<T = MonotonicClock> = QueueingLimit<Gcra, T>;
 /// whose turn would come after the longest wait, or after its deadline, is refused when it comes, not when it has waited.
 /// While the quota lasts it is as cheap as the limit itself.
 ///
-/// A turn that is given late, since a timer has a step of 1 ms in tokio, counts from when it was due, so that the rate is kept
-/// with a burst of 1 too: in the 5 ms before, the next ones become due as well. What a timer is late by beyond those is not made
-/// up for other than by the burst.
+/// A turn that is given late, since a timer has a step, counts from when it was due, so that the rate is kept with a burst of 1
+/// too: up to 2 ms, which tokio's timer and epoll's may be late by in all. What a turn is late by beyond those is not made up for
+/// other than by the burst: at once comes no more than the burst, or what the quota brings in 2 ms and one call.
 ///
 /// The wait sleeps on `T`, which must follow the clock of the layer's environment: [`QueueingQuota::layer`] sees to it.
 ///
@@ -89,6 +89,8 @@ impl<L: Limit, T> QueueingLimit<L, T> {
     /// Changes the limit while calls go on, as `change` does; those in line move up, and a waiter that costs more than may
     /// ever come at once is refused.
     pub fn adjust<R>(&self, now: Timestamp, change: impl FnOnce(&L) -> R) -> R {
+        // What is due by then is due by the quota until then.
+        self.line.serve(now);
         let result = change(&self.line.limit);
         self.line.quota_changed(now);
         result

@@ -1,35 +1,30 @@
-#![expect(clippy::disallowed_types, reason = "the lock is taken only while calls wait")]
-
 use std::{
-    borrow::Borrow,
-    collections::HashMap,
     fmt,
     hash::{BuildHasher, Hash},
-    sync::PoisonError,
     time::Duration,
 };
 
 use foldhash::quality::RandomState;
 use seawall_core::{
-    Admission, CallContext, Gate, MonotonicClock, NoWait, Outcome, Rejection, Timer, Timestamp,
-    sync::{Arc, Mutex, MutexGuard},
+    Admission, CallContext, Gate, MonotonicClock, NoWait, Outcome, Rejection, Timer, Timestamp, sync::Arc,
 };
 
 use crate::{
     AdmitKey, KeyedGcra, KeyedQuota, QueueingQuota, RateLimiterWait,
-    line::{InLine, Joined, LATENESS, Line, Together, Turns},
+    hall::{Call, Hall, Together, Told},
     queueing_quota::MAX_QUEUED,
 };
 
 /// Lines of different keys meet in so many locks.
-const SHARDS: usize = 16;
-/// Lines that nobody stands in are looked for when there are so many, and then when there are twice as many as were left.
-const FIRST_SWEEP: usize = 16;
+const HALLS: usize = 16;
 
 /// A limiter of many keys whose calls can wait, before which a [`QueueingKeys`] stands.
 pub trait LimitKeys<Q: ?Sized>: Gate<Ticket = (), Wait = NoWait> {
     /// What is needed to give back what was taken.
     type Taken: Copy + Send + Sync + 'static;
+
+    /// Whether a call that the quota of its key would hold back may go on by what others have to spare.
+    const LENDS: bool = false;
 
     /// Takes `cost` calls of `key`, all or nothing.
     ///
@@ -41,9 +36,44 @@ pub trait LimitKeys<Q: ?Sized>: Gate<Ticket = (), Wait = NoWait> {
     /// Gives `cost` back for a call that was not made after all.
     fn give_back(&self, key: &Q, taken: Self::Taken, cost: u32);
 
-    /// How long until a call of `cost` may come behind others of `key` that cost `ahead` in all, if nothing else comes;
-    /// `None` when it never may.
-    fn turn_in(&self, key: &Q, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration>;
+    /// Which keys share a quota with `key`, by any number that tells such groups apart; `None`, as by default, when none does.
+    fn shares(&self, key: &Q) -> Option<u64> {
+        let _ = key;
+        None
+    }
+
+    /// How long until what `key` has to itself admits a call of `cost` behind others of it that cost `ahead` in all, if
+    /// nothing else comes; `None` when it never does.
+    fn own_turn_in(&self, key: &Q, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration>;
+
+    /// The same for what it shares with other keys. Nothing, by default.
+    fn shared_turn_in(&self, key: &Q, ahead: Ahead, cost: u32, now: Timestamp) -> Option<Duration> {
+        let _ = (key, ahead, cost, now);
+        Some(Duration::ZERO)
+    }
+
+    /// The same for what others have to spare, whatever `key` has to itself. Never, by default.
+    fn borrowed_turn_in(&self, key: &Q, ahead: Ahead, cost: u32, now: Timestamp) -> Option<Duration> {
+        let _ = (key, ahead, cost, now);
+        None
+    }
+
+    /// How far a turn of a call of `cost` that is given late counts from when it was due, as that of
+    /// [`Limit::lateness`](crate::Limit::lateness).
+    fn lateness(&self, cost: u32) -> Duration {
+        let _ = cost;
+        Duration::ZERO
+    }
+}
+
+/// What those cost who come first.
+#[derive(Debug, Copy, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ahead {
+    /// Of the keys that share a quota with this one.
+    pub sharing: u64,
+    /// Of all keys, whether they come first or wait for something else.
+    pub in_all: u64,
 }
 
 /// A [`KeyedGcra`] whose calls wait for their turn.
@@ -53,11 +83,17 @@ pub type QueueingKeyedGcra<Q, T = MonotonicClock> = QueueingKeys<KeyedGcra, Q, T
 /// [`Quotas`](crate::Quotas) or [`Plans`](crate::Plans).
 ///
 /// Within a key it is first come, first served, and a waiter that is dropped uses up nothing, as in a
-/// [`QueueingLimit`](crate::QueueingLimit). Keys do not hold each other up: of what several share, a call of another key may
-/// take the last that one in line has waited for, and that one waits on, no longer than it may wait.
+/// [`QueueingLimit`](crate::QueueingLimit). So it is among keys, for a quota that they share: who waits for it is passed by
+/// nobody but one that came before and that its own quota held back until then. Whom its own quota holds back holds up no other
+/// key. Of [`Plans`](crate::Plans), the tenants of one share a line; those beyond their quotas, who borrow, stand behind those
+/// within.
 ///
-/// While nobody waits it is as cheap as the limiter. A key has a line only while its calls wait. The settings are those of
-/// each line; in all no more than a million calls wait.
+/// How long a call would wait is known when it comes, and one that would wait too long is refused then. Only where its own
+/// quota holds it back it may be wrong: others may use up what it shares with them meanwhile.
+///
+/// While nobody waits it is as cheap as the limiter. A key has a line, and is kept, only while its calls wait; each call that
+/// is admitted is looked at a fixed number of times, however many keys wait. The settings are those of each line; in all no more
+/// than a million calls wait.
 ///
 /// ```
 /// use seawall_core::{Env, VirtualClock};
@@ -76,7 +112,7 @@ pub type QueueingKeyedGcra<Q, T = MonotonicClock> = QueueingKeys<KeyedGcra, Q, T
 /// ```
 pub struct QueueingKeys<G: LimitKeys<Q>, Q: Key + ?Sized, T = MonotonicClock> {
     limiter: Arc<G>,
-    shards: [Shard<OfKey<G, Q>>; SHARDS],
+    halls: [Arc<Hall<G, Q>>; HALLS],
     together: Arc<Together>,
     hasher: RandomState,
     max_queued: usize,
@@ -89,94 +125,16 @@ pub trait Key: Hash + ToOwned<Owned: Send + Sync + 'static> + 'static {}
 
 impl<Q: Hash + ToOwned<Owned: Send + Sync + 'static> + ?Sized + 'static> Key for Q {}
 
-/// Some of the lines.
-struct Shard<L: Turns> {
-    lines: Mutex<Lines<L>>,
-}
-
-struct Lines<L: Turns> {
-    /// By the hash of the key, as the limiter itself tells them apart.
-    by_key: HashMap<u64, Arc<Line<L>>>,
-    sweep_at: usize,
-}
-
-/// One key of a limiter.
-struct OfKey<G, Q: ToOwned + ?Sized> {
-    limiter: Arc<G>,
-    key: Q::Owned,
-}
-
-impl<G: LimitKeys<Q>, Q: Key + ?Sized> Turns for OfKey<G, Q> {
-    type Taken = G::Taken;
-
-    fn take(&self, cost: u32, now: Timestamp) -> Result<G::Taken, Rejection> {
-        self.limiter.take(self.key.borrow(), cost, now)
-    }
-
-    fn give_back(&self, taken: G::Taken, cost: u32) {
-        self.limiter.give_back(self.key.borrow(), taken, cost);
-    }
-
-    fn turn_in(&self, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
-        self.limiter.turn_in(self.key.borrow(), ahead, cost, now)
-    }
-
-    /// Keys are limited by cell rates.
-    fn lateness(&self) -> Duration {
-        LATENESS
-    }
-}
-
-impl<L: Turns> Shard<L> {
-    fn new() -> Self {
-        let lines = Lines { by_key: HashMap::new(), sweep_at: FIRST_SWEEP };
-        Self { lines: Mutex::new(lines) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lines<L>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn line(&self, hash: u64) -> Option<Arc<Line<L>>> {
-        self.lock().by_key.get(&hash).map(Arc::clone)
-    }
-
-    /// The line of a key, which is `new` if it has none.
-    fn line_or(&self, hash: u64, new: Line<L>) -> Arc<Line<L>> {
-        let new = Arc::new(new);
-        let mut lines = self.lock();
-        let unused = lines.sweep();
-        let line = Arc::clone(lines.by_key.entry(hash).or_insert_with(|| Arc::clone(&new)));
-        drop(lines);
-        // Keys are a user's: they go outside of the lock.
-        drop((unused, new));
-        line
-    }
-}
-
-impl<L: Turns> Lines<L> {
-    /// Takes out the lines that nobody stands in, if it is time to.
-    fn sweep(&mut self) -> Vec<Arc<Line<L>>> {
-        if self.by_key.len() < self.sweep_at {
-            return Vec::new();
-        }
-        // Whoever waits, or is about to, holds the line, too.
-        let unused: Vec<u64> =
-            self.by_key.iter().filter(|(_, line)| Arc::strong_count(line) == 1).map(|(hash, _)| *hash).collect();
-        let unused = unused.into_iter().filter_map(|hash| self.by_key.remove(&hash)).collect();
-        self.sweep_at = self.by_key.len().saturating_mul(2).max(FIRST_SWEEP);
-        unused
-    }
-}
-
 impl<G: LimitKeys<Q>, Q: Key + ?Sized, T> QueueingKeys<G, Q, T> {
     /// Lines before the limiter that is in `quota`, whose waiters sleep on `timer`.
     pub fn new(quota: QueueingQuota<G>, timer: T) -> Self {
         let (max_queued, max_wait) = (quota.max_queued(), quota.max_wait());
+        let (limiter, together) = (Arc::new(quota.into_quota()), Together::new(MAX_QUEUED));
+        let hall = |_| Arc::new(Hall::new(Arc::clone(&limiter), max_queued, max_wait, Arc::clone(&together)));
         Self {
-            limiter: Arc::new(quota.into_quota()),
-            shards: std::array::from_fn(|_| Shard::new()),
-            together: Together::new(MAX_QUEUED),
+            halls: std::array::from_fn(hall),
+            limiter,
+            together,
             hasher: RandomState::default(),
             max_queued,
             max_wait,
@@ -189,9 +147,9 @@ impl<G: LimitKeys<Q>, Q: Key + ?Sized, T> QueueingKeys<G, Q, T> {
         self.together.waiting()
     }
 
-    /// How many keys have a line, those included whose line is empty and not yet put away.
+    /// How many keys have a line: those whose calls wait.
     pub fn lines(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().by_key.len()).sum()
+        self.halls.iter().map(|hall| hall.lines()).sum()
     }
 
     /// The limiter itself: its figures and charges. After a change that lets calls of a key go on sooner, tell
@@ -200,42 +158,36 @@ impl<G: LimitKeys<Q>, Q: Key + ?Sized, T> QueueingKeys<G, Q, T> {
         &self.limiter
     }
 
-    /// There may be more for `key` than there was, or its quota has changed: those in its line move up.
+    /// There may be more for `key` than there was, or its quota has changed: those in its line move up, and those who share
+    /// a quota with it.
     pub fn changed(&self, key: &Q, now: Timestamp) {
-        let (shard, hash) = self.shard(key);
-        if let Some(line) = shard.line(hash) {
-            line.quota_changed(now);
-        }
+        let (hall, hash) = self.hall(key);
+        hall.changed(key, hash, now);
     }
 
-    fn shard(&self, key: &Q) -> (&Shard<OfKey<G, Q>>, u64) {
+    /// Where its calls wait, and by which hash. Keys that share a quota wait in one hall.
+    fn hall(&self, key: &Q) -> (&Arc<Hall<G, Q>>, u64) {
         let hash = self.hasher.hash_one(key);
-        let [first, ..] = &self.shards;
-        let index = usize::try_from(hash >> 32).unwrap_or_default().checked_rem(SHARDS).unwrap_or_default();
-        (self.shards.get(index).unwrap_or(first), hash)
+        let [first, ..] = &self.halls;
+        if self.limiter.shares(key).is_some() {
+            return (first, hash);
+        }
+        let index = usize::try_from(hash >> 32).unwrap_or_default().checked_rem(HALLS).unwrap_or_default();
+        (self.halls.get(index).unwrap_or(first), hash)
     }
 }
 
 impl<G: LimitKeys<Q>, Q: Key + ?Sized, T: Timer> QueueingKeys<G, Q, T> {
     #[cold]
     fn queue_up(&self, key: &Q, cost: u32, context: &CallContext, now: Timestamp) -> Admission<(), RateLimiterWait<T>> {
-        let (shard, hash) = self.shard(key);
-        let line = match shard.line(hash) {
-            Some(line) => line,
-            None if self.limiter.take(key, cost, now).is_ok() => return Admission::Admitted(()),
-            None => {
-                let of_key = OfKey { limiter: Arc::clone(&self.limiter), key: key.to_owned() };
-                shard.line_or(hash, Line::beside(of_key, self.max_queued, Arc::clone(&self.together)))
-            }
-        };
+        let (hall, hash) = self.hall(key);
         let deadline = context.deadline.unwrap_or(Timestamp::MAX);
         let until = now.saturating_add(self.max_wait);
-        match line.join(cost, until, deadline, now) {
-            Joined::Served => Admission::Admitted(()),
-            Joined::Refused(rejection) => Admission::Refused(rejection),
-            Joined::Waiting(place, turn) => {
-                let in_line = Box::new(InLine::new(line, place));
-                Admission::Queued(RateLimiterWait::new(in_line, self.timer.clone(), turn, until.min(deadline)))
+        match Hall::join(hall, key, hash, Call { cost, until, deadline, now }) {
+            Told::Served => Admission::Admitted(()),
+            Told::Refused(rejection) => Admission::Refused(rejection),
+            Told::Waiting(place, turn) => {
+                Admission::Queued(RateLimiterWait::new(Box::new(place), self.timer.clone(), turn, until.min(deadline)))
             }
         }
     }

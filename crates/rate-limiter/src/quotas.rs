@@ -2,7 +2,7 @@ use std::{hash::Hash, time::Duration};
 
 use seawall_core::{Admission, CallContext, Gate, NoWait, Outcome, Reason, Rejection, Timestamp};
 
-use crate::{Gcra, KeyedGcra, KeyedQuota, LimitKeys, Quota, keyed::AdmitKey};
+use crate::{Ahead, Gcra, KeyedGcra, KeyedQuota, LimitKeys, Quota, keyed::AdmitKey};
 
 /// Several quotas at once, all or nothing: ten a second *and* a thousand a day, each tenant's *and* everybody's.
 ///
@@ -48,13 +48,6 @@ impl Limit {
         match self {
             Self::Shared(limit) => limit.take(cost, now),
             Self::Keyed(limit) => limit.take(key, cost, now),
-        }
-    }
-
-    fn turn_in<Q: Hash + ?Sized>(&self, key: &Q, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
-        match self {
-            Self::Shared(limit) => limit.turn_in(ahead, cost, now),
-            Self::Keyed(limit) => limit.turn_in(key, ahead, cost, now),
         }
     }
 
@@ -139,6 +132,11 @@ pub(crate) fn worse(one: Rejection, other: Rejection) -> Rejection {
     if rank(&one) >= rank(&other) { one } else { other }
 }
 
+/// The last of several turns; never is last.
+fn last_of(mut turns: impl Iterator<Item = Option<Duration>>) -> Option<Duration> {
+    turns.try_fold(Duration::ZERO, |last, turn| Some(last.max(turn?)))
+}
+
 impl<Q: Hash + ?Sized> AdmitKey<Q> for Quotas {
     fn admit_key(
         &self,
@@ -161,10 +159,36 @@ impl<Q: Hash + ?Sized> LimitKeys<Q> for Quotas {
         self.refund(key, cost);
     }
 
-    /// When the last of the quotas has it.
-    fn turn_in(&self, key: &Q, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
-        let mut turns = self.limits.iter().map(|limit| limit.turn_in(key, ahead, cost.max(1), now));
-        turns.try_fold(Duration::ZERO, |last, turn| Some(last.max(turn?)))
+    /// All keys, if any quota is everybody's.
+    fn shares(&self, _: &Q) -> Option<u64> {
+        self.limits.iter().any(|limit| matches!(limit, Limit::Shared(_))).then_some(0)
+    }
+
+    /// When the last of the quotas of the key has it.
+    fn own_turn_in(&self, key: &Q, ahead: u64, cost: u32, now: Timestamp) -> Option<Duration> {
+        let keyed = self.limits.iter().map(|limit| match limit {
+            Limit::Shared(_) => Some(Duration::ZERO),
+            Limit::Keyed(limit) => limit.turn_in(key, ahead, cost.max(1), now),
+        });
+        last_of(keyed)
+    }
+
+    /// When the last of those has it that are everybody's.
+    fn shared_turn_in(&self, _: &Q, ahead: Ahead, cost: u32, now: Timestamp) -> Option<Duration> {
+        let shared = self.limits.iter().map(|limit| match limit {
+            Limit::Shared(limit) => limit.turn_in(ahead.sharing, cost.max(1), now),
+            Limit::Keyed(_) => Some(Duration::ZERO),
+        });
+        last_of(shared)
+    }
+
+    /// That of the quota which makes up for least by its burst.
+    fn lateness(&self, cost: u32) -> Duration {
+        let lateness = self.limits.iter().map(|limit| match limit {
+            Limit::Shared(limit) => limit.lateness(cost.max(1)),
+            Limit::Keyed(limit) => LimitKeys::<Q>::lateness(limit, cost.max(1)),
+        });
+        lateness.max().unwrap_or(Duration::ZERO)
     }
 }
 

@@ -194,8 +194,8 @@ impl Limit for WarmUp {
         self.gcra.turn_in(ahead, cost, now)
     }
 
-    fn lateness(&self) -> Duration {
-        Limit::lateness(&self.gcra)
+    fn lateness(&self, cost: u32) -> Duration {
+        self.gcra.lateness(cost)
     }
 
     fn standing(&self, now: Timestamp) -> Standing {

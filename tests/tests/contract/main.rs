@@ -22,6 +22,7 @@
 //! | pool | `PoolLayer` | `pool`; its `run` lends a connection to a closure and is tested in the crate |
 //! | rate-limiter | `RateLimiterLayer`, `QueueingRateLimiterLayer`, `KeyedRateLimiterLayer`, `DistributedRateLimiterLayer` | `rate_limiter`, `run` |
 //! | | `LimitLayer` of each `Limit`; `KeyedRateLimiterLayer` of `Quotas` | `rate_limiter` |
+//! | | `QueueingLimit` of a window, and per key; `QueueingKeys` of a `KeyedGcra`, of `Quotas` and of `Plans` | `rate_limiter`; the first of these by `run` too |
 //! | seawall | the presets | `amplification`, `reqwest_preset` and the crate's own tests: layers of the above in one order |
 //! | timeout | `TimeoutLayer`, fixed and adaptive | `timeout`, `run` |
 //! | | `Shield`, which is no layer | `shield`: work goes on when its caller has gone, until its limit |

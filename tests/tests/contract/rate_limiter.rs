@@ -3,12 +3,12 @@
 use std::{convert::Infallible, future::pending, time::Duration};
 
 use seawall::{
-    core::TokioClock,
+    core::{GateLayer, KeyedLayer, TokioClock},
     rate_limiter::{
         AdaptiveQuota, AdaptiveRate, Answer, DistributedKeyedGcra, DistributedQuota, DistributedRateLimiterLayer,
-        Enforced, Enforcement, Exchange, FixedWindow, Gcra, KeyedRateLimiterLayer, LimitLayer, Plan, Plans,
-        QueueingQuota, QueueingRateLimiterLayer, Quota, Quotas, RateLimiterLayer, SlidingWindow, Store, WarmUp,
-        WarmUpQuota, WindowQuota,
+        Enforced, Enforcement, Exchange, FixedWindow, Gcra, KeyedGcra, KeyedRateLimiterLayer, Limit, LimitLayer, Plan,
+        Plans, QueueingKeys, QueueingLimit, QueueingQuota, QueueingRateLimiterLayer, Quota, Quotas, RateLimiterLayer,
+        SlidingWindow, Store, WarmUp, WarmUpQuota, WindowQuota,
     },
 };
 use seawall_testkit::{
@@ -169,19 +169,114 @@ pub(crate) fn queueing(env: TestEnv) -> QueueingRateLimiterLayer<TestEnv> {
 /// The fifty callers of a crowd less those of the burst, each a millisecond after the one before.
 pub(crate) const LAST_OF_A_CROWD: Crowd = Crowd::WaitsFor(Duration::from_millis(50 - BURST as u64));
 
-/// A call that would wait in vain is refused when it comes, so none does.
-#[tokio::test(start_paused = true)]
-async fn a_quota_whose_calls_wait_keeps_the_contract() {
+/// The whole contract, for a limit that admits [`BURST`] calls at once, lets [`QUEUED`] more wait and the last of a crowd
+/// for `waits`. A call that would wait in vain is refused when it comes, so none does.
+async fn lets_calls_wait_and_keeps_the_contract<L>(
+    queueing: impl Fn(TestEnv) -> L + Copy,
+    queued: impl Fn(&L) -> usize + Copy,
+    waits: Crowd,
+) where
+    L: Layer<Leaf, Service: Subject> + Clone,
+{
     contract::every_call_ends_in_exactly_one_outcome(queueing).await;
     contract::every_call_through_it_ends_once(queueing).await;
     contract::every_call_that_waited_ends_in_exactly_one_outcome(queueing, BURST as usize).await;
+    contract::dropping_at_any_point_leaves_nothing_held(queueing, queued).await;
+    contract::readiness_reserves_nothing_that_a_drop_does_not_return(queueing).await;
+    contract::handles_that_are_ready_and_idle_keep_nobody_out(queueing).await;
+    contract::works_under_a_buffer(queueing, waits).await;
+    contract::state_is_shared_by_clones_and_by_layer_calls(queueing, async |service| {
+        hold(&service, Script::Hang, QUEUED.saturating_add(BURST as usize))
+    })
+    .await;
+    contract::every_waiter_is_woken_and_none_spins(queueing, waits).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_whose_calls_wait_keeps_the_contract() {
+    lets_calls_wait_and_keeps_the_contract(queueing, |layer| layer.gate().queued(), LAST_OF_A_CROWD).await;
+}
+
+/// A limit whose calls wait on tokio's clock.
+#[derive(Clone)]
+struct OnTokio<Q>(Q);
+
+impl<Q, L: Limit + From<Q>> From<OnTokio<Q>> for QueueingLimit<L, TokioClock> {
+    fn from(OnTokio(quota): OnTokio<Q>) -> Self {
+        Self::new(line(quota), TokioClock)
+    }
+}
+
+fn line<Q>(quota: Q) -> QueueingQuota<Q> {
+    QueueingQuota::new(quota).with_max_queued(QUEUED).unwrap()
+}
+
+/// A thousand a second, and that burst.
+fn fast() -> Quota {
+    Quota::per_second(1_000).unwrap().with_burst(BURST).unwrap()
+}
+
+/// When the last of a crowd comes is for the clock to say: windows begin where they will.
+#[tokio::test(start_paused = true)]
+async fn a_window_whose_calls_wait_keeps_the_contract() {
+    type Layer = GateLayer<QueueingLimit<FixedWindow, TokioClock>, TestEnv>;
+    let window = WindowQuota::new(BURST, Duration::from_millis(10)).unwrap();
+    let queueing = |env| Layer::with_env(OnTokio(window), env);
+    contract::every_call_ends_in_exactly_one_outcome(queueing).await;
+    contract::every_call_through_it_ends_once(queueing).await;
     contract::dropping_at_any_point_leaves_nothing_held(queueing, |layer| layer.gate().queued()).await;
     contract::readiness_reserves_nothing_that_a_drop_does_not_return(queueing).await;
     contract::handles_that_are_ready_and_idle_keep_nobody_out(queueing).await;
-    contract::works_under_a_buffer(queueing, LAST_OF_A_CROWD).await;
-    contract::state_is_shared_by_clones_and_by_layer_calls(queueing, async |service| {
-        hold(&service, Script::Hang, BURST as usize + QUEUED)
-    })
-    .await;
-    contract::every_waiter_is_woken_and_none_spins(queueing, LAST_OF_A_CROWD).await;
+    contract::works_under_a_buffer(queueing, Crowd::Waits).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_per_key_whose_calls_wait_keeps_the_contract() {
+    type Layer = KeyedLayer<str, OneKey, QueueingLimit<Gcra, TokioClock>, TestEnv>;
+    let queueing = |env| Layer::with_env(2, OnTokio(fast()), ONE_KEY, env).unwrap();
+    let queued = |layer: &Layer| layer.gate("one").gate().queued();
+    lets_calls_wait_and_keeps_the_contract(queueing, queued, LAST_OF_A_CROWD).await;
+}
+
+type Lines<G> = KeyedRateLimiterLayer<str, OneKey, TestEnv, QueueingKeys<G, str, TokioClock>>;
+
+pub(crate) fn lines(env: TestEnv) -> Lines<KeyedGcra> {
+    Lines::with_env(QueueingKeys::new(line(KeyedGcra::new(fast())), TokioClock), ONE_KEY, env)
+}
+
+pub(crate) fn queued(lines: &Lines<KeyedGcra>) -> usize {
+    lines.gate().queued()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_per_key_keeps_the_contract() {
+    lets_calls_wait_and_keeps_the_contract(lines, queued, LAST_OF_A_CROWD).await;
+}
+
+/// The quota that is shared is used up first, or that of the key.
+#[tokio::test(start_paused = true)]
+async fn a_line_before_several_quotas_keeps_the_contract() {
+    for (keyed, shared) in [(2 * BURST, BURST), (BURST, 2 * BURST)] {
+        let queueing = move |env| {
+            let quota = |burst| Quota::per_second(1_000).unwrap().with_burst(burst).unwrap();
+            let quotas = Quotas::new().with_keyed(quota(keyed)).with_shared(quota(shared));
+            Lines::with_env(QueueingKeys::new(line(quotas), TokioClock), ONE_KEY, env)
+        };
+        lets_calls_wait_and_keeps_the_contract(queueing, |layer| layer.gate().queued(), LAST_OF_A_CROWD).await;
+    }
+}
+
+type Tenant = (&'static str, u32);
+
+/// One tenant borrows the upper half of its plan's burst.
+#[tokio::test(start_paused = true)]
+async fn a_line_before_plans_keeps_the_contract() {
+    type Lines =
+        KeyedRateLimiterLayer<Tenant, fn(&Script) -> &Tenant, TestEnv, QueueingKeys<Plans, Tenant, TokioClock>>;
+    let queueing = |env| {
+        let quota = |calls, burst| Quota::per_second(calls).unwrap().with_burst(burst).unwrap();
+        let plans = Plans::new(quota(1_000, 1), Plan::new(quota(1_000, 2 * BURST), quota(1, 1))).unwrap();
+        Lines::with_env(QueueingKeys::new(line(plans), TokioClock), |_| &("free", 1), env)
+    };
+    lets_calls_wait_and_keeps_the_contract(queueing, |layer| layer.gate().queued(), LAST_OF_A_CROWD).await;
 }

@@ -119,6 +119,8 @@ macro_rules! quota_of_a_key {
 async fn quotas_per_key_keep_the_contract() {
     keeps_the_contract(quota_of_a_key!(rate_limiter::keyed), |_| 0, Crowd::IsRefused).await;
     keeps_the_contract(quota_of_a_key!(rate_limiter::distributed), |_| 0, Crowd::IsRefused).await;
+    let queued = |by_run: &ByRun<_, _>| rate_limiter::queued(by_run.get_ref());
+    keeps_the_contract(quota_of_a_key!(rate_limiter::lines), queued, rate_limiter::LAST_OF_A_CROWD).await;
 }
 
 /// The contract of a `run` that is a call from the start, which its observer hears of although it is dropped before its

@@ -95,17 +95,67 @@ fn of_several_quotas_the_last_to_come_is_waited_for() {
 }
 
 #[test]
-fn who_finds_a_shared_quota_taken_by_another_key_waits_on() {
+fn of_what_keys_share_the_one_that_came_first_has_the_next_turn_whoever_looks() {
     let (limiter, clock) = lines(Quotas::new().with_shared(quota(1)), 10);
     assert!(ask(&limiter, &1, &clock).unwrap().is_none());
     let (mut one, mut two) = (ask(&limiter, &1, &clock).unwrap().unwrap(), ask(&limiter, &2, &clock).unwrap().unwrap());
     assert_eq!((one.poll_if_woken(), two.poll_if_woken()), (None, None));
 
     clock.advance(INTERVAL);
-    assert_eq!((two.poll_if_woken(), one.poll_if_woken()), (Some(Ok(())), None));
+    assert_eq!((two.poll_if_woken(), one.poll_if_woken()), (None, Some(Ok(()))));
     clock.advance(INTERVAL);
 
-    assert_eq!(one.poll_if_woken(), Some(Ok(())));
+    assert_eq!(two.poll_if_woken(), Some(Ok(())));
+}
+
+#[test]
+fn what_the_first_gives_back_is_the_next_ones_of_whatever_key() {
+    let (limiter, clock) = lines(Quotas::new().with_keyed(quota(9)).with_shared(quota(1)), 10);
+    assert!(ask(&limiter, &1, &clock).unwrap().is_none());
+    let (one, mut two) = (ask(&limiter, &1, &clock).unwrap().unwrap(), ask(&limiter, &2, &clock).unwrap().unwrap());
+    assert_eq!(two.poll_if_woken(), None);
+    clock.advance(INTERVAL);
+    // Serves the first, who goes without having looked.
+    limiter.changed(&2, clock.now());
+    assert_eq!((two.poll_if_woken(), limiter.queued()), (None, 1));
+
+    drop(one);
+
+    assert_eq!(two.poll_if_woken(), Some(Ok(())));
+    assert_eq!((limiter.limiter().remaining(&1, clock.now()), limiter.queued()), (0, 0));
+}
+
+#[test]
+fn what_comes_back_to_all_late_counts_from_then_and_not_from_when_it_would_have_been_due() {
+    let (limiter, clock) = lines(Quotas::new().with_shared(Quota::per_second(1_000).unwrap()), 10);
+    limiter.limiter().charge(&0, 10, clock.now());
+    let _waiting = [1, 2, 3].map(|key| ask(&limiter, &key, &clock).unwrap().expect("there is a debt"));
+    clock.advance(Duration::from_millis(5));
+
+    limiter.limiter().refund(&0, 10);
+    limiter.changed(&0, clock.now());
+
+    assert_eq!(limiter.queued(), 2);
+}
+
+#[test]
+fn a_charge_holds_a_key_back_that_was_ready_and_lets_others_pass() {
+    let (limiter, clock) = lines(Quotas::new().with_keyed(quota(9)).with_shared(quota(1)), 10);
+    assert!(ask(&limiter, &1, &clock).unwrap().is_none());
+    let mut waits = [1, 1, 2].map(|key| ask(&limiter, &key, &clock).unwrap().expect("the shared quota is used up"));
+    let mut look = || waits.each_mut().map(|wait| wait.poll_if_woken().is_some());
+    assert_eq!(look(), [false; 3]);
+
+    // It had 8 left of 9; of what all share only the call itself is taken.
+    limiter.limiter().charge(&1, 9, clock.now());
+    limiter.limiter().refund(&9, 9);
+    clock.advance(INTERVAL);
+    let first = look();
+    clock.advance(INTERVAL);
+    let second = look();
+    clock.advance(INTERVAL);
+
+    assert_eq!((first, second, look()), ([false, false, true], [true, false, false], [false, true, false]));
 }
 
 #[test]
@@ -205,6 +255,136 @@ proptest! {
             served.sort_unstable();
             prop_assert_eq!(&served, &due);
             prop_assert_eq!(limiter.queued(), truth.iter().map(|(_, line)| line.len()).sum::<usize>());
+        }
+    }
+
+    #[test]
+    fn keys_with_a_quota_of_their_own_and_a_common_one_are_served_as_by_a_list_of_all(
+        steps in prop::collection::vec(step(), 1..100),
+        (own, shared) in (2..4_u32, 2..4_u32),
+    ) {
+        let quotas = Quotas::new().with_keyed(slower(own)).with_shared(quota(shared));
+        let (limiter, clock) = lines(quotas, 1_000);
+        let mut truth = Truth::new(own, shared);
+        let (mut now, mut tasks, mut served) = (Timestamp::ZERO, Vec::<(usize, Task)>::new(), Vec::new());
+        for (id, step) in steps.into_iter().enumerate() {
+            let mut passes = 0;
+            match step {
+                Step::Arrive { key, cost } => {
+                    truth.line.push((id, key, cost));
+                    match limiter.admit_key(&key, || CallContext::new().with_cost(cost), || now) {
+                        Admission::Admitted(()) => served.push((id, now)),
+                        Admission::Queued(wait) => tasks.push((id, Task::new(wait))),
+                        Admission::Refused(_) => prop_assert!(false, "there is room in line"),
+                    }
+                }
+                Step::Leave(which) if !tasks.is_empty() => {
+                    let (id, task) = tasks.remove(which.index(tasks.len()));
+                    truth.line.retain(|(other, ..)| *other != id);
+                    drop(task);
+                }
+                Step::Leave(_) => {}
+                Step::Pass(times) => passes = times,
+            }
+            for pass in 0..=passes {
+                if pass > 0 {
+                    now = now.saturating_add(Duration::from_nanos(1));
+                    clock.advance(Duration::from_nanos(1));
+                }
+                truth.serve(now);
+                if truth.any_may_be_first {
+                    return Ok(());
+                }
+                super::oracle::run(&mut tasks, &mut served, now);
+            }
+            // Of those who have their turn at one moment any may look first.
+            truth.served.sort_unstable();
+            served.sort_unstable();
+            prop_assert_eq!(&served, &truth.served);
+            prop_assert_eq!(limiter.queued(), truth.line.len());
+        }
+    }
+
+    #[test]
+    fn whom_its_own_quota_lets_go_is_served_in_time_or_told_when_it_comes(
+        steps in prop::collection::vec((0..4_usize, 0..12_u64), 1..200),
+        (own, shared) in (1..4_u32, 1..4_u32),
+    ) {
+        let quotas = Quotas::new().with_keyed(slower(own)).with_shared(quota(shared));
+        let clock = VirtualClock::new();
+        let quota = QueueingQuota::new(quotas).with_max_queued(1_000).unwrap().with_max_wait(INTERVAL * 7).unwrap();
+        let limiter = QueueingKeys::<Quotas, usize, VirtualClock>::new(quota, clock.clone());
+        let (mut tasks, mut late) = (Vec::<(bool, Task)>::new(), 0_usize);
+        for (key, pass) in steps {
+            let held = LimitKeys::own_turn_in(limiter.limiter(), &key, tasks.len() as u64, 1, clock.now());
+            if let Admission::Queued(wait) = limiter.admit_key(&key, CallContext::new, || clock.now()) {
+                tasks.push((held != Some(Duration::ZERO), Task::new(wait)));
+            }
+            for _ in 0..=pass {
+                while tasks.iter().any(|(_, task)| task.is_woken()) {
+                    tasks.retain_mut(|(held, task)| {
+                        let turn = task.poll_if_woken();
+                        late += usize::from(!*held && turn.as_ref().is_some_and(Result::is_err));
+                        turn.is_none()
+                    });
+                }
+                clock.advance(Duration::from_nanos(1));
+            }
+        }
+        prop_assert_eq!(late, 0);
+    }
+}
+
+/// What a key has to itself, which is less than a third of what all have.
+fn slower(burst: u32) -> Quota {
+    Quota::every(Duration::from_nanos(37)).and_then(|quota| quota.with_burst(burst)).expect("in range")
+}
+
+/// One list of all, from whose front is served whomever its key lets go, until what all share is used up.
+struct Truth {
+    own: [Gcra; 3],
+    shared: Gcra,
+    line: Vec<(usize, usize, u32)>,
+    served: Vec<(usize, Timestamp)>,
+    /// A key lets one go in the very moment in which another is looked at that came later, and not all have their turn.
+    any_may_be_first: bool,
+}
+
+impl Truth {
+    fn new(own: u32, shared: u32) -> Self {
+        let own = std::array::from_fn(|_| Gcra::new(slower(own)));
+        Self { own, shared: Gcra::new(quota(shared)), line: Vec::new(), served: Vec::new(), any_may_be_first: false }
+    }
+
+    /// The first of each key, and whether that lets it go.
+    fn are_ready(&self, at: Timestamp) -> [bool; 3] {
+        [0, 1, 2].map(|key| {
+            let first = self.line.iter().find(|(_, of, _)| *of == key);
+            first.is_some_and(|(.., cost)| self.own[key].check(*cost, at).is_ok())
+        })
+    }
+
+    fn serve(&mut self, now: Timestamp) {
+        let was_ready = self.are_ready(now.saturating_sub(Duration::from_nanos(1)));
+        let is_new = self.are_ready(now).iter().zip(was_ready).any(|(is, was)| *is && !was);
+        self.serve_all(now);
+        self.any_may_be_first = is_new && self.are_ready(now).contains(&true);
+    }
+
+    fn serve_all(&mut self, now: Timestamp) {
+        let (mut at, mut passed) = (0, [false; 3]);
+        while let Some((id, key, cost)) = self.line.get(at).copied() {
+            if passed[key] || self.own[key].check(cost, now).is_err() {
+                passed[key] = true;
+                at += 1;
+                continue;
+            }
+            if Limit::take(&self.shared, cost, now).is_err() {
+                return;
+            }
+            assert_eq!(self.own[key].take(cost, now), Ok(()));
+            self.served.push((id, now));
+            self.line.remove(at);
         }
     }
 }

@@ -4,6 +4,7 @@
 mod keys;
 mod limits;
 mod oracle;
+mod sharing;
 
 use std::{
     convert::Infallible,
@@ -43,6 +44,10 @@ impl Wake for Woken {
 impl Task {
     fn new(wait: RateLimiterWait<VirtualClock>) -> Self {
         Self { wait: Box::pin(wait), woken: Arc::new(Woken(AtomicBool::new(true))) }
+    }
+
+    fn is_woken(&self) -> bool {
+        self.woken.0.load(SeqCst)
     }
 
     fn poll_if_woken(&mut self) -> Option<Result<(), Rejection>> {
@@ -102,30 +107,57 @@ fn waiters_are_served_first_come_first_served_at_the_rate_of_the_quota() {
     assert_eq!(limiter.queued(), 0);
 }
 
-/// How many of those who wait for 1,000 a second, with a burst of 1, have been served when they were looked at every `step` for
-/// `looks` times.
-fn served_by_late_looks(step: Duration, looks: usize) -> usize {
-    let clock = VirtualClock::new();
-    let quota = Quota::per_second(1_000)
-        .map(QueueingQuota::new)
-        .and_then(|quota| quota.with_max_queued(1_000)?.with_max_wait(Duration::from_secs(9)))
-        .expect("tests ask for a quota and a line");
-    let limiter = QueueingGcra::new(quota, clock.clone());
-    assert!(matches!(ask(&limiter, &clock, CallContext::new()), Ok(None)));
-    let mut waiting: Vec<_> = (0..500).map(|_| waits(&limiter, &clock)).collect();
-    for _ in 0..looks {
-        clock.advance(step);
-        waiting.retain_mut(|task| task.poll_if_woken().is_none());
+/// How many of those who wait for a quota have been served when they were looked at every `step` for `looks` times.
+fn served_by_late_looks(quota: Quota, step: Duration, looks: usize) -> usize {
+    const WAITING: usize = 4_000;
+    let clock = Deaf::default();
+    let quota = QueueingQuota::new(quota).with_max_queued(WAITING).and_then(|quota| quota.with_max_wait(Duration::MAX));
+    let limiter = QueueingGcra::new(quota.expect("tests ask for a line"), clock.clone());
+    while limiter.standing(clock.now()).remaining() > 0 {
+        assert!(matches!(limiter.admit(CallContext::new, || clock.now()), Admission::Admitted(())));
     }
-    500 - waiting.len()
+    let _waiting: Vec<_> = (0..WAITING).map(|_| limiter.admit(CallContext::new, || clock.now())).collect();
+    assert_eq!(limiter.queued(), WAITING);
+    for _ in 0..looks {
+        clock.0.advance(step);
+        limiter.refund(0, clock.now());
+    }
+    WAITING - limiter.queued()
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn turns_that_are_given_late_keep_the_rate_and_a_long_delay_is_not_made_up_for() {
-    let step = Duration::from_micros(1_700);
+    let (per_second, step) = (Quota::per_second(1_000).unwrap(), Duration::from_micros(1_700));
 
-    assert_eq!(served_by_late_looks(step, 100), 170, "each look finds what became due since the last");
-    assert_eq!(served_by_late_looks(Duration::from_millis(200), 1), 6, "those of 5 ms, and the one of now");
+    assert_eq!(served_by_late_looks(per_second, step, 100), 170, "each look finds what became due since the last");
+    assert_eq!(served_by_late_looks(per_second, SECOND, 1), 3, "those of 2 ms, and the one of now");
+}
+
+#[test]
+fn at_once_comes_no_more_than_the_burst_or_what_a_timers_step_brings() {
+    let late = |per_second, burst| {
+        let quota = Quota::per_second(per_second).and_then(|quota| quota.with_burst(burst)).unwrap();
+        served_by_late_looks(quota, SECOND, 1)
+    };
+
+    assert_eq!([1, 2, 1_500, 2_001].map(|burst| late(1_000_000, burst)), [2_001; 4], "two steps of a timer");
+    assert_eq!((late(1_000_000, 3_000), late(1_000, 50), late(100, 1)), (3_000, 50, 1), "the burst");
+}
+
+/// Of three that wait at a late look, one turn each 1 ms, in debt until somebody pays it.
+#[test]
+fn what_comes_back_late_counts_from_then_and_not_from_when_it_would_have_been_due() {
+    let (clock, quota) = (Deaf::default(), Quota::per_second(1_000).unwrap());
+    let limiter = QueueingGcra::new(QueueingQuota::new(quota), clock.clone());
+    limiter.charge(10, clock.now());
+    let _waiting = [(); 3].map(|()| limiter.admit(CallContext::new, || clock.now()));
+    clock.0.advance(Duration::from_millis(5));
+
+    limiter.refund(10, clock.now());
+
+    assert_eq!(limiter.queued(), 2);
 }
 
 #[test]
