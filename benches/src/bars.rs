@@ -74,6 +74,9 @@ const BARS: &[(&str, Bar)] = &[
         "load-shedder/admit-timed",
         Bar { peers: &[("tower-resilience Adaptive AIMD", 3.0), ("little-loadshedder", 4.0)], ..NONE },
     ),
+    // Both keep the time of one clock.
+    ("rate-limiter/direct", Bar { peers: &[("governor", 1.0)], ..NONE }),
+    ("rate-limiter/keyed-10k", Bar { peers: &[("governor", 1.3)], peers_two_threads: &[("governor", 2.0)], ..NONE }),
     (
         "stack/client",
         Bar {
@@ -106,6 +109,7 @@ const FLAT: &[(&str, &str, f64)] = &[
     ("load-shedder/reject", "load-shedder/admit-timed", 0.6),
     ("queueing/depth-10000", "queueing/depth-10", 1.3),
     ("queueing/shedder-depth-10000", "queueing/shedder-depth-10", 1.3),
+    ("queueing/limiter-depth-10000", "queueing/limiter-depth-10", 1.3),
 ];
 
 /// Rows that may take as long as others together: an open circuit's refusal as long as the call and one look at the clock, a
