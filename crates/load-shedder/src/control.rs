@@ -48,6 +48,8 @@ pub(crate) struct Control<A> {
     /// The call with whose end the last window closed, and when: never, when a probe has come in between.
     pub(crate) closed: Ended,
     pub(crate) closed_at: Timestamp,
+    /// The first call whose sample counts in the current window; nothing, where not all calls are timed.
+    pub(crate) counts_from: Option<Ended>,
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -100,6 +102,7 @@ impl<A: LimitAlgorithm> Control<A> {
             mean_before: f64::MAX,
             closed: Ended::from_bits(0),
             closed_at: Timestamp::MAX,
+            counts_from: None,
         }
     }
 

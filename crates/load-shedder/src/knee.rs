@@ -182,9 +182,9 @@ impl Knee {
         !self.starting && self.base_weight > 0.0 && self.clean_windows <= CLEAN_WINDOWS && self.limit > LEAST_SWAYING
     }
 
-    /// How steep throughput is around the limit, from the windows in which it was in use.
-    fn learn_slope(&mut self, in_force: f64, in_use: bool, window: &Window) {
-        if !(in_use && self.sways()) {
+    /// How steep throughput is around the limit, from the windows in which that was in use all the time.
+    fn learn_slope(&mut self, in_force: f64, pressed: bool, window: &Window) {
+        if !(pressed && self.sways()) {
             self.sway.stop();
         } else if let Some(slope) = self.sway.window(in_force, window) {
             self.headroom.tilt(slope);
@@ -347,6 +347,7 @@ impl LimitAlgorithm for Knee {
             self.clean_windows = 0;
             self.first_leaps = FirstLeaps::default();
             self.limit = self.range.clamp(CUT * self.limit);
+            self.sway.stop();
             return;
         }
         if f64::from(window.max_in_flight) < self.limit / 2.0 {
@@ -356,7 +357,7 @@ impl LimitAlgorithm for Knee {
         }
         self.last_mean = Some(mean);
         self.headroom.full(self.limit, mean);
-        self.learn_slope(in_force, in_use, window);
+        self.learn_slope(in_force, pressed, window);
         let Some(base) = self.base else {
             self.due = Some(DEEPEST);
             return;

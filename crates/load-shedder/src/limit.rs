@@ -78,7 +78,8 @@ pub struct Window {
     /// The latency, in nanoseconds, of the [quantile](Sampling::with_quantile) that the algorithm asks for; `None` when it asks
     /// for none, and of a probe.
     pub quantile: Option<f64>,
-    /// How many calls ended per second since the window before; `None` when that is not known, as after a probe.
+    /// How many calls did some work per second since the window before: samples that were not cut, not calls that a layer
+    /// further in refused or that failed quickly. `None` when that is not known, as after a probe, or while not all are timed.
     pub throughput: Option<f64>,
 }
 
@@ -109,7 +110,7 @@ impl Window {
         self
     }
 
-    /// The same, but so many calls ended per second.
+    /// The same, but so many calls did some work per second.
     #[must_use]
     pub const fn with_throughput(mut self, per_second: f64) -> Self {
         self.throughput = Some(per_second);

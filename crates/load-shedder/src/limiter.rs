@@ -11,7 +11,7 @@ use seawall_core::{
 };
 
 use crate::{
-    LimitAlgorithm, WindowSize,
+    LimitAlgorithm, Window, WindowSize,
     control::{Control, Joined},
     tally::{Sample, Tally},
     word::{Ended, Seen, Word},
@@ -337,7 +337,9 @@ impl<A: LimitAlgorithm> Limiter<A> {
             self.marks.over_at.store(late_at.as_nanos(), Relaxed);
             self.marks.thinning.store(thinning, Relaxed);
         }
-        self.look_after(self.word.seen().ended().plus(skip), &control.window_size);
+        let from = self.word.seen().ended().plus(skip);
+        control.counts_from = (thinning == 0).then_some(from);
+        self.look_after(from, &control.window_size);
     }
 
     /// Of the calls from `from` on the `enough`th looks whether the time is over, the `full`th whether it must close. While not
@@ -429,7 +431,9 @@ impl<A: LimitAlgorithm> Limiter<A> {
             return;
         }
         let Some(mut window) = self.tally.take() else { return };
-        window.throughput = per_second(ended.since(control.closed), now.nanos_since(control.closed_at));
+        let ended_per_second = per_second(ended.since(control.closed), now.nanos_since(control.closed_at));
+        let useful = useful_part(&window, control.counts_from, ended);
+        window.throughput = ended_per_second.zip(useful).map(|(rate, part)| rate * part);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of latencies")]
         self.marks.typical.store(window.mean as u64, Relaxed);
         let (before, _) = control.limit();
@@ -468,6 +472,14 @@ impl<A: LimitAlgorithm> Limiter<A> {
     }
 }
 
+/// Which part of the calls that ended since the window began did some work, or nothing where not all were timed. A layer
+/// further in refuses more, and errors come quicker, the more is let in; and what is cut is of no use to anybody.
+fn useful_part(window: &Window, from: Option<Ended>, ended: Ended) -> Option<f64> {
+    let calls = ended.plus(1).since(from?);
+    let useful = window.samples.saturating_sub(window.dropped);
+    Some((f64::from(useful) / f64::from(calls.max(1))).min(1.0))
+}
+
 /// In place of `Duration::as_secs_f64`, which divides twice.
 #[expect(clippy::cast_precision_loss, reason = "a time of 104 days is off by a nanosecond")]
 fn per_second(calls: u32, nanos: u64) -> Option<f64> {
@@ -500,7 +512,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Probe, Window};
+    use crate::Probe;
 
     const SUCCESS: Outcome = Outcome::Finished(Class::Success);
     const IGNORED: Outcome = Outcome::Finished(Class::Ignored);
@@ -543,10 +555,54 @@ mod tests {
         assert_eq!((of_probe.epoch(), usual.epoch()), (1, 0));
     }
 
+    /// Keeps what windows of four say of the throughput, to the hundredth.
+    struct Doing(Vec<Option<f64>>);
+
+    impl LimitAlgorithm for Doing {
+        fn limit(&self) -> f64 {
+            100.0
+        }
+
+        fn window_size(&self) -> WindowSize {
+            WindowSize { full: 4, enough: 4, at_most: Duration::ZERO }
+        }
+
+        fn update(&mut self, window: &Window) {
+            self.0.push(window.throughput.map(|per_second| (100.0 * per_second).round() / 100.0));
+        }
+    }
+
+    /// The throughput of the last of a few windows of calls one after the other that take 10 ms, each third one ended as `third`
+    /// says, each with others that end as soon as they came.
+    fn throughput(third: Outcome, at_once: &[Outcome]) -> Option<f64> {
+        let limiter = Limiter::new(Doing(Vec::new()));
+        let mut now = Timestamp::from_nanos(MILLISECOND);
+        for outcome in [third, SUCCESS, SUCCESS].iter().cycle().take(99) {
+            let start = now;
+            now = now.saturating_add(Duration::from_millis(10));
+            limiter.end(limiter.begin_anyway(1, start), *outcome, || now);
+            for outcome in at_once {
+                limiter.end(limiter.begin_anyway(1, now), *outcome, || now);
+            }
+        }
+        limiter.inspect(|doing| doing.0.last().copied().flatten())
+    }
+
+    #[test]
+    fn calls_that_did_no_work_are_no_throughput() {
+        let failed = Outcome::Finished(Class::Failure);
+        assert_eq!(throughput(SUCCESS, &[]), Some(100.0));
+
+        assert_eq!(throughput(SUCCESS, &[IGNORED; 5]), Some(100.0), "refused further in");
+        assert_eq!(throughput(SUCCESS, &[failed, failed]), Some(100.0), "quick errors");
+        assert!(throughput(Outcome::TimedOut, &[]).is_some_and(|useful| useful <= 75.0), "a third is cut");
+    }
+
     /// Has no use for windows of less than a millisecond, and a limit of 100 that leaps to 200 after so many of them; keeps how
     /// many samples each had.
     struct Resting {
         windows: Vec<u32>,
+        throughput: Option<f64>,
         leaps_after: usize,
     }
 
@@ -569,6 +625,7 @@ mod tests {
 
         fn update(&mut self, window: &Window) {
             self.windows.push(window.samples);
+            self.throughput = window.throughput;
         }
     }
 
@@ -606,7 +663,7 @@ mod tests {
 
     /// After as many quick calls as it takes to time the fewest.
     fn at_rest() -> Calls<Resting> {
-        let mut calls = Calls::new(Resting { windows: Vec::new(), leaps_after: usize::MAX });
+        let mut calls = Calls::new(Resting { windows: Vec::new(), throughput: None, leaps_after: usize::MAX });
         calls.make(200_000, QUICKLY);
         calls
     }
@@ -624,11 +681,12 @@ mod tests {
         assert!((900..=1_100).contains(&timed), "{timed}");
         let windows = windows(&calls);
         assert!(windows.len() >= 8 && windows.iter().all(|samples| *samples == 1_000), "{windows:?}");
+        assert_eq!(calls.limiter.inspect(|resting| resting.throughput), None, "nobody knows what the others did");
     }
 
     #[test]
     fn no_more_are_left_out_than_it_takes_to_fill_a_window_in_its_time() {
-        let mut calls = Calls::new(Resting { windows: Vec::new(), leaps_after: usize::MAX });
+        let mut calls = Calls::new(Resting { windows: Vec::new(), throughput: None, leaps_after: usize::MAX });
         calls.make(20_000, 20 * QUICKLY);
 
         // A thousand take 200 µs, and eight times as many more than a millisecond.
@@ -677,7 +735,7 @@ mod tests {
 
     #[test]
     fn where_windows_may_be_as_quick_as_they_like_or_the_clock_stands_still_every_call_is_timed() {
-        let resting = Resting { windows: Vec::new(), leaps_after: usize::MAX };
+        let resting = Resting { windows: Vec::new(), throughput: None, leaps_after: usize::MAX };
         assert_eq!(Calls::new(resting).make(20_000, 0), 20_000);
         assert_eq!(Calls::new(crate::Fixed::new(100).unwrap()).make(20_000, QUICKLY), 20_000);
     }
@@ -700,7 +758,7 @@ mod loom_tests {
     use loom::{sync::Arc, thread};
 
     use super::*;
-    use crate::{Probe, Window};
+    use crate::Probe;
 
     const SUCCESS: Outcome = Outcome::Finished(Class::Success);
 

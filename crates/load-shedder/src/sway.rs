@@ -1,8 +1,10 @@
 use crate::Window;
 
-/// How far the limit goes up and down, as a part of what may queue, and in calls at least.
+/// How far the limit goes up and down, as a part of what may queue; in calls and as a part of the limit at least: a large
+/// limit that may queue little would else never learn that more may queue now.
 const WIDTH: f64 = 0.4;
 const LEAST_WIDTH: f64 = 0.75;
+const LEAST_PART: f64 = 0.01;
 /// Each half lasts until so many times the limit have ended: what is inside when it begins came under the other one.
 const LIMITS_PER_HALF: f64 = 6.0;
 /// Two halves differ by no more than this, in logarithms: the server may have stood still in one of them.
@@ -34,7 +36,7 @@ struct Half {
 impl Sway {
     /// The limit in force around `limit`, in whole calls.
     pub(crate) fn around(&self, limit: f64, allowed: f64) -> f64 {
-        let width = (WIDTH * allowed).max(LEAST_WIDTH);
+        let width = (WIDTH * allowed).max(LEAST_WIDTH).max(LEAST_PART * limit);
         if self.up { (limit + width).round() } else { (limit - width).round().max(1.0) }
     }
 
@@ -120,6 +122,18 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(sway.window(22.0, &window(100.0)), None, "there is no half before");
         }
+    }
+
+    #[test]
+    fn a_large_limit_that_may_queue_little_still_says_something() {
+        let mut sway = Sway::default();
+        let mut seen = None;
+        for _ in 0..2 {
+            let limit = sway.around(10_000.0, 30.0);
+            seen = sway.window(limit, &Window::new(60_600, 10e6, 0.5, 10_000).with_throughput(10_000.0 / limit));
+        }
+
+        assert!(seen.is_some_and(|slope| (slope + 1.0).abs() < 0.01), "{seen:?}");
     }
 
     #[test]

@@ -155,6 +155,43 @@ fn under_load_it_settles_where_a_short_queue_is_left() {
     assert!(lowest > 46.0 && highest < 61.0, "{lowest} to {highest}");
 }
 
+/// The limits in force after a pause of two windows, before a server of sixteen workers that has so many times the throughput then; the
+/// pause begins after so many windows.
+fn after_a_pause(windows: usize, pause: &Window, faster: f64) -> Vec<f64> {
+    let mut knee = measured(16);
+    let under_way = |knee: &mut Knee, faster: f64| {
+        let in_flight = whole(knee.limit());
+        let latency = 10.0 * (f64::from(in_flight) / 16.0).max(1.0);
+        let window = window(1_000, latency, in_flight);
+        knee.update(&window.with_throughput(faster * f64::from(in_flight.min(16)) * 100.0));
+        if knee.probe().is_some() {
+            knee.probed(Some(&Window::new(10_000, 10.0 * MILLISECOND, 0.5, 0)));
+        }
+        knee.limit()
+    };
+    for _ in 0..windows {
+        under_way(&mut knee, 1.0);
+    }
+    for _ in 0..2 {
+        knee.update(pause);
+    }
+    (0..8).map(|_| under_way(&mut knee, faster)).collect()
+}
+
+#[test]
+fn what_changes_while_the_limit_is_not_in_use_is_not_the_limits_doing() {
+    let idle = window(1_000, 10.0, 1);
+    let cut = window(1_000, 10.0, 40).with_dropped(900);
+    for pause in [idle, cut] {
+        for windows in 100..112 {
+            let as_before = after_a_pause(windows, &pause, 1.0);
+            for faster in [0.5, 2.0] {
+                assert_eq!(after_a_pause(windows, &pause, faster), as_before, "{windows}");
+            }
+        }
+    }
+}
+
 #[test]
 fn where_more_at_once_get_less_done_a_shorter_queue_is_left() {
     let mut knee = measured(20);

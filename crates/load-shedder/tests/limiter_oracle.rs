@@ -284,16 +284,19 @@ impl Truth {
         if counted.len() >= if is_over { size.enough.min(size.full) } else { size.full } as usize {
             let samples: Vec<_> = counted.iter().map(|(sample, _)| *sample).collect();
             let most = counted.iter().map(|(_, in_flight)| *in_flight).max().unwrap_or(0);
-            self.close(self.timed(window_of(&samples, most.max(self.pressed)), now), now);
+            let useful = (samples.iter().filter(|(_, cut)| !cut).count(), self.ended.len() - from);
+            self.close(self.timed(window_of(&samples, most.max(self.pressed)), useful, now), now);
         }
     }
 
-    /// A window that closes now, with how many calls have ended per second since the one before.
+    /// A window that closes now, with how many calls have ended per second since the one before: so many of so many
+    /// of them `useful`.
     #[expect(clippy::cast_precision_loss, reason = "small test numbers")]
-    fn timed(&self, window: Window, now: u64) -> Window {
+    fn timed(&self, window: Window, useful: (usize, usize), now: u64) -> Window {
         match self.closed.filter(|(_, when)| now > *when) {
             Some((ended, when)) => {
-                window.with_throughput((self.ended.len() - ended) as f64 * 1e9 / (now - when) as f64)
+                let useful = useful.0 as f64 / useful.1 as f64;
+                window.with_throughput(useful * (self.ended.len() - ended) as f64 * 1e9 / (now - when) as f64)
             }
             None => window,
         }
@@ -391,7 +394,7 @@ fn is_same(one: &Window, other: &Window) -> bool {
         && (one.mean - other.mean).abs() <= 1e-9 * other.mean + f64::from(u8::from(other.mean < 2.0))
         && (one.relative_variance - other.relative_variance).abs() < 1e-6
         && one.throughput.is_some() == other.throughput.is_some()
-        && one.throughput.zip(other.throughput).is_none_or(|(one, other)| (one / other - 1.0).abs() < 1e-9)
+        && one.throughput.zip(other.throughput).is_none_or(|(one, other)| (one - other).abs() <= 1e-9 * other)
 }
 
 fn are_same(one: &[Told], other: &[Told]) -> bool {
