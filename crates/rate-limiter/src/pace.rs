@@ -28,8 +28,12 @@ impl Pace {
     /// reaches. At the end of time nothing does: an arrival that cannot move would admit everything.
     #[inline]
     pub(crate) const fn admit(self, arrival: u64, cost: u32, now: u64) -> Option<u64> {
-        let debt = self.debt_after(arrival, cost, now);
-        if debt > self.capacity { None } else { now.checked_add(debt) }
+        // What the next call waits for is but a maximum and a sum away from what it read; the checks are not in its way.
+        let begins = if arrival > now { arrival } else { now };
+        match begins.checked_add(self.cost_of(cost)) {
+            Some(next) if next.saturating_sub(now) <= self.capacity => Some(next),
+            _ => None,
+        }
     }
 
     /// Why a call that [`Pace::admit`] did not admit is refused, and how long until it would be.
