@@ -40,6 +40,8 @@ mod error;
 mod isolate;
 mod layer;
 mod line;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod order;
 mod places;
 mod priority;
@@ -63,6 +65,8 @@ pub use layer::{
     BulkheadLayer, BulkheadService, PriorityBulkheadLayer, PriorityBulkheadService, QueueingBulkheadLayer,
     QueueingBulkheadService,
 };
+#[cfg(feature = "metrics")]
+pub use metrics::BulkheadMetrics;
 pub use order::Order;
 pub use places::Place;
 pub use priority::PriorityBulkhead;

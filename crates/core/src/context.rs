@@ -15,6 +15,18 @@ pub enum Criticality {
     Critical = 3,
 }
 
+impl Criticality {
+    /// The name as it stands in headers and metrics: `sheddable`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sheddable => "sheddable",
+            Self::Degraded => "degraded",
+            Self::Default => "default",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// What layers may want to know of a call, read lazily: a layer that does not ask parses no header.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,12 +1,15 @@
 use std::{fmt, time::Duration};
 
-use crate::{Span, clock::Timestamp};
+use crate::{Criticality, Span, clock::Timestamp};
 
 /// "No wait is known", kept in the same word as the wait.
 const NO_HINT: u64 = u64::MAX;
 
-/// How many wait stands above the pattern, so that both are copied as one number.
+/// How many wait stands above the criticality, and that above the pattern, so that all are copied as one number.
 const QUEUE_SHIFT: u32 = 8;
+const CRITICALITY_SHIFT: u32 = 5;
+const PATTERN: u32 = (1 << CRITICALITY_SHIFT) - 1;
+const LOW: u32 = (1 << QUEUE_SHIFT) - 1;
 /// "Nobody knows how many wait", kept in the same place as how many do.
 const NO_QUEUE: u32 = u32::MAX >> QUEUE_SHIFT;
 
@@ -213,8 +216,29 @@ impl Rejection {
     #[must_use]
     pub fn with_queued(mut self, queued: usize) -> Self {
         let queued = u32::try_from(queued).unwrap_or(NO_QUEUE).min(NO_QUEUE.saturating_sub(1));
-        self.pattern_and_queue = queued << QUEUE_SHIFT | self.pattern() as u32;
+        self.pattern_and_queue = queued << QUEUE_SHIFT | self.pattern_and_queue & LOW;
         self
+    }
+
+    /// Says how much the call mattered, by a layer that goes by that.
+    #[must_use]
+    #[inline]
+    pub const fn with_criticality(mut self, criticality: Criticality) -> Self {
+        // One more than its number: 0 is for layers that do not.
+        let said = (criticality as u32).wrapping_add(1) << CRITICALITY_SHIFT;
+        self.pattern_and_queue = self.pattern_and_queue & !(LOW ^ PATTERN) | said;
+        self
+    }
+
+    /// How much the call mattered, where the layer goes by that.
+    pub const fn criticality(&self) -> Option<Criticality> {
+        match (self.pattern_and_queue & LOW) >> CRITICALITY_SHIFT {
+            1 => Some(Criticality::Sheddable),
+            2 => Some(Criticality::Degraded),
+            3 => Some(Criticality::Default),
+            4 => Some(Criticality::Critical),
+            _ => None,
+        }
     }
 
     /// How many calls waited for their turn, where they wait and that was counted; 16,777,214 where there were more. Not
@@ -250,7 +274,7 @@ impl Rejection {
 
     /// Who.
     pub const fn pattern(&self) -> Pattern {
-        Pattern::ALL[(self.pattern_and_queue & !(NO_QUEUE << QUEUE_SHIFT)) as usize]
+        Pattern::ALL[(self.pattern_and_queue & PATTERN) as usize]
     }
 
     /// Whether the other side may have seen the call. What it has not seen is safe to send again.
@@ -267,6 +291,7 @@ impl fmt::Debug for Rejection {
             .field("reason", &self.reason)
             .field("retry_after", &self.retry_after())
             .field("queued", &self.queued())
+            .field("criticality", &self.criticality())
             .finish()
     }
 }
@@ -313,6 +338,21 @@ mod tests {
 
         assert_eq!((full.queued(), full.with_queued(0).queued()), (None, Some(0)));
         assert_eq!(full.with_queued(usize::MAX).queued(), Some((1 << 24) - 2));
+    }
+
+    #[test]
+    fn how_much_a_call_mattered_is_told_again_whatever_else_a_rejection_says() {
+        let criticalities =
+            [Criticality::Sheddable, Criticality::Degraded, Criticality::Default, Criticality::Critical];
+        let refused = Rejection::new(Pattern::Fallback, Reason::QueueFull).with_queued(usize::MAX);
+        assert_eq!(refused.criticality(), None);
+        for criticality in criticalities {
+            let said = refused.with_criticality(Criticality::Critical).with_criticality(criticality);
+
+            assert_eq!(said.criticality(), Some(criticality));
+            assert_eq!((said.pattern(), said.queued()), (Pattern::Fallback, refused.queued()));
+            assert_eq!(said.with_queued(3).criticality(), Some(criticality));
+        }
     }
 
     #[test]

@@ -199,6 +199,14 @@ impl<T> FairQueue<T> {
         Some(Turn { oldest, served })
     }
 
+    /// The oldest of each tenant that waits.
+    pub(crate) fn oldest_of_each(&self) -> impl Iterator<Item = &T> {
+        self.active.iter().filter_map(|(_, index)| {
+            let line = &self.lines.get(*index)?.waiting;
+            line.get(line.oldest()?)
+        })
+    }
+
     /// Who makes room in a full queue: of the tenant that waits most the oldest, or whose deadline is farthest; `None` where the
     /// newcomer itself would be that.
     pub(crate) fn makes_room_for(&self, newcomer: Option<Newcomer>) -> Option<FairKey> {

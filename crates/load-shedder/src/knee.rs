@@ -319,6 +319,15 @@ impl LimitAlgorithm for Knee {
         if self.sways() { self.range.clamp(self.sway.around(self.limit, self.allowed())) } else { self.limit }
     }
 
+    fn steady_limit(&self) -> f64 {
+        self.limit
+    }
+
+    fn base_latency(&self) -> Option<Duration> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a latency in nanoseconds")]
+        self.base.map(|nanos| Duration::from_nanos(nanos as u64))
+    }
+
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 24 and 50,000")]
     fn window_size(&self) -> WindowSize {
         let full = self.calls_for(WINDOW_PER_VARIANCE);

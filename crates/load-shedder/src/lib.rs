@@ -38,6 +38,7 @@ mod control;
 mod controlled_delay;
 mod error;
 mod fair_queue;
+mod figures;
 mod first_leaps;
 mod fixed;
 mod gradient2;
@@ -45,8 +46,11 @@ mod headroom;
 mod knee;
 mod layer;
 mod limit;
+mod limit_cut;
 mod limiter;
 mod line;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod pressure;
 mod queueing;
 mod refusals;
@@ -68,6 +72,7 @@ pub use codel::{CoDel, Waited};
 pub use config::{LoadShedderConfig, NewestFirst, QueueDiscipline, QueueingShedderConfig};
 pub use controlled_delay::ControlledDelay;
 pub use error::LoadShedderError;
+pub use figures::ShedderFigures;
 pub use fixed::Fixed;
 pub use gradient2::{Gradient2, Gradient2Config};
 pub use knee::Knee;
@@ -76,7 +81,10 @@ pub use layer::{
     ThrottleLayer, ThrottleService,
 };
 pub use limit::{LimitAlgorithm, LimitRange, Probe, Window, WindowSize};
+pub use limit_cut::LimitCut;
 pub use limiter::Passage;
+#[cfg(feature = "metrics")]
+pub use metrics::ShedderMetrics;
 pub use pressure::{Feeling, Marks, Pressure};
 pub use queueing::QueueingLoadShedder;
 pub use sampling::Sampling;

@@ -168,6 +168,16 @@ pub trait LimitAlgorithm: Send + 'static {
     /// The limit; the shedder rounds it up, and to 1 at least.
     fn limit(&self) -> f64;
 
+    /// The limit about which [`limit`](Self::limit) is varied to learn: what is shown to people. Default: the same.
+    fn steady_limit(&self) -> f64 {
+        self.limit()
+    }
+
+    /// The latency without queueing, where it measures one and has. Default: `None`. What is shown to people.
+    fn base_latency(&self) -> Option<Duration> {
+        None
+    }
+
     /// What of a window's samples it takes for the latency: asked when a shedder is built, and after
     /// [`adjust`](crate::LoadShedder::adjust). Default: their mean.
     fn sampling(&self) -> Sampling {
@@ -205,6 +215,14 @@ pub trait LimitAlgorithm: Send + 'static {
 impl<T: LimitAlgorithm + ?Sized> LimitAlgorithm for Box<T> {
     fn limit(&self) -> f64 {
         T::limit(self)
+    }
+
+    fn steady_limit(&self) -> f64 {
+        T::steady_limit(self)
+    }
+
+    fn base_latency(&self) -> Option<Duration> {
+        T::base_latency(self)
     }
 
     fn sampling(&self) -> Sampling {

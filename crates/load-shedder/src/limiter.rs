@@ -13,6 +13,7 @@ use seawall_core::{
 use crate::{
     LimitAlgorithm, Window, WindowSize,
     control::{Control, Joined},
+    limit_cut::CutWatchers,
     tally::{Sample, Tally},
     word::{Ended, Seen, Word},
 };
@@ -25,6 +26,7 @@ pub(crate) struct Limiter<A> {
     marks: CachePadded<Marks>,
     tally: Tally,
     control: Mutex<Control<A>>,
+    cut_watchers: CutWatchers,
     /// How many calls brought too little time along.
     too_close: AtomicU32,
 }
@@ -114,6 +116,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
             marks: CachePadded::new(Marks::default()),
             tally: Tally::new(&control.algorithm.sampling()),
             control: Mutex::new(control),
+            cut_watchers: CutWatchers::default(),
             too_close: AtomicU32::new(0),
         };
         // The first call that ends finds the time over, if not the samples enough.
@@ -400,9 +403,22 @@ impl<A: LimitAlgorithm> Limiter<A> {
     #[cold]
     fn back_from_probe(&self, epoch: u32, sample: Option<Sample>) {
         let mut control = self.control();
+        let before = control.algorithm.steady_limit();
         if control.back(epoch, sample) {
             self.publish(&control);
+            self.tell_of_cut(before, control);
         }
+    }
+
+    /// Tells those who want to know if the limit is much lower than `before`, once the lock is free.
+    fn tell_of_cut(&self, before: f64, control: MutexGuard<'_, Control<A>>) {
+        let after = control.algorithm.steady_limit();
+        drop(control);
+        self.cut_watchers.tell(before, after);
+    }
+
+    pub(crate) const fn cut_watchers(&self) -> &CutWatchers {
+        &self.cut_watchers
     }
 
     /// Closes the window in which a call was the `ended`th to end, if its time is over or it is full, and it has its
@@ -436,7 +452,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
         window.throughput = ended_per_second.zip(useful).map(|(rate, part)| rate * part);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of latencies")]
         self.marks.typical.store(window.mean as u64, Relaxed);
-        let (before, _) = control.limit();
+        let ((before, _), steady_before) = (control.limit(), control.algorithm.steady_limit());
         control.update(&window, now);
         let (limit, probing) = control.limit();
         let skip = if probing {
@@ -454,6 +470,7 @@ impl<A: LimitAlgorithm> Limiter<A> {
         let thinning = if is_at_rest { self.thinning_after(&control, now) } else { 0 };
         self.begin_window(&mut control, skip, thinning, now);
         self.word.set(limit, probing);
+        self.tell_of_cut(steady_before, control);
     }
 
     /// Which calls are timed after a window that was full at `now` while there was little to do.

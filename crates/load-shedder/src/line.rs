@@ -54,6 +54,12 @@ impl<A: LimitAlgorithm> Line<A> {
         self.lock().len()
     }
 
+    /// How many wait, and since when the oldest.
+    pub(crate) fn queue(&self) -> (usize, Option<Timestamp>) {
+        let waiters = self.lock();
+        (waiters.len(), waiters.oldest())
+    }
+
     pub(crate) fn set_weights(&self, weights: &Weights) {
         let replaced = self.lock().set_weights(weights);
         drop(replaced);

@@ -6,7 +6,7 @@ use seawall_core::{
 };
 
 use crate::{
-    Knee, LimitAlgorithm, LoadShedderError, Passage, QueueingShedderConfig, ShedderWait,
+    Knee, LimitAlgorithm, LimitCut, LoadShedderError, Passage, QueueingShedderConfig, ShedderFigures, ShedderWait,
     limiter::Time,
     line::{InLine, Joined, Line},
     refusals::Refusals,
@@ -90,6 +90,18 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> QueueingLoadShedder<A, T, R> {
         self.line.queued()
     }
 
+    /// What it is at now.
+    pub fn figures(&self) -> ShedderFigures {
+        let (queued, oldest) = self.line.queue();
+        ShedderFigures::of(self.line.limiter(), &self.refusals).with_queue(queued, oldest, self.timer.now())
+    }
+
+    /// Tells `told` from here on, as it happens, of each cut of the limit by more than a fifth: for a trace, an alarm. It runs in
+    /// the end of a call, and must not block.
+    pub fn on_cut(&self, told: impl Fn(&LimitCut) + Send + Sync + 'static) {
+        self.line.limiter().cut_watchers().add(told);
+    }
+
     /// Looks at the algorithm, which no other thread changes meanwhile. `look` must not ask the same shedder to look or adjust:
     /// it would wait for itself.
     pub fn inspect<V>(&self, look: impl FnOnce(&A) -> V) -> V {
@@ -165,11 +177,15 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> QueueingLoadShedder<A, T, R> {
         }
         match self.line.join(context, now) {
             Joined::Served(passage) => Admission::Admitted(passage),
-            Joined::Refused(reason) => Admission::Refused(self.refusals.rejection(reason)),
+            Joined::Refused(reason) => Admission::Refused(self.refusals.rejection(reason, context.criticality)),
             Joined::Waiting { place, until } => {
                 let in_line = InLine::new(Arc::clone(&self.line), place, self.timer.clone());
                 let until = until.min(context.deadline.unwrap_or(Timestamp::MAX));
-                Admission::Queued(ShedderWait::new(in_line, until, self.refusals.rejection(Reason::Overloaded)))
+                Admission::Queued(ShedderWait::new(
+                    in_line,
+                    until,
+                    self.refusals.rejection(Reason::Overloaded, context.criticality),
+                ))
             }
         }
     }
@@ -199,7 +215,7 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> Gate for QueueingLoadShedder<A, T,
         let until = |deadline| self.line.limiter().time_until(deadline, now);
         let time = context.deadline.map_or(Time::Enough, until);
         if time == Time::TooLittle && !self.refusals.lets_through(Reason::DeadlineTooClose) {
-            return Admission::Refused(self.refusals.rejection(Reason::DeadlineTooClose));
+            return Admission::Refused(self.refusals.rejection(Reason::DeadlineTooClose, context.criticality));
         }
         match self.line.limiter().word().enter_if_nobody_waits(context.cost, context.criticality as u32) {
             Ok(seen) => {

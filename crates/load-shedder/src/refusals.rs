@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use seawall_core::{Enforcement, Enforcing, Entropy, Pattern, Reason, Rejection, Timestamp, sync::Arc};
+use seawall_core::{Criticality, Enforcement, Enforcing, Entropy, Pattern, Reason, Rejection, Timestamp, sync::Arc};
 
 /// What a shedder says to those that it refuses.
 #[derive(Debug)]
@@ -31,10 +31,10 @@ impl<R: Entropy> Refusals<R> {
 
     /// The rejection for `reason`. When to come back is spread from half the time to half as much again, or all who were
     /// refused in one moment would come back in one.
-    pub(crate) fn rejection(&self, reason: Reason) -> Rejection {
+    pub(crate) fn rejection(&self, reason: Reason, criticality: Criticality) -> Rejection {
         // An hour and a half at most.
         let wait = (self.nanos / 2).wrapping_add(scaled(self.nanos, self.entropy.next_u64()));
-        Rejection::new(Pattern::LoadShedder, reason).with_retry_after_nanos(wait)
+        Rejection::new(Pattern::LoadShedder, reason).with_criticality(criticality).with_retry_after_nanos(wait)
     }
 
     pub(crate) fn set(&self, enforcement: Enforcement) {
@@ -93,7 +93,7 @@ mod tests {
     fn the_wait_is_spread_from_half_the_time_to_half_as_much_again() {
         let wait = |random| {
             let refusals = Refusals::new(Duration::from_secs(2), Always(random));
-            refusals.rejection(Reason::Overloaded).retry_after()
+            refusals.rejection(Reason::Overloaded, Criticality::Default).retry_after()
         };
 
         assert_eq!(wait(0), Some(Duration::from_secs(1)));

@@ -4,7 +4,7 @@ use seawall_core::{
 };
 
 use crate::{
-    Knee, LimitAlgorithm, LoadShedderConfig, Passage,
+    Knee, LimitAlgorithm, LimitCut, LoadShedderConfig, Passage, ShedderFigures,
     config::DEFAULT_RETRY_AFTER,
     limiter::{Limiter, Time},
     refusals::Refusals,
@@ -69,6 +69,17 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
         self.limiter.word().seen().in_flight()
     }
 
+    /// What it is at now.
+    pub fn figures(&self) -> ShedderFigures {
+        ShedderFigures::of(&self.limiter, &self.refusals)
+    }
+
+    /// Tells `told` from here on, as it happens, of each cut of the limit by more than a fifth: for a trace, an alarm. It runs in
+    /// the end of a call, and must not block.
+    pub fn on_cut(&self, told: impl Fn(&LimitCut) + Send + Sync + 'static) {
+        self.limiter.cut_watchers().add(told);
+    }
+
     /// Looks at the algorithm, which no other thread changes meanwhile. `look` must not ask the same shedder to look or adjust:
     /// it would wait for itself.
     pub fn inspect<T>(&self, look: impl FnOnce(&A) -> T) -> T {
@@ -129,24 +140,30 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
                 match self.limiter.time_until(deadline, now) {
                     Time::Enough => Ok(passage),
                     Time::Look => Ok(passage.looking()),
-                    Time::TooLittle => self.too_late(passage),
+                    Time::TooLittle => self.too_late(passage, criticality),
                 }
             }
-            Err(seen) => self.refuse(seen, cost, now),
+            Err(seen) => self.refuse_otherwise(seen, criticality, cost, now),
         }
     }
 
-    /// The usual case by itself: a refusal costs no more than it must.
+    /// The usual case by itself, for a call that says nothing of itself: a refusal costs no more than it must.
     #[cold]
     fn refuse(&self, seen: Seen, cost: u32, now: impl FnOnce() -> Timestamp) -> Result<Passage, Rejection> {
         if seen.in_flight() < seen.limit() || seen.is_probing() || !self.refusals.enforces_all() {
-            return self.refuse_otherwise(seen, cost, now);
+            return self.refuse_otherwise(seen, Criticality::Default, cost, now);
         }
-        Err(self.refusals.rejection(Reason::Overloaded))
+        Err(self.refusals.rejection(Reason::Overloaded, Criticality::Default))
     }
 
     #[inline(never)]
-    fn refuse_otherwise(&self, seen: Seen, cost: u32, now: impl FnOnce() -> Timestamp) -> Result<Passage, Rejection> {
+    fn refuse_otherwise(
+        &self,
+        seen: Seen,
+        criticality: Criticality,
+        cost: u32,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<Passage, Rejection> {
         if seen.in_flight() < seen.limit() {
             self.limiter.note_pressed(seen);
         }
@@ -154,17 +171,17 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
             return Ok(self.limiter.begin_anyway(cost, now()));
         }
         self.limiter.found_no_room(seen, now);
-        Err(self.refusals.rejection(Reason::Overloaded))
+        Err(self.refusals.rejection(Reason::Overloaded, criticality))
     }
 
     /// A call that was let in has too little time left: it goes out again.
     #[cold]
-    fn too_late(&self, passage: Passage) -> Result<Passage, Rejection> {
+    fn too_late(&self, passage: Passage, criticality: Criticality) -> Result<Passage, Rejection> {
         if self.refusals.lets_through(Reason::DeadlineTooClose) {
             return Ok(passage);
         }
         self.limiter.never_began(passage);
-        Err(self.refusals.rejection(Reason::DeadlineTooClose))
+        Err(self.refusals.rejection(Reason::DeadlineTooClose, criticality))
     }
 }
 

@@ -113,6 +113,11 @@ impl Waiters {
         self.classes.iter().all(FairQueue::is_empty)
     }
 
+    /// Since when the oldest waits: looked for among all tenants that do.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.classes.iter().flat_map(FairQueue::oldest_of_each).map(|waiter| waiter.since).min()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.len() >= self.max_queued
     }

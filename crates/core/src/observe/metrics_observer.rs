@@ -13,6 +13,9 @@ use crate::{Class, Outcome, Pattern, Rejection};
 /// `seawall_<pattern>_calls_total{name, outcome}` and `seawall_<pattern>_rejections_total{name, reason}`, which together are
 /// all calls. Why those were cut that ended by it is in `seawall_<pattern>_cuts_total{name, reason}`.
 ///
+/// Those whose [criticality](Rejection::criticality) a gate goes by are also in
+/// `seawall_<pattern>_rejected_total{name, criticality, reason}`.
+///
 /// How long those waited that a gate let in out of its queue is in the histogram `seawall_<pattern>_wait_seconds{name}`.
 /// A retry also counts `seawall_retry_retries_total{name, after}` by the outcome of the attempt before,
 /// `seawall_retry_repeats_total{name, attempt}` by the number of the attempt (2 to 9, and `10` for all above: what the calls
@@ -41,6 +44,7 @@ pub struct MetricsObserver {
     retries: Arc<ByLabel>,
     repeats: Arc<ByLabel>,
     rejections: Arc<ByLabel>,
+    rejected: Arc<[ByLabel; 4]>,
     cuts: Arc<ByLabel>,
     given_up: Arc<ByLabel>,
     degraded: Arc<ByLabel>,
@@ -68,6 +72,7 @@ impl MetricsObserver {
             retries: Arc::default(),
             repeats: Arc::default(),
             rejections: Arc::default(),
+            rejected: Arc::default(),
             cuts: Arc::default(),
             given_up: Arc::default(),
             degraded: Arc::default(),
@@ -136,6 +141,15 @@ impl Observer for MetricsObserver {
         let reason = rejection.reason().as_str();
         self.rejections
             .increment(reason, || self.labelled("rejections", "Calls that were refused, by reason.", "reason", reason));
+        let Some(criticality) = rejection.criticality() else { return };
+        if let Some(rejected) = self.rejected.get(criticality as usize) {
+            rejected.increment(reason, || {
+                let metric = format!("seawall_{}_rejected_total", self.pattern.as_str());
+                describe_counter!(metric.clone(), "Calls that were refused, by how much they mattered and by reason.");
+                let (name, criticality) = (self.name.to_string(), criticality.as_str());
+                counter!(metric, "name" => name, "criticality" => criticality, "reason" => reason)
+            });
+        }
     }
 
     fn on_cut(&self, rejection: &Rejection) {
@@ -208,7 +222,7 @@ mod tests {
     use metrics::{Gauge, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
     use super::*;
-    use crate::Reason;
+    use crate::{Criticality, Reason};
 
     /// How often each counter was registered, and what it counts.
     #[derive(Default)]
@@ -270,7 +284,9 @@ mod tests {
             for observer in [observer.clone(), observer] {
                 for _ in 0..50 {
                     observer.on_reject(&Rejection::new(Pattern::Retry, Reason::QueueFull));
-                    observer.on_reject(&Rejection::new(Pattern::Retry, Reason::Closed));
+                    observer.on_reject(
+                        &Rejection::new(Pattern::Retry, Reason::Closed).with_criticality(Criticality::Sheddable),
+                    );
                     observer.on_call(Outcome::TimedOut);
                     observer.on_wait(Duration::from_millis(1));
                     observer.on_retry(2, Duration::ZERO, Outcome::TimedOut);
@@ -287,6 +303,7 @@ mod tests {
                 counted("calls_total[name=catalog, outcome=timed_out]"),
                 counted("degraded_total[name=catalog, source=value]"),
                 counted("given_up_total[name=catalog, reason=budget]"),
+                counted("rejected_total[name=catalog, criticality=sheddable, reason=closed]"),
                 counted("rejections_total[name=catalog, reason=closed]"),
                 counted("rejections_total[name=catalog, reason=queue_full]"),
                 counted("repeats_total[name=catalog, attempt=3]"),
