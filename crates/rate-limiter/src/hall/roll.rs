@@ -1,7 +1,7 @@
 //! The books of a hall: who waits, in which order, and what they cost.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     task::Waker,
     time::Duration,
 };
@@ -48,8 +48,6 @@ pub(super) struct OfKey<O> {
     pub(super) queued: usize,
     pub(super) cost: u64,
     pub(super) ready_cost: u64,
-    /// Those who came before are ready or gone.
-    held_from: u64,
     /// When it was not yet the turn of the first.
     pub(super) waits_since: Timestamp,
 }
@@ -92,10 +90,13 @@ impl Calendar {
 }
 
 pub(super) struct Roll<K, O> {
-    waiters: BTreeMap<(u64, u64), Waiter<K>>,
+    /// By arrival, as each place knows its own.
+    waiters: HashMap<u64, Waiter<K>, RandomState>,
     /// By group and arrival; the key of each.
     ready: BTreeMap<(u64, u64), u64>,
     held: BTreeMap<(u64, u64), u64>,
+    /// Those who are held by key and arrival.
+    held_of_key: BTreeSet<(u64, u64)>,
     keys: HashMap<u64, OfKey<O>, RandomState>,
     groups: HashMap<u64, Group, RandomState>,
     arrivals: u64,
@@ -108,9 +109,10 @@ impl<K: Copy, O> Roll<K, O> {
     pub(super) fn new(max_wait: Duration) -> Self {
         let longest = Timestamp::ZERO.saturating_add(max_wait).as_nanos();
         Self {
-            waiters: BTreeMap::new(),
+            waiters: HashMap::with_hasher(RandomState::default()),
             ready: BTreeMap::new(),
             held: BTreeMap::new(),
+            held_of_key: BTreeSet::new(),
             keys: HashMap::with_hasher(RandomState::default()),
             groups: HashMap::with_hasher(RandomState::default()),
             arrivals: 0,
@@ -133,11 +135,11 @@ impl<K: Copy, O> Roll<K, O> {
     }
 
     pub(super) fn waiter(&self, spot: Spot) -> Option<&Waiter<K>> {
-        self.waiters.get(&(spot.key, spot.arrived))
+        self.waiters.get(&spot.arrived)
     }
 
     pub(super) fn waiter_mut(&mut self, spot: Spot) -> Option<&mut Waiter<K>> {
-        self.waiters.get_mut(&(spot.key, spot.arrived))
+        self.waiters.get_mut(&spot.arrived)
     }
 
     /// What is before one that comes to this group.
@@ -168,8 +170,12 @@ impl<K: Copy, O> Roll<K, O> {
 
     /// The first of a key that its quota holds back.
     pub(super) fn first_held_of(&self, key: u64, group: u64) -> Option<Spot> {
-        let from = self.keys.get(&key)?.held_from;
-        let (&(key, arrived), _) = self.waiters.range((key, from)..=(key, u64::MAX)).next()?;
+        let line = self.keys.get(&key)?;
+        // So it is for most keys.
+        if line.cost == line.ready_cost {
+            return None;
+        }
+        let (key, arrived) = *self.held_of_key.range((key, 0)..=(key, u64::MAX)).next()?;
         Some(Spot { key, group, arrived })
     }
 
@@ -198,14 +204,13 @@ impl<K: Copy, O> Roll<K, O> {
             queued: 0,
             cost: 0,
             ready_cost: 0,
-            held_from: arrived,
             waits_since: now,
         });
         (of_group.queued, of_group.cost) = (of_group.queued.saturating_add(1), of_group.cost.saturating_add(more));
         (of_key.queued, of_key.cost) = (of_key.queued.saturating_add(1), of_key.cost.saturating_add(more));
         (self.queued, self.cost) = (self.queued.saturating_add(1), self.cost.saturating_add(more));
         let stage = held.map_or(Stage::Ready, Stage::Held);
-        self.waiters.insert((key, arrived), Waiter { cost, waker: Waker::noop().clone(), stage });
+        self.waiters.insert(arrived, Waiter { cost, waker: Waker::noop().clone(), stage });
         match held {
             Some(due) => self.add_held(spot, cost, due),
             None => self.add_ready(spot, cost),
@@ -216,7 +221,6 @@ impl<K: Copy, O> Roll<K, O> {
     fn add_ready(&mut self, spot: Spot, cost: u32) {
         self.ready.insert((spot.group, spot.arrived), spot.key);
         if let Some(of_key) = self.keys.get_mut(&spot.key) {
-            of_key.held_from = spot.arrived.saturating_add(1);
             of_key.ready_cost = of_key.ready_cost.saturating_add(cost.into());
         }
         if let Some(group) = self.groups.get_mut(&spot.group) {
@@ -226,6 +230,7 @@ impl<K: Copy, O> Roll<K, O> {
 
     fn add_held(&mut self, spot: Spot, cost: u32, due: Timestamp) {
         self.held.insert((spot.group, spot.arrived), spot.key);
+        self.held_of_key.insert((spot.key, spot.arrived));
         let calendar = self.groups.get_mut(&spot.group).and_then(|group| group.held.as_mut());
         if let Some(part) = calendar.and_then(|calendar| calendar.slot(due)) {
             *part = part.saturating_add(cost.into());
@@ -234,6 +239,7 @@ impl<K: Copy, O> Roll<K, O> {
 
     fn remove_held(&mut self, spot: Spot, cost: u32, due: Timestamp) {
         self.held.remove(&(spot.group, spot.arrived));
+        self.held_of_key.remove(&(spot.key, spot.arrived));
         let calendar = self.groups.get_mut(&spot.group).and_then(|group| group.held.as_mut());
         if let Some(part) = calendar.and_then(|calendar| calendar.slot(due)) {
             *part = part.saturating_sub(cost.into());
@@ -242,32 +248,26 @@ impl<K: Copy, O> Roll<K, O> {
 
     /// The first that is held of its key is ready.
     pub(super) fn promote(&mut self, spot: Spot) {
-        let Some(waiter) = self.waiters.get_mut(&(spot.key, spot.arrived)) else { return };
+        let Some(waiter) = self.waiters.get_mut(&spot.arrived) else { return };
         let (cost, Stage::Held(due)) = (waiter.cost, waiter.stage) else { return };
         waiter.stage = Stage::Ready;
         self.remove_held(spot, cost, due);
         self.add_ready(spot, cost);
     }
 
-    /// All of the key of `first`, which is its first, are held again: until when, nobody can say yet.
+    /// All of the key of `first`, which is its first, are held again: until when, nobody can say yet. It looks at all who are
+    /// ready: a key is held again only when a charge has come.
     pub(super) fn hold_again(&mut self, first: Spot, now: Timestamp) {
-        let from = first.arrived;
-        let Some(to) = self.keys.get(&first.key).map(|of_key| of_key.held_from) else { return };
-        let line = self.waiters.range_mut((first.key, from)..(first.key, to.max(from)));
-        let mut held = Vec::new();
-        for (&(key, arrived), waiter) in line {
-            if matches!(waiter.stage, Stage::Ready) {
-                waiter.stage = Stage::Held(now);
-                held.push((Spot { key, group: first.group, arrived }, waiter.cost));
-            }
-        }
-        for (spot, cost) in held {
+        let line = self.ready.range((first.group, first.arrived)..=(first.group, u64::MAX));
+        let of_key = line.filter(|(_, key)| **key == first.key);
+        let spots: Vec<_> = of_key.map(|(&(group, arrived), &key)| Spot { key, group, arrived }).collect();
+        for spot in spots {
+            let Some(waiter) = self.waiter_mut(spot) else { continue };
+            waiter.stage = Stage::Held(now);
+            let cost = waiter.cost;
             self.ready.remove(&(spot.group, spot.arrived));
             self.less_ready(spot, cost);
             self.add_held(spot, cost, now);
-        }
-        if let Some(of_key) = self.keys.get_mut(&first.key) {
-            of_key.held_from = from;
         }
     }
 
@@ -301,11 +301,13 @@ impl<K: Copy, O> Roll<K, O> {
     /// It leaves, and takes with it what it was handed.
     pub(super) fn remove(&mut self, spot: Spot) -> Option<Waiter<K>> {
         self.unlink(spot);
-        self.waiters.remove(&(spot.key, spot.arrived))
+        let waiter = self.waiters.remove(&spot.arrived);
+        give_back_room(&mut self.waiters);
+        waiter
     }
 
     fn unlink(&mut self, spot: Spot) {
-        let Some(waiter) = self.waiters.get(&(spot.key, spot.arrived)) else { return };
+        let Some(waiter) = self.waiters.get(&spot.arrived) else { return };
         let cost = waiter.cost;
         match waiter.stage {
             Stage::Done(_) => return,
@@ -319,9 +321,6 @@ impl<K: Copy, O> Roll<K, O> {
         (self.queued, self.cost) = (self.queued.saturating_sub(1), self.cost.saturating_sub(less));
         if let Some(of_key) = self.keys.get_mut(&spot.key) {
             (of_key.queued, of_key.cost) = (of_key.queued.saturating_sub(1), of_key.cost.saturating_sub(less));
-            if of_key.held_from == spot.arrived {
-                of_key.held_from = spot.arrived.saturating_add(1);
-            }
             if of_key.queued == 0 {
                 // Its key goes with the last who waited, not here.
                 self.keys.remove(&spot.key);
@@ -364,10 +363,14 @@ mod tests {
             assert!(roll.remove(*spot).is_some());
         }
 
-        assert!(roll.keys.capacity() <= 2 * LEAST_ROOM, "{} places for one key", roll.keys.capacity());
+        let room = roll.keys.capacity().max(roll.waiters.capacity());
+        assert!(room <= 2 * LEAST_ROOM, "{room} places for one");
         let left = last.first().and_then(|spot| roll.group(spot.group)).expect("it waits");
         assert_eq!((left.queued, left.cost, left.ready_cost, roll.queued, roll.cost), (1, 2, 2, 1, 2));
         let held: u64 = left.held.iter().flat_map(|calendar| calendar.parts.iter()).sum();
-        assert_eq!((held, roll.held.len(), roll.ready.len(), roll.waiters.len()), (0, 0, 1, 1));
+        assert_eq!(
+            (held, roll.held.len(), roll.held_of_key.len(), roll.ready.len(), roll.waiters.len()),
+            (0, 0, 0, 1, 1)
+        );
     }
 }
