@@ -30,7 +30,9 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod admission_level;
 mod aimd;
+mod by_level;
 mod cgroup;
 mod codel;
 mod config;
@@ -66,7 +68,9 @@ mod waiters;
 mod watch;
 mod word;
 
+pub use admission_level::{AdmissionLevel, Level};
 pub use aimd::{Aimd, AimdConfig};
+pub use by_level::ByLevel;
 pub use cgroup::CgroupReader;
 pub use codel::{CoDel, Waited};
 pub use config::{LoadShedderConfig, NewestFirst, QueueDiscipline, QueueingShedderConfig};
