@@ -261,8 +261,11 @@ impl Knee {
 
     /// Whether a probe went not deep enough to see the base; then the limit goes down to what it shows.
     fn doubts(&mut self, mean: f64, part: f64) -> bool {
-        let doubtful =
-            |base: &f64| self.base_weight <= 0.0 && mean > DOUBTFUL * base && !self.is_busy_below(part, mean);
+        let doubtful = |base: &f64| {
+            self.base_weight <= 0.0
+                && mean > DOUBTFUL * base
+                && !self.headroom.is_busy_below(self.let_in(part), self.limit, self.allowed(), mean)
+        };
         let Some(base) = self.base.filter(doubtful) else {
             self.doubts = 0;
             return false;
@@ -272,15 +275,13 @@ impl Knee {
             self.doubts = 0;
             return false;
         }
-        self.limit = self.range.clamp(self.limit.min(part * self.limit * base / mean + self.allowed()));
+        self.limit = self.range.clamp(self.limit.min(self.let_in(part) * base / mean + self.allowed()));
         true
     }
 
-    /// Whether a probe at `part` of the limit had clearly less throughput than the limit: its latency is that of a server
-    /// that is not full, however slow it is.
-    fn is_busy_below(&self, part: f64, mean: f64) -> bool {
-        let full = (part / (1.0 - self.allowed() / self.limit).max(LEAST_LEFT)).ln();
-        self.headroom.over(part, self.limit, mean).is_some_and(|over| over < full / 2.0)
+    /// How many calls a probe at `part` of the limit lets in.
+    fn let_in(&self, part: f64) -> f64 {
+        (part * self.limit).max(1.0).floor()
     }
 
     /// Takes the mean of a probe's calls for the base, or into it.
@@ -365,7 +366,7 @@ impl LimitAlgorithm for Knee {
             return;
         }
         self.last_mean = Some(mean);
-        self.headroom.full(self.limit, mean);
+        self.headroom.full(self.limit, in_force, mean);
         self.learn_slope(in_force, pressed, window);
         let Some(base) = self.base else {
             self.due = Some(DEEPEST);
@@ -384,10 +385,7 @@ impl LimitAlgorithm for Knee {
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 65,535")]
     fn probe(&self) -> Option<Probe> {
-        self.due.map(|part| Probe {
-            limit: (part * self.limit).max(1.0) as u32,
-            calls: self.calls_for(PROBE_PER_VARIANCE) as u32,
-        })
+        self.due.map(|part| Probe { limit: self.let_in(part) as u32, calls: self.calls_for(PROBE_PER_VARIANCE) as u32 })
     }
 
     fn probed(&mut self, probe: Option<&Window>) {

@@ -78,7 +78,12 @@ fn a_leap_far_too_far_is_taken_back_as_far() {
 
 /// After a leap to 32 that took 160 ms instead of 10, and a probe that took so long.
 fn doubted(probe: f64) -> (f64, Knee) {
-    let mut knee = measured(16);
+    doubted_from(16, probe)
+}
+
+/// The same after a leap to twice as many.
+fn doubted_from(initial: u32, probe: f64) -> (f64, Knee) {
+    let mut knee = measured(initial);
     pressed(&mut knee, 10.0);
     pressed(&mut knee, 160.0);
     let before = knee.limit();
@@ -92,6 +97,16 @@ fn a_probe_of_a_server_that_is_still_full_lowers_the_limit_and_is_no_base() {
 
     assert_eq!(knee.base_latency().map(|base| base.as_millis()), Some(10));
     assert!(knee.limit() < 0.7 * before, "{before} to {}", knee.limit());
+}
+
+#[test]
+fn a_probe_of_a_small_limit_is_doubted_and_believed_by_the_whole_calls_that_it_let_in() {
+    // Two of the 4.6 that are left of 8: in 40 ms they have the throughput of 8 in 160, and in 100 ms far less.
+    let [(before, full), (_, slow)] = [40.0, 100.0].map(|probe| doubted_from(4, probe));
+
+    let bases = [&full, &slow].map(|knee| knee.base_latency().map(|base| base.as_millis()));
+    assert_eq!(bases, [Some(10), Some(100)]);
+    assert_eq!((hundredths(before), hundredths(full.limit())), (462, 340), "two quarters of a call and 2.9");
 }
 
 #[test]
