@@ -1,7 +1,7 @@
-/// As far as the headroom shrinks and grows. More than a third more would be felt as latency by every call, for a throughput
+/// As far as the headroom shrinks and grows. More than a quarter more would be felt as latency by every call, for a throughput
 /// that hardly rises.
 const LEAST: f64 = 0.25;
-const MOST: f64 = 1.35;
+const MOST: f64 = 1.25;
 /// How much of a new throughput is taken over at once.
 const SMOOTHING: f64 = 0.3;
 /// A limit that has moved by more than this, in logarithms, is another one: its throughput is known anew.

@@ -81,7 +81,7 @@ const CUT: f64 = 0.7;
 /// - A window of timeouts says nothing of the latency and cuts the limit: were they taken for it, a server that answers
 ///   nobody in time would look steady.
 /// - The limit in force sways: up and down by a part of the allowed queue. Where the lower half has more throughput (lock
-///   convoys, thrashing), the allowed queue shrinks; elsewhere it grows, by a third at most.
+///   convoys, thrashing), the allowed queue shrinks; elsewhere it grows, by a quarter at most.
 ///
 /// ```
 /// use seawall_load_shedder::{Knee, LimitAlgorithm, Probe, Window};

@@ -165,8 +165,8 @@ fn under_load_it_settles_where_a_short_queue_is_left() {
     // Forty at once, 10 ms each; the rest queue.
     let (lowest, mean, highest) = settled(&mut knee, |limit| limit.max(40.0) / 4.0);
 
-    // 1.35 times 1.35 times the root.
-    assert!((52.5..54.5).contains(&mean), "{mean}");
+    // 1.25 times 1.35 times the root.
+    assert!((51.5..53.5).contains(&mean), "{mean}");
     assert!(lowest > 46.0 && highest < 61.0, "{lowest} to {highest}");
 }
 
