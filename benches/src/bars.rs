@@ -25,7 +25,7 @@ const CEILINGS: &[(&str, f64)] = &[
     ("queueing/limiter-depth-10", 1_750.0),
     ("retry/no-retry", 18.0),
     ("retry/budget", 70.0),
-    ("stack/client", 640.0),
+    ("stack/client", 660.0),
     ("stack/timeout-retry-breaker", 410.0),
 ];
 
