@@ -58,6 +58,10 @@ impl Percent {
     }
 }
 
+/// Times this, a hundred numbers in a row are a hundred others modulo a hundred, each far from the one before: about the golden
+/// ratio of it.
+const SHUFFLE: u64 = 63;
+
 /// An [`Enforcement`] in force, and the count of those that it has spared.
 #[derive(Debug)]
 pub struct Enforcing {
@@ -98,17 +102,17 @@ impl Enforcing {
         self.percent.load(Relaxed) == ALL
     }
 
-    /// Whether the call that is being refused is to be. Of a hundred refusals as many are as was asked, evenly spread; the others
-    /// are counted.
+    /// Whether the call that is being refused is to be. Of a hundred refusals as many are as was asked, spread so that who comes
+    /// every second or fifth time has its share; the others are counted.
     #[cold]
     pub fn enforces(&self) -> bool {
         let percent = self.percent.load(Relaxed);
         if percent >= ALL {
             return percent == ALL;
         }
-        let number = self.refusals.fetch_add(1, Relaxed).checked_rem(ALL.into()).unwrap_or(0);
-        let up_to = |number: u64| number.saturating_mul(percent.into()).checked_div(ALL.into());
-        let enforces = up_to(number) != up_to(number.saturating_add(1));
+        let number = self.refusals.fetch_add(1, Relaxed);
+        let place = number.wrapping_mul(SHUFFLE).checked_rem(ALL.into()).unwrap_or(0);
+        let enforces = place < u64::from(percent);
         if !enforces {
             self.spared.fetch_add(1, Relaxed);
         }
@@ -142,10 +146,15 @@ mod tests {
     }
 
     #[test]
-    fn half_is_every_other_one() {
-        let enforcing = Enforcing::new(Enforcement::Percent(Percent::new(50).unwrap()));
+    fn who_is_refused_every_so_many_times_has_its_share_of_what_is_enforced() {
+        for regular in 2..=10 {
+            let enforcing = Enforcing::new(Enforcement::Percent(Percent::new(50).unwrap()));
+            let enforced: Vec<bool> = (0..1_000 * regular).map(|_| enforcing.enforces()).collect();
 
-        assert_eq!([(); 4].map(|()| enforcing.enforces()), [false, true, false, true]);
+            let of_one = enforced.iter().step_by(regular).filter(|enforced| **enforced).count();
+
+            assert!((400..=600).contains(&of_one), "every {regular}: {of_one} of 1,000");
+        }
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub enum QueueDiscipline {
     /// first. One whose deadline leaves less time than a call takes is refused when its turn comes, not run. To come and to leave
     /// takes the logarithm of how many wait.
     ///
-    /// Meets all deadlines if any order does. Under overload it serves first those who are about to miss theirs, where the
+    /// Of those who need not wait longer than these times it meets all deadlines if any order does. Under overload it serves first those who are about to miss theirs, where the
     /// newest first meets most: for calls whose deadlines differ much, and are meant.
     ///
     /// # Source

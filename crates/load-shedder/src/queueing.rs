@@ -217,13 +217,15 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> Gate for QueueingLoadShedder<A, T,
         if time == Time::TooLittle && !self.refusals.lets_through(Reason::DeadlineTooClose) {
             return Admission::Refused(self.refusals.rejection(Reason::DeadlineTooClose, context.criticality));
         }
-        match self.line.limiter().word().enter_if_nobody_waits(context.cost, context.criticality as u32) {
-            Ok(seen) => {
-                let passage = self.line.begin(seen, context.cost, now);
-                Admission::Admitted(if time == Time::Look { passage.looking() } else { passage })
-            }
-            Err(_) => self.queue_up(&context, now),
+        if let Ok(seen) = self.line.limiter().word().enter_if_nobody_waits(context.cost, context.criticality as u32) {
+            let passage = self.line.begin(seen, context.cost, now);
+            return Admission::Admitted(if time == Time::Look { passage.looking() } else { passage });
         }
+        if time != Time::Enough {
+            // It goes in whatever its deadline: it is not asked for it again when its turn comes.
+            context.deadline = None;
+        }
+        self.queue_up(&context, now)
     }
 
     #[inline]

@@ -806,6 +806,30 @@ fn deadlines_are_tried_in_the_dark_while_the_load_is_shed() {
 }
 
 #[test]
+fn a_call_that_was_let_off_for_its_deadline_is_not_asked_for_it_again_in_its_turn() {
+    let (layer, clock) = queueing(1, 10);
+    warm(layer.gate(), &clock, 10 * MILLISECOND);
+    layer.gate().enforce_deadlines(Enforcement::Percent(Percent::new(50).unwrap()));
+    let mut served = 0;
+    for _ in 0..100 {
+        let Admission::Admitted(inside) = layer.gate().admit(CallContext::new, || clock.now()) else {
+            unreachable!("nobody is inside")
+        };
+        let late = CallContext::new().with_deadline(clock.now().saturating_add(5 * MILLISECOND));
+        let mut waiting = Box::pin(layer.run_with(late, pending::<Result<(), Infallible>>()));
+        let refused = poll(&mut waiting).is_ready();
+        clock.advance(MILLISECOND);
+        layer.gate().finish(inside, Outcome::Finished(Class::Ignored), || clock.now());
+        if !refused && poll(&mut waiting).is_pending() && layer.gate().in_flight() == 1 {
+            served += 1;
+        }
+    }
+
+    // One in 32 goes in whatever its deadline says.
+    assert!((48..=56).contains(&served), "{served}");
+}
+
+#[test]
 fn of_a_hundred_calls_that_find_no_room_as_many_are_refused_as_was_asked() {
     let (layer, clock) = queueing(1, 1);
     let failing_fast = LoadShedder::with_algorithm(Fixed::new(1).unwrap());

@@ -1,0 +1,81 @@
+//! What a gate of which only a share is enforced hears of its calls.
+#![expect(clippy::disallowed_types, reason = "the gate of a test keeps what it hears")]
+use std::{sync::Mutex, time::Duration};
+
+use seawall_core::{
+    Admission, CallContext, Class, Enforced, Enforcement, Gate, NoWait, Outcome, Pattern, Reason, Rejection, Timestamp,
+};
+
+/// Refuses calls of the tenant 1, and keeps what it is told of the others.
+#[derive(Default)]
+struct Told(Mutex<Vec<&'static str>>);
+
+impl Told {
+    fn say(&self, what: &'static str) {
+        self.0.lock().expect("nobody panicked").push(what);
+    }
+}
+
+impl Gate for Told {
+    type Ticket = ();
+    type Wait = NoWait;
+
+    fn admit(&self, context: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Admission<()> {
+        if context().tenant == 1 {
+            return Admission::Refused(Rejection::new(Pattern::Bulkhead, Reason::BulkheadFull));
+        }
+        Admission::Admitted(())
+    }
+
+    fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {
+        self.say("finish");
+    }
+
+    fn pending(&self, (): &mut (), _: impl FnOnce() -> Timestamp) {
+        self.say("pending");
+    }
+
+    fn pushback(&self, (): &(), _: Duration, _: impl FnOnce() -> Timestamp) {
+        self.say("pushback");
+    }
+
+    fn refused_inside(&self, (): &()) {
+        self.say("refused inside");
+    }
+
+    fn trip(&self, (): &(), _: Option<Duration>, _: impl FnOnce() -> Timestamp) {
+        self.say("trip");
+    }
+
+    fn is_idle(&self, _: impl FnOnce() -> Timestamp) -> bool {
+        self.0.lock().expect("nobody panicked").is_empty()
+    }
+}
+
+/// All that can be said of a call of `tenant`; what the gate has heard.
+fn heard_of(tenant: u64) -> Vec<&'static str> {
+    let gate = Enforced::new(Told::default(), Enforcement::Shadow);
+    let now = || Timestamp::ZERO;
+    assert!(gate.is_idle(now));
+    let Admission::Admitted(mut ticket) = gate.admit(|| CallContext::new().with_tenant(tenant), now) else {
+        unreachable!("nothing is enforced")
+    };
+    gate.pending(&mut ticket, now);
+    gate.pushback(&ticket, Duration::ZERO, now);
+    gate.refused_inside(&ticket);
+    gate.trip(&ticket, None, now);
+    gate.finish(ticket, Outcome::Finished(Class::Success), now);
+    let heard = gate.gate().0.lock().expect("nobody panicked").clone();
+    assert_eq!(gate.is_idle(now), heard.is_empty());
+    heard
+}
+
+#[test]
+fn it_hears_all_of_a_call_that_it_let_in() {
+    assert_eq!(heard_of(2), ["pending", "pushback", "refused inside", "trip", "finish"]);
+}
+
+#[test]
+fn it_hears_nothing_of_a_call_that_was_spared() {
+    assert!(heard_of(1).is_empty());
+}
