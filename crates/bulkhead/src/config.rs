@@ -46,9 +46,16 @@ impl Default for BulkheadConfig {
 
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct RawBulkhead {
     pub(crate) max_concurrent: usize,
+}
+
+#[cfg(feature = "serde")]
+impl Default for RawBulkhead {
+    fn default() -> Self {
+        BulkheadConfig::default().into()
+    }
 }
 
 #[cfg(feature = "serde")]

@@ -122,25 +122,20 @@ impl Default for QueueingBulkheadConfig {
 
 #[cfg(feature = "serde")]
 #[derive(serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 struct RawQueueing {
     max_concurrent: usize,
-    #[serde(default = "default_max_queued")]
     max_queued: usize,
-    #[serde(default = "default_max_wait")]
+    #[serde(with = "humantime_serde")]
     max_wait: Duration,
-    #[serde(default)]
     order: Order,
 }
 
 #[cfg(feature = "serde")]
-const fn default_max_queued() -> usize {
-    DEFAULT_MAX_QUEUED
-}
-
-#[cfg(feature = "serde")]
-const fn default_max_wait() -> Duration {
-    DEFAULT_MAX_WAIT
+impl Default for RawQueueing {
+    fn default() -> Self {
+        QueueingBulkheadConfig::default().into()
+    }
 }
 
 #[cfg(feature = "serde")]
@@ -191,6 +186,14 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<QueueingBulkheadConfig>(text);
 
         assert_eq!(read(r#"{"max_concurrent": 25}"#).ok(), Some(QueueingBulkheadConfig::default()));
+        assert_eq!(read("{}").ok(), Some(QueueingBulkheadConfig::default()));
+        assert_eq!(serde_json::from_str("{}").ok(), Some(BulkheadConfig::default()));
+        for wait in [Duration::from_millis(200), Duration::from_secs(90), Duration::MAX] {
+            let config = QueueingBulkheadConfig::default().with_max_wait(wait).unwrap();
+            assert_eq!(read(&serde_json::to_string(&config).unwrap()).ok(), Some(config));
+        }
+        assert!(read(r#"{"max_wait": "200ms"}"#).is_ok_and(|config| config.max_wait() == Duration::from_millis(200)));
+        assert!(read(r#"{"max_wait": "0s"}"#).is_err_and(|error| error.to_string().contains("max_wait is 0s")));
         assert!(read(r#"{"max_concurrent": 0}"#).is_err_and(|error| error.to_string().contains("max_concurrent is 0")));
         assert!(read(r#"{"max_concurrent": 1, "max_que": 1}"#).is_err());
         for order in [
