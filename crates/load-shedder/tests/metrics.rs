@@ -77,7 +77,7 @@ impl LimitAlgorithm for Falling {
     }
 
     fn update(&mut self, _: &Window) {
-        self.0 *= if self.0 > 90.0 { 0.5 } else { 0.9 };
+        self.0 *= if self.0 > 90.0 { 0.5 } else { 0.85 };
     }
 }
 

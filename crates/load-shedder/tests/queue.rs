@@ -370,6 +370,27 @@ fn by_deadline_the_nearest_is_served_first_the_farthest_makes_room_and_what_come
 }
 
 #[test]
+fn by_deadline_a_newcomer_of_another_tenant_or_more_critical_is_taken_in_though_its_deadline_is_farther() {
+    let config = QueueingShedderConfig::default().with_discipline(QueueDiscipline::EarliestDeadlineFirst);
+    let in_ms =
+        |left: u32| CallContext::new().with_deadline(Timestamp::ZERO.saturating_add((1_000 + left) * MILLISECOND));
+    for (waiting, newcomer) in [
+        (in_ms(10).with_tenant(1), in_ms(15).with_tenant(2)),
+        (in_ms(10).with_criticality(Criticality::Sheddable), in_ms(15)),
+    ] {
+        let (layer, _clock) = configured(1, config.with_max_queued(2).unwrap());
+        let _inside = usual(&layer);
+        let [mut first, mut last, mut newcomer] = [waiting, waiting, newcomer]
+            .map(|context| Box::pin(layer.run_with(context, ready(Ok::<_, Infallible>(())))));
+        assert!(poll(&mut first).is_pending() && poll(&mut last).is_pending());
+
+        assert!(poll(&mut newcomer).is_pending());
+        let refused = [poll(&mut first), poll(&mut last)].iter().filter(|polled| polled.is_ready()).count();
+        assert_eq!((refused, layer.gate().queued()), (1, 2));
+    }
+}
+
+#[test]
 fn nobody_passes_those_who_wait() {
     let (layer, _clock) = queueing(1, 10);
     let inside = usual(&layer);
