@@ -151,7 +151,8 @@ impl TryFrom<Raw> for Gradient2Config {
     }
 }
 
-/// Compares the latency of each window with a long average of it; a window of timeouts only cuts the limit. A lasting overload
+/// Compares the latency of each window with a long average of it; a window of timeouts only cuts the limit, but while no more
+/// than half of the calls time out they are samples like others, and look like a steady server. A lasting overload
 /// becomes the average, and the limit follows it up to the highest: set that to what the server bears. Kept for comparison.
 ///
 /// # Source
