@@ -10,7 +10,10 @@ pub use cost::CostBudget;
 pub use token::TokenBudget;
 pub use window::{Minimum, Pace, Stamping, WindowBudget};
 
-use crate::Timestamp;
+use crate::{
+    Timestamp,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 /// How much extra work retries and hedges may cause, shared by everything that is given a clone.
 ///
@@ -35,6 +38,8 @@ use crate::Timestamp;
 #[derive(Clone, Debug)]
 pub struct Budget {
     kind: Kind,
+    /// Relaxed: it guards no other memory.
+    suspended: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,9 +80,13 @@ impl Drop for Held {
 }
 
 impl Budget {
+    fn of(kind: Kind) -> Self {
+        Self { kind, suspended: Arc::new(AtomicBool::new(false)) }
+    }
+
     /// A share of the requests that *succeed*, instead of all: at total failure only the minimum per second is left.
     pub fn of_successes(budget: WindowBudget) -> Self {
-        Self { kind: Kind::Successes(Arc::new(budget)) }
+        Self::of(Kind::Successes(Arc::new(budget)))
     }
 
     /// A request begins, whatever becomes of it. Not for its retries.
@@ -147,6 +156,9 @@ impl Budget {
 
     /// Whether one more attempt may be made, and what it took; `overload`: the other side had too much to do.
     pub fn pay(&self, overload: bool, now: impl FnOnce() -> Timestamp) -> Option<Paid> {
+        if self.is_suspended() {
+            return None;
+        }
         let granted = match &self.kind {
             Kind::Window(budget) | Kind::Successes(budget) => budget.withdraw(now()),
             Kind::Tokens(budget) => budget.allows_retry(),
@@ -159,9 +171,36 @@ impl Budget {
     /// The same for an attempt that is under way until what is given is dropped.
     pub fn hold(&self, overload: bool, now: impl FnOnce() -> Timestamp) -> Option<Held> {
         if let Kind::Active(budget) = &self.kind {
-            return budget.take().then(|| Held { paid: Paid::default(), active: Some(Arc::clone(budget)) });
+            let granted = !self.is_suspended() && budget.take();
+            return granted.then(|| Held { paid: Paid::default(), active: Some(Arc::clone(budget)) });
         }
         self.pay(overload, now).map(|paid| Held { paid, active: None })
+    }
+
+    /// Grants nothing from here on, to none of those who share it: while this side has too much to do as it is. Requests and successes
+    /// are counted all the same; what was granted goes on.
+    ///
+    /// ```
+    /// use seawall_core::{Budget, Timestamp};
+    ///
+    /// let (budget, now) = (Budget::default(), Timestamp::from_nanos(1_000_000_000));
+    /// let for_hedges = budget.clone();
+    /// budget.suspend();
+    /// assert!(!for_hedges.withdraw(|| now));
+    /// budget.resume();
+    /// assert!(for_hedges.withdraw(|| now));
+    /// ```
+    pub fn suspend(&self) {
+        self.suspended.store(true, Relaxed);
+    }
+
+    /// Grants what there is again.
+    pub fn resume(&self) {
+        self.suspended.store(false, Relaxed);
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.suspended.load(Relaxed)
     }
 
     /// Whether both are the same budget, not only equal ones.
@@ -179,6 +218,9 @@ impl Budget {
 
     /// How many attempts would be granted at `now`, where that is a number: a gauge. gRPC's tokens are all or nothing.
     pub fn balance(&self, now: Timestamp) -> u64 {
+        if self.is_suspended() {
+            return 0;
+        }
         match &self.kind {
             Kind::Window(budget) | Kind::Successes(budget) => budget.balance(now),
             Kind::Tokens(budget) => u64::from(budget.allows_retry()),
@@ -196,25 +238,25 @@ impl Default for Budget {
 
 impl From<WindowBudget> for Budget {
     fn from(budget: WindowBudget) -> Self {
-        Self { kind: Kind::Window(Arc::new(budget)) }
+        Self::of(Kind::Window(Arc::new(budget)))
     }
 }
 
 impl From<TokenBudget> for Budget {
     fn from(budget: TokenBudget) -> Self {
-        Self { kind: Kind::Tokens(Arc::new(budget)) }
+        Self::of(Kind::Tokens(Arc::new(budget)))
     }
 }
 
 impl From<ActiveBudget> for Budget {
     fn from(budget: ActiveBudget) -> Self {
-        Self { kind: Kind::Active(Arc::new(budget)) }
+        Self::of(Kind::Active(Arc::new(budget)))
     }
 }
 
 impl From<CostBudget> for Budget {
     fn from(budget: CostBudget) -> Self {
-        Self { kind: Kind::Costs(Arc::new(budget)) }
+        Self::of(Kind::Costs(Arc::new(budget)))
     }
 }
 
@@ -287,6 +329,29 @@ mod tests {
 
         budget.recovered(Paid::default(), now);
         assert!(budget.withdraw(now));
+    }
+
+    #[test]
+    fn a_suspended_budget_of_any_kind_grants_nothing_and_goes_on_where_it_was() {
+        let now = || Timestamp::from_nanos(1_000_000_000);
+        let budgets = [
+            Budget::default(),
+            Budget::of_successes(WindowBudget::default()),
+            TokenBudget::new(10, 1.0).expect("allowed").into(),
+            CostBudget::default().into(),
+            ActiveBudget::new(0.2, 3, || 25).expect("allowed").into(),
+        ];
+        for budget in budgets {
+            let before = budget.balance(now());
+
+            budget.suspend();
+            assert!(!budget.withdraw(now) && budget.hold(false, now).is_none(), "{budget:?}");
+            assert_eq!(budget.balance(now()), 0);
+
+            budget.clone().resume();
+            assert_eq!(budget.balance(now()), before);
+            assert!(budget.hold(false, now).is_some(), "{budget:?}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod body_timeout;
 #[cfg(feature = "timeout")]
 mod body_timeout_layer;
 mod classify;
+mod close_connections;
 #[cfg(feature = "fallback")]
 mod content;
 mod deadline;
@@ -81,6 +82,7 @@ pub use body_timeout_layer::{
     ResponseBodyTimeoutLayer,
 };
 pub use classify::Http;
+pub use close_connections::{CloseConnections, CloseConnectionsFuture, CloseConnectionsLayer};
 #[cfg(feature = "fallback")]
 pub use content::Content;
 #[cfg(feature = "timeout")]

@@ -1,19 +1,20 @@
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use seawall_core::Criticality;
 
-use crate::LoadShedderError;
+use crate::{LoadShedderError, Step};
 
 /// Three rising marks of a level, with hysteresis: above the first the sheddable are refused, above the second the
-/// degraded too, above the third all but the critical. A mark that was passed counts until the level has sunk below it by
-/// a tenth of it, so that a level that trembles at a mark does not switch to and fro.
+/// degraded too, above the third all but the critical. Half-way between two of them is another [`Step`]. A mark that was passed
+/// counts until the level has sunk below it by a tenth of it, so that a level that trembles at a mark does not switch to and fro.
 ///
 /// ```
 /// use seawall_core::Criticality;
-/// use seawall_load_shedder::Marks;
+/// use seawall_load_shedder::{Marks, Step};
 ///
 /// let mut marks = Marks::new([0.85, 0.92, 0.97])?;
 /// assert_eq!(marks.judge(0.90), Criticality::Degraded);
+/// assert_eq!(marks.step(), Step::StopRetries, "above 0.885");
 /// assert_eq!(marks.judge(0.80), Criticality::Degraded, "not yet a tenth below");
 /// assert_eq!(marks.judge(0.75), Criticality::Sheddable);
 /// # Ok::<(), seawall_load_shedder::LoadShedderError>(())
@@ -23,14 +24,11 @@ use crate::LoadShedderError;
 #[cfg_attr(feature = "serde", serde(try_from = "[f64; 3]", into = "[f64; 3]"))]
 pub struct Marks {
     marks: [f64; 3],
-    passed: usize,
+    step: Step,
 }
 
 /// A mark is left behind when the level is below this part of it.
 const LEFT: f64 = 0.9;
-/// What is shed when so many marks are passed: everything below it.
-const FLOORS: [Criticality; 4] =
-    [Criticality::Sheddable, Criticality::Degraded, Criticality::Default, Criticality::Critical];
 
 impl Marks {
     /// Three marks above zero, none below the one before.
@@ -47,17 +45,27 @@ impl Marks {
     }
 
     const fn of_constants(marks: [f64; 3]) -> Self {
-        Self { marks, passed: 0 }
+        Self { marks, step: Step::Nothing }
     }
 
     /// Takes in a level; all below the criticality returned is to be shed. What is no number changes nothing.
     pub fn judge(&mut self, level: f64) -> Criticality {
-        let above = |factor: f64| self.marks.iter().take_while(|mark| level >= factor * **mark).count();
-        let (passed, not_left) = (above(1.0), above(LEFT));
         if !level.is_nan() {
-            self.passed = passed.max(self.passed.min(not_left));
+            self.step = self.step.min(self.step_above(LEFT, level)).max(self.step_above(1.0, level));
         }
-        FLOORS.get(self.passed).copied().unwrap_or(Criticality::Critical)
+        self.step.floor()
+    }
+
+    /// What the last level said is to be done.
+    pub const fn step(&self) -> Step {
+        self.step
+    }
+
+    /// The last step whose mark, times `factor`, `level` has reached.
+    fn step_above(&self, factor: f64, level: f64) -> Step {
+        let [first, second, third] = self.marks;
+        let marks = [first, first.midpoint(second), second, second.midpoint(third), third];
+        Step::of_number(marks.iter().take_while(|mark| level >= factor * **mark).count())
     }
 }
 
@@ -121,8 +129,8 @@ impl Feeling {
     }
 }
 
-/// What is to be shed for what the process feels, whatever its latencies say: each signal has marks of its own or none,
-/// and the strictest decides.
+/// What is to be shed, and done otherwise, for what the process feels, whatever its latencies say: each signal has marks of its
+/// own or none, and the strictest decides.
 ///
 /// A limit that follows latencies keeps a server fast; it does not keep it from running out of memory, and it does not
 /// see work that is done beside the calls. By default only memory and the event loop's delay are looked at: a server
@@ -137,13 +145,26 @@ impl Feeling {
 /// shedder.shed_below(pressure.judge(&Feeling::default().with_memory(0.93)));
 /// assert_eq!(pressure.floor(), Criticality::Default);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug)]
 pub struct Pressure {
     loop_delay: Option<Marks>,
     cpu: Option<Marks>,
     memory: Option<Marks>,
     stalled: Option<Marks>,
-    floor: Criticality,
+    own: Vec<Own>,
+    step: Step,
+}
+
+/// A signal of a user's own.
+struct Own {
+    marks: Marks,
+    level: Box<dyn FnMut() -> f64 + Send>,
+}
+
+impl fmt::Debug for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Own").field("marks", &self.marks).finish_non_exhaustive()
+    }
 }
 
 impl Default for Pressure {
@@ -151,10 +172,8 @@ impl Default for Pressure {
     fn default() -> Self {
         Self {
             loop_delay: Some(Marks::of_constants([0.05, 0.2, 1.0])),
-            cpu: None,
             memory: Some(Marks::of_constants([0.85, 0.92, 0.97])),
-            stalled: None,
-            floor: Criticality::Sheddable,
+            ..Self::none()
         }
     }
 }
@@ -162,7 +181,7 @@ impl Default for Pressure {
 impl Pressure {
     /// Looks at nothing.
     pub const fn none() -> Self {
-        Self { loop_delay: None, cpu: None, memory: None, stalled: None, floor: Criticality::Sheddable }
+        Self { loop_delay: None, cpu: None, memory: None, stalled: None, own: Vec::new(), step: Step::Nothing }
     }
 
     /// Marks for the delay of the event loop, in seconds; `None` to ignore it.
@@ -193,8 +212,32 @@ impl Pressure {
         self
     }
 
-    /// Takes in what is felt; all below the criticality returned is to be shed. A signal that is not known keeps its last
-    /// say.
+    /// Adds a signal of one's own: how full a connection pool is, a queue, the heap of an embedded engine. `level` is asked
+    /// whenever the pressure is judged, every 50 ms while it [watches](Self::watch), and must not block. Any scale does, as the
+    /// marks are on it; what is no number is not known, and what is below zero is nothing.
+    ///
+    /// ```
+    /// use seawall_load_shedder::{Feeling, Marks, Pressure, Step};
+    /// use std::sync::{Arc, atomic::{AtomicU32, Ordering::Relaxed}};
+    ///
+    /// let queued = Arc::new(AtomicU32::new(0));
+    /// let asked = Arc::clone(&queued);
+    /// let marks = Marks::new([100.0, 200.0, 400.0])?;
+    /// let mut pressure = Pressure::default().with_signal(marks, move || asked.load(Relaxed).into());
+    ///
+    /// queued.store(150, Relaxed);
+    /// pressure.judge(&Feeling::default());
+    /// assert_eq!(pressure.step(), Step::StopRetries);
+    /// # Ok::<(), seawall_load_shedder::LoadShedderError>(())
+    /// ```
+    #[must_use]
+    pub fn with_signal(mut self, marks: Marks, level: impl FnMut() -> f64 + Send + 'static) -> Self {
+        self.own.push(Own { marks, level: Box::new(level) });
+        self
+    }
+
+    /// Takes in what is felt, and asks the signals of one's own; all below the criticality returned is to be shed. A signal that
+    /// is not known keeps its last say.
     pub fn judge(&mut self, feeling: &Feeling) -> Criticality {
         let levels = [
             (&mut self.loop_delay, feeling.loop_delay.map(|delay| delay.as_secs_f64())),
@@ -202,15 +245,24 @@ impl Pressure {
             (&mut self.memory, feeling.memory),
             (&mut self.stalled, feeling.stalled),
         ];
-        let floors =
-            levels.into_iter().filter_map(|(marks, level)| Some(marks.as_mut()?.judge(level.unwrap_or(f64::NAN))));
-        self.floor = floors.max().unwrap_or(Criticality::Sheddable);
-        self.floor
+        let felt = levels.into_iter().filter_map(|(marks, level)| Some((marks.as_mut()?, level.unwrap_or(f64::NAN))));
+        let own = self.own.iter_mut().map(|Own { marks, level }| (marks, level()));
+        let steps = felt.chain(own).map(|(marks, level)| {
+            marks.judge(level);
+            marks.step()
+        });
+        self.step = steps.max().unwrap_or_default();
+        self.floor()
     }
 
     /// What was decided last.
     pub const fn floor(&self) -> Criticality {
-        self.floor
+        self.step.floor()
+    }
+
+    /// What is to be done, as decided last.
+    pub const fn step(&self) -> Step {
+        self.step
     }
 }
 
@@ -234,6 +286,67 @@ mod tests {
             [Criticality::Critical, Criticality::Critical, Criticality::Default, Criticality::Sheddable],
             "97% is left below 87.3%, 92% below 82.8%; processors and stalls are not looked at"
         );
+    }
+
+    #[test]
+    fn a_signal_of_ones_own_is_judged_beside_the_others_and_what_is_no_level_changes_nothing() {
+        use Step::{Nothing, OnlyCritical, RefuseSheddable};
+        let levels = [0.4, 0.5, f64::NAN, 0.46, 0.44, -1.0, f64::INFINITY, f64::NEG_INFINITY];
+        let mut asked = levels.into_iter();
+        let marks = Marks::new([0.5, 0.7, 0.9]).unwrap();
+        let mut pressure = Pressure::none().with_signal(marks, move || asked.next().unwrap_or(f64::NAN));
+
+        let steps = levels.map(|_| {
+            pressure.judge(&Feeling::default());
+            pressure.step()
+        });
+
+        let expected =
+            [Nothing, RefuseSheddable, RefuseSheddable, RefuseSheddable, Nothing, Nothing, OnlyCritical, Nothing];
+        assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn of_signals_of_ones_own_and_what_is_felt_the_strictest_decides() {
+        let marks = Marks::new([0.5, 0.7, 0.9]).unwrap();
+        let judged = |own: [f64; 2], memory: f64| {
+            let [one, two] = own;
+            let mut pressure = Pressure::default().with_signal(marks, move || one).with_signal(marks, move || two);
+            pressure.judge(&Feeling::default().with_memory(memory));
+            pressure.step()
+        };
+
+        assert_eq!(judged([0.6, 0.0], 0.0), Step::StopRetries);
+        assert_eq!(judged([0.0, 0.7], 0.86), Step::ShortenTimeouts);
+        assert_eq!(judged([0.5, 0.5], 0.95), Step::CloseConnections);
+    }
+
+    proptest::proptest! {
+        /// Held against each mark looked at alone.
+        #[test]
+        fn each_step_is_taken_from_its_mark_on_and_left_a_tenth_below_it(
+            levels in proptest::collection::vec(-0.1..1.2_f64, 1..100),
+        ) {
+            let mut marks = Marks::new([0.5, 0.75, 1.0]).unwrap();
+            let mut taken = [false; 5];
+            for level in levels {
+                for (taken, mark) in taken.iter_mut().zip([0.5, 0.625, 0.75, 0.875, 1.0]) {
+                    *taken = level >= mark || (*taken && level >= LEFT * mark);
+                }
+
+                let floor = marks.judge(level);
+
+                let step = Step::of_number(taken.iter().filter(|taken| **taken).count());
+                proptest::prop_assert_eq!((marks.step(), floor), (step, step.floor()));
+            }
+        }
+    }
+
+    #[test]
+    fn marks_that_are_one_take_all_steps_at_once() {
+        let mut marks = Marks::new([f64::MAX; 3]).unwrap();
+
+        assert_eq!((marks.judge(1.0), marks.judge(f64::MAX)), (Criticality::Sheddable, Criticality::Critical));
     }
 
     #[test]

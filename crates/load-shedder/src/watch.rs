@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use seawall_core::{Criticality, Timer, Timestamp};
 
-use crate::{CgroupReader, Feeling, Pressure};
+use crate::{CgroupReader, Feeling, Pressure, Step};
 
 /// How often the event loop's delay is measured.
 const BEAT: Duration = Duration::from_millis(50);
@@ -29,8 +29,8 @@ impl LoopDelay {
 }
 
 impl Pressure {
-    /// Feels the process for as long as it is polled: the event loop on which it runs, every 50 ms, and the control group
-    /// that `reader` reads, every second. Tells `apply` what is to be shed whenever that changes. Spawn it beside the
+    /// Feels the process for as long as it is polled: the event loop on which it runs and the signals of one's own, every 50 ms,
+    /// and the control group that `reader` reads, every second. Tells `apply` what is to be shed whenever that changes. Spawn it beside the
     /// server:
     ///
     /// ```no_run
@@ -46,7 +46,39 @@ impl Pressure {
     /// tokio::spawn(feel);
     /// # }
     /// ```
-    pub async fn watch<T: Timer>(mut self, timer: T, mut reader: CgroupReader, mut apply: impl FnMut(Criticality)) {
+    pub async fn watch<T: Timer>(self, timer: T, reader: CgroupReader, mut apply: impl FnMut(Criticality)) {
+        let mut told = self.floor();
+        self.watch_steps(timer, reader, |step| {
+            if step.floor() != told {
+                told = step.floor();
+                apply(told);
+            }
+        })
+        .await;
+    }
+
+    /// The same, but tells of every [`Step`]: for a [`Ladder`](crate::Ladder) that others ask.
+    ///
+    /// ```no_run
+    /// use seawall_core::{Budget, MonotonicClock};
+    /// use seawall_load_shedder::{CgroupReader, Ladder, LoadShedderConfig, LoadShedderLayer, Pressure, Step};
+    ///
+    /// # async fn serve() {
+    /// let layer = LoadShedderLayer::new(LoadShedderConfig::default());
+    /// let (shedder, retries, ladder) = (layer.clone(), Budget::default(), Ladder::new());
+    /// let (budget, asked) = (retries.clone(), ladder.clone());
+    /// let feel = Pressure::default().watch_steps(MonotonicClock, CgroupReader::new(), move |step| {
+    ///     shedder.gate().shed_below(step.floor());
+    ///     if step >= Step::StopRetries { budget.suspend() } else { budget.resume() }
+    ///     ladder.climb_to(step);
+    /// });
+    /// tokio::spawn(feel);
+    /// // Elsewhere:
+    /// let closes_connections = move || asked.takes(Step::CloseConnections);
+    /// # let _ = closes_connections;
+    /// # }
+    /// ```
+    pub async fn watch_steps<T: Timer>(mut self, timer: T, mut reader: CgroupReader, mut apply: impl FnMut(Step)) {
         let mut delay = LoopDelay::default();
         let mut beat = 0_u32;
         loop {
@@ -55,10 +87,10 @@ impl Pressure {
             let now = timer.now();
             let feeling = if beat == 0 { reader.read(now) } else { Feeling::default() };
             beat = beat.saturating_add(1) % BEATS_PER_READING;
-            let before = self.floor();
-            let floor = self.judge(&feeling.with_loop_delay(delay.woke(planned, now)));
-            if floor != before {
-                apply(floor);
+            let before = self.step();
+            self.judge(&feeling.with_loop_delay(delay.woke(planned, now)));
+            if self.step() != before {
+                apply(self.step());
             }
         }
     }
@@ -74,6 +106,7 @@ mod tests {
     use seawall_core::{Clock, VirtualClock};
 
     use super::*;
+    use crate::Marks;
 
     #[test]
     fn a_loop_that_wakes_its_sleepers_late_sheds_until_it_is_in_time_again() {
@@ -96,5 +129,24 @@ mod tests {
 
         assert_eq!(told, [Criticality::Default, Criticality::Degraded, Criticality::Sheddable]);
         assert!(clock.now() > Timestamp::ZERO);
+    }
+
+    #[test]
+    fn a_signal_of_ones_own_is_asked_with_each_beat_and_each_of_its_steps_told() {
+        let clock = VirtualClock::starting_at(Timestamp::from_nanos(1_000_000_000));
+        let mut levels = [0.0, 0.6, 0.6, 0.9, 0.0].into_iter();
+        let marks = Marks::new([0.5, 0.7, 0.9]).unwrap();
+        let pressure = Pressure::none().with_signal(marks, move || levels.next().unwrap_or(0.0));
+        let mut told = Vec::new();
+        {
+            let reader = CgroupReader::below("/nowhere");
+            let mut feel = pin!(pressure.watch_steps(clock.clone(), reader, |step| told.push(step)));
+            for _ in 0..10 {
+                assert!(feel.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                clock.advance(BEAT);
+            }
+        }
+
+        assert_eq!(told, [Step::StopRetries, Step::OnlyCritical, Step::Nothing]);
     }
 }
