@@ -29,6 +29,19 @@ impl Count {
     }
 }
 
+/// What came to one server, and what became of it. An attempt that is neither refused nor done was given up by its client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Attempts that reached it.
+    pub reached: u64,
+    /// Of them, refused at its door or in its queue.
+    pub refused: u64,
+    /// Of them, done.
+    pub done: u64,
+    /// Its limit in the end; 0 without one.
+    pub limit: u32,
+}
+
 /// What is noted a hundred times in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -40,9 +53,11 @@ pub struct Sample {
     pub in_flight: u32,
 }
 
-/// What a run shows. Everything but `tenths` leaves the warm-up out.
+/// What a run shows. What is counted by call and in time leaves the warm-up out, but for `begun` and `tenths`.
 #[derive(Clone, Debug)]
 pub struct Figures {
+    /// Calls that began, the warm-up included.
+    pub begun: u64,
     /// All calls.
     pub calls: Count,
     /// By the tenth of a second of their beginning.
@@ -54,6 +69,8 @@ pub struct Figures {
     /// By tenant and part of the run.
     pub tenants: Vec<[Count; PARTS]>,
     length: u64,
+    /// By server.
+    pub servers: Vec<Served>,
     /// Attempts that were sent to a server.
     pub attempts: u64,
     /// Attempts that a server refused.
@@ -71,14 +88,16 @@ pub struct Figures {
 }
 
 impl Figures {
-    pub(crate) fn new(length: u64, tenants: usize) -> Self {
+    pub(crate) fn new(length: u64, tenants: usize, servers: u32) -> Self {
         Self {
+            begun: 0,
             calls: Count::default(),
             tenths: vec![Count::default(); (length / TENTH) as usize + 1],
             criticalities: [Count::default(); 4],
             critical: vec![(0, 0); (length / TENTH) as usize + 1],
             tenants: vec![[Count::default(); PARTS]; tenants],
             length,
+            servers: vec![Served::default(); servers as usize],
             attempts: 0,
             refused: 0,
             held_back: 0,

@@ -45,7 +45,7 @@ pub use bars::{Bar, Size, bars};
 pub use chart::{Chart, Line};
 pub use door::Protection;
 pub use draw::charts;
-pub use figures::{Count, Figures, Sample, TENTH};
+pub use figures::{Count, Figures, Sample, Served, TENTH};
 pub use kind::{Kind, kind, kinds};
 pub use machine::Trouble;
 pub use parallel::each;

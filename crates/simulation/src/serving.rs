@@ -19,6 +19,7 @@ impl World<'_> {
         let Some(attempt) = self.attempts.current(index) else { return };
         attempt.entered = now;
         let (server, context) = (attempt.server, attempt.context);
+        self.figures.servers[server as usize].reached += 1;
         match self.servers[server as usize].door.admit(index, context, stamp(now)) {
             Entry::Admitted(passage) => self.enter(index, passage),
             Entry::Queued(wait) => {
@@ -76,8 +77,9 @@ impl World<'_> {
         self.figures.note(now, u64::from(index) << 1);
         let Some(attempt) = self.attempts.current(index) else { return };
         attempt.refused = true;
+        let server = attempt.server;
+        self.figures.servers[server as usize].refused += 1;
         if self.scenario.rejection_cost > 0.0 {
-            let server = attempt.server;
             let stage = &mut self.servers[server as usize].machine.stages[0];
             let work = self.scenario.rejection_cost * stage.spec.work;
             stage.arrive(now, index, work, true);
@@ -152,6 +154,7 @@ impl World<'_> {
         if let Some(usual) = &mut self.servers[server as usize].usual {
             usual.record(now, now - entered);
         }
+        self.figures.servers[server as usize].done += u64::from(!refused);
         self.answer(job);
     }
 

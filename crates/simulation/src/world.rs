@@ -123,7 +123,6 @@ pub struct World<'a> {
     pub(crate) waits: Random,
     /// Whether attempts are timed.
     pub(crate) watch: bool,
-    begun: u64,
     capacity: f64,
 }
 
@@ -140,6 +139,9 @@ impl<'a> World<'a> {
             world.figures.note(event.at, u64::from(event.index) << 8 | event.what as u64);
             world.step(event);
             world.poll_woken();
+        }
+        for (served, server) in world.figures.servers.iter_mut().zip(&world.servers) {
+            (served.limit, _) = server.door.state();
         }
         world.figures
     }
@@ -166,12 +168,11 @@ impl<'a> World<'a> {
             attempts: Slab::default(),
             servers,
             wakers: Wakers::default(),
-            figures: Figures::new(scenario.length, scenario.clients.tenants.len()),
+            figures: Figures::new(scenario.length, scenario.clients.tenants.len(), scenario.servers),
             arrivals: Random::new(seed, 1),
             network: Random::new(seed, 2),
             waits: Random::new(seed, 3),
             watch: scenario.watch(),
-            begun: 0,
             capacity: scenario.kind.capacity() * f64::from(scenario.servers),
         }
     }
@@ -234,8 +235,8 @@ impl<'a> World<'a> {
             return;
         }
         let clients = &self.scenario.clients;
-        let number = self.begun;
-        self.begun += 1;
+        let number = self.figures.begun;
+        self.figures.begun += 1;
         let mut random = Random::new(self.scenario.seed ^ 0xCA11, number);
         let client = user.map_or_else(|| random.below(clients.count), |user| user % clients.count);
         let class = random.pick(&clients.criticalities);
