@@ -151,12 +151,26 @@ impl TryFrom<Raw> for Gradient2Config {
     }
 }
 
-/// Compares the latency of each window with a long average of it; a window of timeouts only cuts the limit, but while no more
-/// than half of the calls time out they are samples like others, and look like a steady server. A lasting overload
-/// becomes the average, and the limit follows it up to the highest: set that to what the server bears. Kept for comparison.
+/// Compares the latency of each window with a long average of it. A lasting overload becomes the average, and the limit follows
+/// it up to the highest: set that to what the server bears. Kept for comparison.
+///
+/// A window in which calls were cut never raises the limit, whatever their latencies say: timeouts that last become the average,
+/// too. Of a window in which a part was cut it keeps the other part, and what may queue, so that few lost callers do not bring
+/// it down: with a queue of 4, one call in a hundred at a limit of 400. A window in which most were cut halves it, before smoothing,
+/// and says nothing of the latency.
+///
+/// ```
+/// use seawall_load_shedder::{Gradient2, Gradient2Config, LimitAlgorithm, Window};
+///
+/// let mut gradient2 = Gradient2::new(Gradient2Config::default());
+/// for _ in 0..100 {
+///     gradient2.update(&Window::new(100, 50e6, 1.0, 1_000).with_dropped(30));
+/// }
+/// assert_eq!(gradient2.limit(), 20.0, "the lowest");
+/// ```
 ///
 /// # Source
-/// The algorithm of that name in Netflix' concurrency-limits.
+/// The algorithm of that name in Netflix' concurrency-limits, which does not look at what was cut: its issue 137.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gradient2 {
     config: Gradient2Config,
@@ -208,9 +222,66 @@ impl LimitAlgorithm for Gradient2 {
         if f64::from(window.max_in_flight) < self.limit / 2.0 {
             return;
         }
-        let gradient = (self.config.tolerance * long / latency).clamp(STEEPEST, 1.0);
-        let next = self.limit * gradient + f64::from(self.config.queue_size);
+        let gradient = (self.config.tolerance * long / latency).min(window.kept()).clamp(STEEPEST, 1.0);
+        let highest = if window.dropped == 0 { f64::INFINITY } else { self.limit };
+        let next = (self.limit * gradient + f64::from(self.config.queue_size)).min(highest);
         let smoothed = self.limit * (1.0 - self.config.smoothing) + next * self.config.smoothing;
         self.limit = self.config.range.clamp(smoothed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: f64 = 1e6;
+
+    fn starting_at(limit: u32) -> Gradient2 {
+        Gradient2::new(Gradient2Config::default().with_range(LimitRange::of_constants(2, limit, 1_000)))
+    }
+
+    /// The limit after so many windows, all of whose limit is used and of whose calls a part is cut, in hundredths.
+    fn after(mut gradient2: Gradient2, windows: u32, cut: u32) -> f64 {
+        for _ in 0..windows {
+            gradient2.update(&Window::new(100, 50.0 * MS, 1.0, 1_000).with_dropped(cut));
+        }
+        gradient2.limit()
+    }
+
+    #[test]
+    fn a_part_of_timeouts_that_lasts_brings_the_limit_down_however_steady_it_looks() {
+        for cut in [20, 35, 50] {
+            let limit = after(starting_at(200), 200, cut);
+
+            // Where as much is cut as may queue.
+            let stands = 400.0 / f64::from(cut);
+            assert!((limit - stands).abs() < 1.0, "{cut} in 100: {limit}");
+        }
+    }
+
+    #[test]
+    fn no_window_with_timeouts_raises_the_limit_and_few_of_them_do_not_lower_it() {
+        assert!((after(starting_at(100), 100, 1) - 100.0).abs() < 1e-9);
+        assert!(after(starting_at(100), 100, 0) > 150.0);
+    }
+
+    #[test]
+    fn a_window_of_timeouts_leaves_nine_tenths_of_the_limit() {
+        for cut in [51, 100] {
+            assert!((after(starting_at(100), 1, cut) - 90.0).abs() < 1e-9, "{cut} in 100");
+        }
+    }
+
+    #[test]
+    fn a_window_however_slow_leaves_half_of_the_limit_before_smoothing() {
+        let mut gradient2 = starting_at(100);
+        for _ in 0..20 {
+            gradient2.update(&Window::new(100, 10.0 * MS, 1.0, 49));
+        }
+        assert!((gradient2.limit() - 100.0).abs() < 1e-9, "less than half was in use: {gradient2:?}");
+
+        gradient2.update(&Window::new(100, 10_000.0 * MS, 1.0, 50));
+
+        assert!((gradient2.limit() - (0.8 * 100.0 + 0.2 * (50.0 + 4.0))).abs() < 1e-9, "{gradient2:?}");
     }
 }

@@ -131,6 +131,11 @@ impl Window {
         if latency > 1.0 { latency.min(LONGEST) } else { 1.0 }
     }
 
+    /// The part of the calls that was not cut.
+    pub(crate) fn kept(&self) -> f64 {
+        1.0 - f64::from(self.dropped) / f64::from(self.samples.max(1))
+    }
+
     /// Whether most calls were cut: then the mean says how long callers wait, not how long the server takes.
     pub(crate) const fn is_mostly_dropped(&self) -> bool {
         self.dropped > self.samples / 2

@@ -758,6 +758,24 @@ mod tests {
     }
 
     #[test]
+    fn of_calls_with_too_little_time_one_in_32_looks_and_of_those_whose_deadline_has_passed_none() {
+        let limiter = Limiter::new(Counting(0));
+        (0..2).for_each(|_| {
+            let passage = limiter.begin_anyway(1, Timestamp::ZERO);
+            limiter.end(passage, SUCCESS, || Timestamp::from_nanos(MILLISECOND));
+        });
+        let now = Timestamp::from_nanos(5);
+        let looks = |left: u64| {
+            let deadline = Timestamp::from_nanos(5_u64.saturating_add(left));
+            (0..320).filter(|_| limiter.time_until(deadline, now) == Time::Look).count()
+        };
+
+        assert_eq!((looks(1), looks(0)), (10, 0));
+        assert_eq!(limiter.time_until(Timestamp::from_nanos(4), now), Time::TooLittle);
+        assert_eq!(limiter.time_until(Timestamp::from_nanos(5 + MILLISECOND), now), Time::Enough);
+    }
+
+    #[test]
     fn an_outage_of_any_length_leaves_a_window_that_still_counts() {
         let limiter = Limiter::new(Counting(0));
         (0..Ended::HORIZON).for_each(|_| end(&limiter, IGNORED));

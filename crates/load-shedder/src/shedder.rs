@@ -147,10 +147,10 @@ impl<A: LimitAlgorithm, R: Entropy> LoadShedder<A, R> {
         }
     }
 
-    /// The usual case by itself, for a call that says nothing of itself: a refusal costs no more than it must.
+    /// The usual case by itself, for a call that says nothing of itself while no probe gathers: a refusal costs no more than it must.
     #[cold]
     fn refuse(&self, seen: Seen, cost: u32, now: impl FnOnce() -> Timestamp) -> Result<Passage, Rejection> {
-        if seen.in_flight() < seen.limit() || seen.is_probing() || !self.refusals.enforces_all() {
+        if seen.in_flight() < seen.limit() || !self.refusals.enforces_all() {
             return self.refuse_otherwise(seen, Criticality::Default, cost, now);
         }
         Err(self.refusals.rejection(Reason::Overloaded, Criticality::Default))

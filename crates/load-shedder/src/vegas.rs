@@ -248,6 +248,20 @@ mod tests {
     }
 
     #[test]
+    fn a_base_lives_for_as_many_samples_as_the_limit_times_the_multiplier_or_half_of_them_where_windows_have_fewer() {
+        let range = LimitRange::of_constants(1, 100, 1_000);
+        let mut vegas = Vegas::new(VegasConfig::default().with_range(range).with_probe_multiplier(20).unwrap());
+        vegas.update(&Window::new(10, 10e6, 1.0, 1));
+
+        let lives = (1..1_000).find(|_| {
+            vegas.update(&Window::new(10, 20e6, 1.0, 1));
+            vegas.base == Some(20e6)
+        });
+
+        assert_eq!(lives, Some(100), "more than 1,000 samples: {vegas:?}");
+    }
+
+    #[test]
     fn drops_lower_the_limit_and_numbers_that_are_none_keep_it_within_its_range() {
         let mut vegas = Vegas::new(VegasConfig::default());
         for latency in [0.0, f64::NAN, f64::INFINITY, -1.0] {
