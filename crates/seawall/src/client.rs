@@ -7,6 +7,8 @@ use tower::{Service, util::BoxCloneSyncService};
 use tower_layer::{Identity, Layer};
 
 use crate::{Around, Leak, StackError};
+#[cfg(feature = "metrics")]
+use crate::{PresetMetrics, Publish};
 
 /// An attempt is not begun with less time left than 95 in 100 recent successes took: it would most likely be in vain.
 const USUAL: f64 = 0.95;
@@ -342,6 +344,30 @@ impl<T, R, B, K, A, D, F, H> Client<T, R, B, K, A, D, F, H> {
     /// The attempt timeout's layer.
     pub const fn attempt(&self) -> &A {
         &self.attempt
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl<T: Publish, R: Publish, B: Publish, K: Publish, A: Publish, D, F, H: Publish> Client<T, R, B, K, A, D, F, H> {
+    /// What the layers are at, for whoever scrapes: the breaker's state, the bulkhead's places, the retry's budget, the limits of
+    /// both timeouts, that of an attempt as `<name>.attempt`. Once, after the last part was set: one that is set later is not in
+    /// it, and a second time would count changes of state twice. Calls and refusals are what an observer counts.
+    ///
+    /// ```
+    /// let layers = seawall::client();
+    /// let metrics = layers.metrics("catalog");
+    /// // Before each scrape:
+    /// metrics.scrape();
+    /// ```
+    pub fn metrics(&self, name: &str) -> PresetMetrics {
+        let mut metrics = PresetMetrics::new();
+        self.total.publish(name, &mut metrics);
+        self.retry.publish(name, &mut metrics);
+        self.breaker.publish(name, &mut metrics);
+        self.throttle.publish(name, &mut metrics);
+        self.bulkhead.publish(name, &mut metrics);
+        self.attempt.publish(&format!("{name}.attempt"), &mut metrics);
+        metrics
     }
 }
 

@@ -20,6 +20,10 @@ mod client;
 mod error;
 mod http_client;
 mod leak;
+#[cfg(feature = "metrics")]
+mod preset_metrics;
+#[cfg(feature = "metrics")]
+mod publish;
 #[cfg(feature = "reqwest")]
 mod reqwest_client;
 mod server;
@@ -32,6 +36,10 @@ pub use http_client::{
     grpc_client_with_env,
 };
 pub use leak::Leak;
+#[cfg(feature = "metrics")]
+pub use preset_metrics::PresetMetrics;
+#[cfg(feature = "metrics")]
+pub use publish::{Publish, PublishGate};
 #[cfg(feature = "reqwest")]
 pub use reqwest_client::{ReqwestClient, reqwest_client, reqwest_client_with_env};
 pub use seawall_backoff_with_jitter as backoff_with_jitter;

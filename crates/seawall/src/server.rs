@@ -13,6 +13,8 @@ use seawall_timeout::{StreamLimits, TimeoutConfig, TimeoutLayer};
 use tower_layer::{Identity, Layer};
 
 use crate::{Innermost, Leak, PresetEnv, StackError, http_client::valid};
+#[cfg(feature = "metrics")]
+use crate::{PresetMetrics, Publish};
 
 /// How long a caller that names no deadline is assumed to wait, and the most that one may ask for.
 const MAX_DEADLINE: Duration = Duration::from_secs(30);
@@ -258,6 +260,29 @@ impl<D, T, L, K, Y> Server<D, T, L, K, Y> {
     /// The bulkhead's layer.
     pub const fn bulkhead(&self) -> &K {
         &self.bulkhead
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl<D, T: Publish, L: Publish, K: Publish, Y> Server<D, T, L, K, Y> {
+    /// What the layers are at, for whoever scrapes: the shedder's limit and latencies and who waits, the bulkhead's places. Once,
+    /// after the last part was set: one that is set later is not in it, and a second time would count cuts of the limit twice.
+    /// Calls and refusals are what an observer counts.
+    ///
+    /// ```
+    /// use seawall::load_shedder::QueueingShedderConfig;
+    ///
+    /// let layers = seawall::server().with_queue(QueueingShedderConfig::default());
+    /// let metrics = layers.metrics("web");
+    /// // Before each scrape:
+    /// metrics.scrape();
+    /// ```
+    pub fn metrics(&self, name: &str) -> PresetMetrics {
+        let mut metrics = PresetMetrics::new();
+        self.timeout.publish(name, &mut metrics);
+        self.shedder.publish(name, &mut metrics);
+        self.bulkhead.publish(name, &mut metrics);
+        metrics
     }
 }
 

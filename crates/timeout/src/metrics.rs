@@ -1,16 +1,19 @@
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 use seawall_core::Environment;
 
 use crate::TimeoutLayer;
 
+/// What a limit that is none comes to: the longest time that the clock can tell.
+const LONGEST: Duration = Duration::from_nanos(u64::MAX);
+
 /// Publishes through the `metrics` facade what a timeout layer knows beside the events that
 /// [`MetricsObserver`](seawall_core::MetricsObserver) counts.
 ///
 /// | metric | |
 /// |---|---|
-/// | `seawall_timeout_limit_seconds{name}` | how long a call may take that begins now: it moves where the timeout is adaptive |
+/// | `seawall_timeout_limit_seconds{name}` | how long a call may take that begins now: it moves where the timeout is adaptive, and is infinite where only deadlines count |
 /// | `seawall_timeout_spared_total{name}` | calls that would have been refused for their deadline, were that enforced |
 ///
 /// ```
@@ -43,7 +46,8 @@ impl TimeoutMetrics {
 
     /// Brings the figures of `layer` up to date: before each scrape.
     pub fn scrape<E: Environment, D, L>(&self, layer: &TimeoutLayer<E, D, L>) {
-        self.limit.set(layer.limit().as_secs_f64());
+        let limit = layer.limit();
+        self.limit.set(if limit >= LONGEST { f64::INFINITY } else { limit.as_secs_f64() });
         self.spared.absolute(layer.spared());
     }
 }

@@ -4,6 +4,8 @@
 
 mod client;
 mod fallback;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod scope;
 mod scripted;
 mod server;

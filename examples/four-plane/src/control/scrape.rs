@@ -103,7 +103,7 @@ impl Scraper {
             let config = BreakerConfig::builder().consecutive_failures(FAILURES).open_for(LEFT_ALONE);
             let config = config.max_open_for(LEFT_ALONE).build().expect("constants in their ranges");
             let breaker = CircuitBreakerLayer::new(config);
-            figures::of_breaker(instance, &breaker);
+            figures::of(instance, &breaker);
             Guarded { pid, breaker }
         });
         if guarded.pid != pid {

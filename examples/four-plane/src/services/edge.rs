@@ -89,6 +89,7 @@ pub async fn serve(instance: Instance) -> anyhow::Result<()> {
     }
     if let Some(shedder) = edge.shedder.clone() {
         let metrics = serving.metrics().clone();
+        figures::of("edge", &shedder);
         let waiting = gauge!("four_plane_waiting", "service" => Role::Edge.name(), "instance" => instance.name());
         figures::before_scrape(move || {
             metrics.limited_to(shedder.gate().limit().into());

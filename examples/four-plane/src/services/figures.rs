@@ -4,11 +4,10 @@ use std::sync::{PoisonError, RwLock};
 
 use metrics::{counter, gauge};
 use seawall::backoff_with_jitter::RetryLayer;
-use seawall::bulkhead::BulkheadLayer;
-use seawall::circuit_breaker::{BreakerMetrics, CircuitBreakerLayer};
 use seawall::http::ReceiveDeadlineLayer;
 use seawall::pool::PoolStatus;
-use seawall_core::{Clock as _, Environment, MonotonicClock};
+use seawall::{PresetMetrics, Publish};
+use seawall_core::Environment;
 
 use super::metrics::install;
 
@@ -29,25 +28,12 @@ pub fn before_scrape(reading: impl Fn() + Send + Sync + 'static) {
     READINGS.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(reading));
 }
 
-/// States, changes and ratios of a breaker, as [`BreakerMetrics`] names them.
-pub fn of_breaker<E: Environment>(name: &str, breaker: &CircuitBreakerLayer<E>) {
+/// What a layer publishes of itself, under `name`.
+pub fn of(name: &str, layer: &impl Publish) {
     install();
-    let metrics = BreakerMetrics::new(name);
-    metrics.follow(breaker.gate());
-    let breaker = breaker.clone();
-    before_scrape(move || metrics.scrape(breaker.gate(), MonotonicClock.now()));
-}
-
-/// Places of a bulkhead, and those that are taken: `seawall_bulkhead_limit{name}`, `seawall_bulkhead_in_flight{name}`.
-pub fn of_bulkhead<E: Environment>(name: &'static str, bulkhead: &BulkheadLayer<E>) {
-    install();
-    let limit = gauge!("seawall_bulkhead_limit", "name" => name);
-    let in_flight = gauge!("seawall_bulkhead_in_flight", "name" => name);
-    let bulkhead = bulkhead.clone();
-    before_scrape(move || {
-        limit.set(bulkhead.gate().limit());
-        in_flight.set(bulkhead.gate().in_flight());
-    });
+    let mut metrics = PresetMetrics::new();
+    layer.publish(name, &mut metrics);
+    before_scrape(move || metrics.scrape());
 }
 
 /// Connections of a pool, as far as there is one: `seawall_pool_connections{name, state}`, `seawall_pool_limit{name}`,
@@ -79,13 +65,14 @@ pub fn of_pool(name: &'static str, status: impl Fn() -> Option<PoolStatus> + Sen
     });
 }
 
-/// Attempts after the first: `seawall_retry_attempts_total{name}`.
+/// What a retry publishes of itself, and attempts after the first: `seawall_retry_attempts_total{name}`.
 pub fn of_retry<E: Environment, P, W>(name: &'static str, retry: &RetryLayer<E, P, W>)
 where
     P: Clone + Send + Sync + 'static,
     W: Clone + Send + Sync + 'static,
 {
     let attempts = counter!("seawall_retry_attempts_total", "name" => name);
+    of(name, retry);
     let retry = retry.clone();
     before_scrape(move || attempts.absolute(retry.figures().retries));
 }
@@ -100,14 +87,17 @@ pub fn of_deadlines(received: &ReceiveDeadlineLayer) {
 
 #[cfg(test)]
 mod tests {
-    use seawall::bulkhead::BulkheadConfig;
+    use seawall::bulkhead::{BulkheadConfig, BulkheadLayer};
+    use seawall::load_shedder::{QueueingLoadShedderLayer, QueueingShedderConfig};
 
     use super::*;
 
-    #[test]
-    fn a_scrape_says_how_many_places_a_bulkhead_has_and_how_many_are_taken() {
+    #[tokio::test]
+    async fn a_scrape_says_what_a_bulkhead_and_a_shedder_are_at() {
         let bulkhead: BulkheadLayer = BulkheadLayer::new(BulkheadConfig::new(7).unwrap());
-        of_bulkhead("scraped", &bulkhead);
+        let shedder: QueueingLoadShedderLayer = QueueingLoadShedderLayer::new(QueueingShedderConfig::default());
+        of("scraped", &bulkhead);
+        of("scraped", &shedder);
         let mut call = Box::pin(bulkhead.run(std::future::pending::<Result<(), ()>>()));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(call.as_mut().poll(&mut cx).is_pending());
@@ -115,7 +105,15 @@ mod tests {
         read();
 
         let text = crate::services::metrics::render();
-        assert!(text.contains("seawall_bulkhead_limit{name=\"scraped\"} 7"), "{text}");
-        assert!(text.contains("seawall_bulkhead_in_flight{name=\"scraped\"} 1"), "{text}");
+        for line in [
+            "seawall_bulkhead_limit{name=\"scraped\"} 7",
+            "seawall_bulkhead_in_flight{name=\"scraped\"} 1",
+            "seawall_bulkhead_queued{name=\"scraped\"} 0",
+            "seawall_load_shedder_in_flight{name=\"scraped\"} 0",
+            "seawall_load_shedder_queued{name=\"scraped\"} 0",
+            "seawall_load_shedder_limit_cuts_total{name=\"scraped\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
     }
 }

@@ -62,13 +62,15 @@ impl Guard {
             .build()
             .expect("constants in their ranges");
         let breaker = CircuitBreakerLayer::with_env(config, observed(Pattern::CircuitBreaker));
-        figures::of_breaker(name, &breaker);
+        figures::of(name, &breaker);
         let bulkhead = BulkheadLayer::with_env(places, observed(Pattern::Bulkhead));
-        figures::of_bulkhead(name, &bulkhead);
+        figures::of(name, &bulkhead);
+        let timeout = TimeoutLayer::new(TimeoutConfig::adaptive(adaptive));
+        figures::of(name, &timeout);
         Self {
             protection: caller.options.protection,
             bulkhead,
-            timeout: TimeoutLayer::new(TimeoutConfig::adaptive(adaptive)),
+            timeout,
             breaker,
             metrics: CallMetrics::new(caller, name),
             attempts: AttemptMetrics::new(caller, name),

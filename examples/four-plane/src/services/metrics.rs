@@ -62,15 +62,13 @@ const COUNTERS: [(&str, &str); 12] = [
     ("seawall_deadline_expired_total", "Requests that came when their caller had stopped waiting."),
 ];
 
-const GAUGES: [(&str, &str); 11] = [
+const GAUGES: [(&str, &str); 9] = [
     ("four_plane_in_flight", "Requests under way, those that wait included."),
     ("four_plane_waiting", "Requests that wait for their turn."),
     ("four_plane_limit", "How many requests may be under way."),
     ("four_plane_api_quota_local", "1 while the quotas are kept by this process alone."),
     ("four_plane_api_keys", "API keys with a quota in use."),
     ("four_plane_api_addresses", "Addresses without a key with a quota in use."),
-    ("seawall_bulkhead_limit", "Places of a bulkhead."),
-    ("seawall_bulkhead_in_flight", "Places that are taken."),
     ("seawall_pool_connections", "Connections by what they do."),
     ("seawall_pool_limit", "The most connections of a pool."),
     ("seawall_pool_waiters", "Calls that wait for a connection."),

@@ -155,7 +155,7 @@ impl Upstream {
         let config = RetryConfig::new(IfUnknown::OnlyUnsent).with_max_hint(Duration::ZERO).with_budget(budget);
         let retry = RetryLayer::with_env(config, env).with_when(when);
         let breaker = CircuitBreakerLayer::with_env(BreakerConfig::default(), observed(Pattern::CircuitBreaker));
-        figures::of_breaker(name, &breaker);
+        figures::of(name, &breaker);
         figures::of_retry(name, &retry);
         let bulkhead = BulkheadLayer::with_env(places, observed(Pattern::Bulkhead));
         let throttle: InstanceThrottle = KeyedThrottleLayer::with_env(
@@ -180,7 +180,9 @@ impl Upstream {
                 .service(one);
             return Ok(Self { service: BoxCloneSyncService::new(service), metrics });
         }
-        figures::of_bulkhead(name, &bulkhead);
+        figures::of(name, &bulkhead);
+        let attempt = TimeoutLayer::<HttpEnv>::with_env(attempt, env).with_carry(CarryInRequest);
+        figures::of(&format!("{name}.attempt"), &attempt);
         let service = ServiceBuilder::new()
             .layer(TimeoutLayer::with_env(total, observed(Pattern::Timeout)).with_carry(CarryInRequest))
             .layer(retry)
@@ -189,7 +191,7 @@ impl Upstream {
             .map_request(choose)
             .layer(throttle)
             .layer(bulkhead)
-            .layer(TimeoutLayer::<HttpEnv>::with_env(attempt, env).with_carry(CarryInRequest))
+            .layer(attempt)
             .layer(SendDeadlineLayer::new(RESERVE))
             .layer(WrapErrorLayer::new())
             .service(one);
