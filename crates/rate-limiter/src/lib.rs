@@ -54,6 +54,8 @@ mod keyed_quota;
 mod layer;
 mod limit;
 mod line;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod pace;
 mod plan;
 mod plans;
@@ -94,6 +96,8 @@ pub use layer::{
     RateLimiter, RateLimiterLayer,
 };
 pub use limit::Limit;
+#[cfg(feature = "metrics")]
+pub use metrics::RateLimiterMetrics;
 pub use plan::{OfPlan, Plan};
 pub use plans::{Plans, TakenOf};
 pub use queueing::{QueueingGcra, QueueingLimit};

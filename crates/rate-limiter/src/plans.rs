@@ -268,6 +268,14 @@ impl Plans {
         self.level(plan).plan.standing(now)
     }
 
+    /// Of each plan what is left, and how many tenants have used some of their quota.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn figures(&self, now: Timestamp) -> impl Iterator<Item = (&str, Standing, usize)> {
+        let named = self.named.iter().map(|(name, level)| (&**name, level));
+        let levels = std::iter::once(("default", &self.default)).chain(named);
+        levels.map(move |(name, level)| (name, level.plan.standing(now), level.tenants.active_keys(now)))
+    }
+
     /// What is left of the quota of all together.
     pub fn standing_of_all(&self, now: Timestamp) -> Standing {
         self.all.standing(now)
