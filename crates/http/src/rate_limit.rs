@@ -1,7 +1,8 @@
-use std::time::Duration;
+use std::{hash::Hash, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use seawall_rate_limiter::{Quota, Standing};
+use seawall_core::Timestamp;
+use seawall_rate_limiter::{Quota, Quotas, Standing};
 use sfv::{Integer, KeyRef, ListSerializer, Parser, StringRef};
 
 use crate::rate_limit_reset::RATE_LIMIT_RESET;
@@ -107,16 +108,49 @@ impl RateLimitFields {
     /// And one more quota.
     #[must_use]
     pub fn with(mut self, name: QuotaName, quota: &Quota, standing: Standing) -> Self {
-        let policy = self.policies.bare_item(name.name).parameter(key("q"), integer(quota.calls().into()));
+        self.add(name.name, quota, standing);
+        self
+    }
+
+    /// And those of several that have a name, as they stand for `key`.
+    ///
+    /// ```
+    /// use seawall_core::Timestamp;
+    /// use seawall_http::RateLimitFields;
+    /// use seawall_rate_limiter::{OneQuota, Quota, Quotas};
+    ///
+    /// let second = OneQuota::keyed(Quota::per_second(10)?.with_burst(10)?).with_name("second")?;
+    /// let day = OneQuota::keyed(Quota::per_day(1_000)?.with_burst(1_000)?).with_name("day")?;
+    /// let limiter = Quotas::new().with(second).with(day);
+    /// limiter.take("ann", 4, Timestamp::ZERO).unwrap();
+    ///
+    /// let mut headers = http::HeaderMap::new();
+    /// RateLimitFields::new().with_quotas(&limiter, "ann", Timestamp::ZERO).write(&mut headers);
+    /// assert_eq!(headers["ratelimit-policy"], r#""second";q=10;w=1, "day";q=1000;w=86400"#);
+    /// assert_eq!(headers["ratelimit"], r#""second";r=6;t=1, "day";r=996;t=346"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_quotas<K: Hash + ?Sized>(mut self, quotas: &Quotas, key: &K, now: Timestamp) -> Self {
+        for (name, quota, standing) in quotas.standings(key, now) {
+            // The limiter takes only names that a field can hold.
+            if let Ok(name) = StringRef::from_str(name) {
+                self.add(name, &quota, standing);
+            }
+        }
+        self
+    }
+
+    fn add(&mut self, name: &StringRef, quota: &Quota, standing: Standing) {
+        let policy = self.policies.bare_item(name).parameter(key("q"), integer(quota.calls().into()));
         if quota.period() >= Duration::from_secs(1) {
             let _ = policy.parameter(key("w"), integer(seconds(quota.period())));
         }
-        let limit = self.limits.bare_item(name.name).parameter(key("r"), integer(standing.remaining().into()));
+        let limit = self.limits.bare_item(name).parameter(key("r"), integer(standing.remaining().into()));
         let _ = limit.parameter(key("t"), integer(seconds(standing.full_in())));
         if self.tightest.is_none_or(|tightest| standing.remaining() < tightest.standing.remaining()) {
             self.tightest = Some(Tightest { burst: quota.burst(), standing });
         }
-        self
     }
 
     /// Writes `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` as well, for clients that know no draft:
@@ -217,8 +251,7 @@ fn seconds(wait: Duration) -> u64 {
 #[expect(clippy::arithmetic_side_effects, reason = "small test numbers")]
 mod tests {
     use proptest::prelude::*;
-    use seawall_core::Timestamp;
-    use seawall_rate_limiter::Gcra;
+    use seawall_rate_limiter::{Gcra, OneQuota};
 
     use super::*;
 
@@ -266,6 +299,27 @@ mod tests {
         assert_eq!(legacy(fields().with_legacy()), told(["1000", "0", "86400"]));
         assert_eq!(legacy(fields()), [const { None }; 3]);
         assert_eq!(legacy(RateLimitFields::new().with_legacy()), [const { None }; 3]);
+    }
+
+    #[test]
+    fn several_quotas_are_told_by_name_for_the_key_that_asks_and_the_strictest_to_who_knows_no_draft() {
+        let quota = |calls, burst| Quota::per_second(calls).and_then(|quota| quota.with_burst(burst)).unwrap();
+        let tenant = OneQuota::keyed(quota(10, 5)).with_name("tenant").unwrap();
+        let all = OneQuota::shared(quota(100, 9)).with_name("all").unwrap();
+        let quotas = Quotas::new().with(tenant).with_keyed(quota(2, 2)).with(all);
+        quotas.take("ann", 2, Timestamp::ZERO).unwrap();
+        let of = |key| {
+            let mut headers = HeaderMap::new();
+            RateLimitFields::new().with_quotas(&quotas, key, Timestamp::ZERO).with_legacy().write(&mut headers);
+            [RATE_LIMIT_POLICY, RATE_LIMIT, LEGACY_LIMIT, LEGACY_REMAINING]
+                .map(|name| headers[name].to_str().unwrap().to_owned())
+        };
+
+        let policies = r#""tenant";q=10;w=1, "all";q=100;w=1"#;
+        assert_eq!(of("ann"), [policies, r#""tenant";r=3;t=1, "all";r=7;t=1"#, "5", "3"]);
+        assert_eq!(of("bob"), [policies, r#""tenant";r=5;t=0, "all";r=7;t=1"#, "5", "5"]);
+        let nameless = Quotas::new().with_shared(quota(1, 1));
+        assert_eq!(written(RateLimitFields::new().with_quotas(&nameless, "ann", Timestamp::ZERO)), (None, None));
     }
 
     #[test]

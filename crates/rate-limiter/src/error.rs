@@ -101,6 +101,17 @@ pub enum QuotaError {
         /// That of the quota of all.
         quota: Duration,
     },
+    /// A quota's name is empty, or no header can hold it.
+    #[error(
+        "name of a quota holds {length} bytes, not all of them printable; allowed is printable ASCII, at least one"
+    )]
+    Name {
+        /// How long it is.
+        length: usize,
+    },
+    /// A quota is everybody's and each key's at once, or nobody's.
+    #[error("a quota is shared and keyed, or neither; allowed is one of the two")]
+    Whose,
     /// No plan has that name.
     #[error("no plan has that name; allowed are those that were added")]
     UnknownPlan,

@@ -56,6 +56,7 @@ mod limit;
 mod line;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod one_quota;
 mod pace;
 mod plan;
 mod plans;
@@ -98,6 +99,7 @@ pub use layer::{
 pub use limit::Limit;
 #[cfg(feature = "metrics")]
 pub use metrics::RateLimiterMetrics;
+pub use one_quota::OneQuota;
 pub use plan::{OfPlan, Plan};
 pub use plans::{Plans, TakenOf};
 pub use queueing::{QueueingGcra, QueueingLimit};

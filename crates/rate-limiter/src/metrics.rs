@@ -2,15 +2,18 @@ use metrics::{Gauge, counter, describe_counter, describe_gauge, gauge};
 use seawall_core::{Enforced, Timestamp};
 
 use crate::{
-    AdaptiveRate, DistributedFigures, Key, KeyedGcra, Limit, LimitKeys, Plans, QueueingKeys, QueueingLimit, Standing,
+    AdaptiveRate, DistributedFigures, Key, KeyedGcra, Limit, LimitKeys, Plans, QueueingKeys, QueueingLimit, Quotas,
+    Standing, quotas,
 };
 
-const GAUGES: [(&str, &str); 11] = [
+const GAUGES: [(&str, &str); 13] = [
     ("remaining", "How many calls may come at once."),
     ("full_in_seconds", "How long until the whole burst is there again."),
     ("keys", "How many keys have used some of their quota."),
     ("queued", "How many calls wait for their turn."),
     ("lines", "How many keys have calls that wait."),
+    ("quota_remaining", "How many calls may come at once, of one quota of several."),
+    ("quota_keys", "How many keys have used some of one quota of several."),
     ("plan_remaining", "How many calls of a plan may come at once, without what it may borrow."),
     ("plan_keys", "How many tenants of a plan have used some of their quota."),
     ("rate", "Calls per second that an adaptive limit lets go on."),
@@ -34,6 +37,8 @@ const COUNTERS: [(&str, &str); 3] = [
 /// | `seawall_rate_limiter_keys{name}` | [`KeyedGcra`] | keys that have used some of their quota; near `max_keys`, newcomers begin with debts |
 /// | `seawall_rate_limiter_queued{name}` | [`QueueingLimit`], [`QueueingKeys`] | how many calls wait |
 /// | `seawall_rate_limiter_lines{name}` | [`QueueingKeys`] | how many keys have calls that wait |
+/// | `seawall_rate_limiter_quota_remaining{name, quota}` | each of [`Quotas`] that has a name and is everybody's | how many calls may come at once |
+/// | `seawall_rate_limiter_quota_keys{name, quota}` | each that is each key's | keys that have used some of it |
 /// | `seawall_rate_limiter_plan_remaining{name, plan}` | [`Plans`] | how many calls may come at once, without what is borrowed |
 /// | `seawall_rate_limiter_plan_keys{name, plan}` | [`Plans`] | tenants that have used some of their quota |
 /// | `seawall_rate_limiter_rate{name}` | [`AdaptiveRate`] | calls per second; not a number while nothing is limited |
@@ -93,6 +98,17 @@ impl RateLimiterMetrics {
     pub fn scrape_lines<G: LimitKeys<Q>, Q: Key + ?Sized, T>(&self, lines: &QueueingKeys<G, Q, T>) {
         self.count("queued", lines.queued());
         self.count("lines", lines.lines());
+    }
+
+    /// Publishes of each quota that has a name what is left, or how many keys it holds. Looks at every slot.
+    pub fn scrape_quotas(&self, quotas: &Quotas, now: Timestamp) {
+        for (quota, _, limit) in quotas.named() {
+            let of_quota = |what| gauge!(metric(what), "name" => self.name.clone(), "quota" => quota.to_owned());
+            match limit {
+                quotas::Limit::Shared(limit) => of_quota("quota_remaining").set(limit.standing(now).remaining()),
+                quotas::Limit::Keyed(limit) => of_quota("quota_keys").set(as_number(limit.active_keys(now))),
+            }
+        }
     }
 
     /// Publishes what is left of all together and of each plan, and how many tenants it holds. Looks at every slot.

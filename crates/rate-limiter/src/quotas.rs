@@ -2,7 +2,9 @@ use std::{hash::Hash, time::Duration};
 
 use seawall_core::{Admission, CallContext, Gate, NoWait, Outcome, Reason, Rejection, Timestamp};
 
-use crate::{Ahead, Gcra, KeyedGcra, KeyedQuota, LimitKeys, Quota, keyed::AdmitKey};
+use crate::{
+    Ahead, Gcra, KeyedGcra, KeyedQuota, LimitKeys, OneQuota, Quota, Standing, keyed::AdmitKey, one_quota::Whose,
+};
 
 /// Several quotas at once, all or nothing: ten a second *and* a thousand a day, each tenant's *and* everybody's.
 ///
@@ -23,13 +25,17 @@ use crate::{Ahead, Gcra, KeyedGcra, KeyedQuota, LimitKeys, Quota, keyed::AdmitKe
 /// assert!(limiter.take("cid", 1, now).is_err());
 /// # Ok::<(), seawall_rate_limiter::QuotaError>(())
 /// ```
+///
+/// Those that have a name ([`Quotas::with`]) are told to clients, by `RateLimitFields::with_quotas` of `seawall-http`.
 #[derive(Debug, Default)]
 pub struct Quotas {
     limits: Vec<Limit>,
+    /// What each of them is, in the same order.
+    quotas: Vec<OneQuota>,
 }
 
 #[derive(Debug)]
-enum Limit {
+pub(crate) enum Limit {
     Shared(Gcra),
     Keyed(KeyedGcra),
 }
@@ -51,6 +57,13 @@ impl Limit {
         }
     }
 
+    fn standing<Q: Hash + ?Sized>(&self, key: &Q, now: Timestamp) -> Standing {
+        match self {
+            Self::Shared(limit) => limit.standing(now),
+            Self::Keyed(limit) => limit.standing(key, now),
+        }
+    }
+
     fn charge<Q: Hash + ?Sized>(&self, key: &Q, cost: u32, now: Timestamp) {
         match self {
             Self::Shared(limit) => limit.charge(cost, now),
@@ -69,20 +82,29 @@ impl Limit {
 impl Quotas {
     /// No quota yet: admits everything.
     pub const fn new() -> Self {
-        Self { limits: Vec::new() }
+        Self { limits: Vec::new(), quotas: Vec::new() }
     }
 
     /// And one that all calls share. Those that refuse most often are best added first.
     #[must_use]
-    pub fn with_shared(mut self, quota: Quota) -> Self {
-        self.limits.push(Limit::Shared(Gcra::new(quota)));
-        self
+    pub fn with_shared(self, quota: Quota) -> Self {
+        self.with(OneQuota::shared(quota))
     }
 
     /// And one that each key has to itself.
     #[must_use]
-    pub fn with_keyed(mut self, quota: impl Into<KeyedQuota>) -> Self {
-        self.limits.push(Limit::Keyed(KeyedGcra::new(quota)));
+    pub fn with_keyed(self, quota: impl Into<KeyedQuota>) -> Self {
+        self.with(OneQuota::keyed(quota))
+    }
+
+    /// And one that may have a name.
+    #[must_use]
+    pub fn with(mut self, quota: OneQuota) -> Self {
+        self.limits.push(match quota.whose {
+            Whose::Everybodys(quota) => Limit::Shared(Gcra::new(quota)),
+            Whose::EachKeys(quota) => Limit::Keyed(KeyedGcra::new(quota)),
+        });
+        self.quotas.push(quota);
         self
     }
 
@@ -118,11 +140,47 @@ impl Quotas {
 
     /// How many more calls of `key` may come at once.
     pub fn remaining<Q: Hash + ?Sized>(&self, key: &Q, now: Timestamp) -> u32 {
-        let remaining = self.limits.iter().map(|limit| match limit {
-            Limit::Shared(limit) => limit.standing(now),
-            Limit::Keyed(limit) => limit.standing(key, now),
-        });
-        remaining.map(|standing| standing.remaining()).min().unwrap_or(u32::MAX)
+        let standings = self.limits.iter().map(|limit| limit.standing(key, now));
+        standings.map(|standing| standing.remaining()).min().unwrap_or(u32::MAX)
+    }
+
+    /// Of each quota that has a name, in the order in which they were added: what it is, and how it stands for `key`.
+    ///
+    /// ```
+    /// use seawall_core::Timestamp;
+    /// use seawall_rate_limiter::{OneQuota, Quota, Quotas};
+    ///
+    /// let tenant = OneQuota::keyed(Quota::per_day(100)?.with_burst(100)?).with_name("tenant")?;
+    /// let limiter = Quotas::new().with(tenant).with_shared(Quota::per_second(1_000)?);
+    /// limiter.take("ann", 1, Timestamp::ZERO).unwrap();
+    /// let told: Vec<_> = limiter.standings("ann", Timestamp::ZERO).collect();
+    /// let &[(name, quota, standing)] = &*told else { panic!("one has a name") };
+    /// assert_eq!((name, quota.burst(), standing.remaining()), ("tenant", 100, 99));
+    /// # Ok::<(), seawall_rate_limiter::QuotaError>(())
+    /// ```
+    pub fn standings<Q: Hash + ?Sized>(
+        &self,
+        key: &Q,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (&str, Quota, Standing)> {
+        self.named().map(move |(name, quota, limit)| (name, quota.quota(), limit.standing(key, now)))
+    }
+
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&str, &OneQuota, &Limit)> {
+        self.quotas.iter().zip(&self.limits).filter_map(|(quota, limit)| Some((quota.name()?, quota, limit)))
+    }
+}
+
+impl FromIterator<OneQuota> for Quotas {
+    fn from_iter<I: IntoIterator<Item = OneQuota>>(quotas: I) -> Self {
+        quotas.into_iter().fold(Self::new(), Self::with)
+    }
+}
+
+/// As they come from a file.
+impl From<Vec<OneQuota>> for Quotas {
+    fn from(quotas: Vec<OneQuota>) -> Self {
+        quotas.into_iter().collect()
     }
 }
 

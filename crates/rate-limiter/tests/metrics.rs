@@ -6,8 +6,8 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use seawall_core::{CallContext, Clock, Enforced, Enforcement, Gate, Timestamp, VirtualClock};
 use seawall_rate_limiter::{
-    AdaptiveQuota, AdaptiveRate, AdmitKey, DistributedKeyedGcra, DistributedQuota, Gcra, KeyedGcra, Plan, Plans,
-    QueueingGcra, QueueingKeyedGcra, QueueingQuota, Quota, RateLimiterMetrics,
+    AdaptiveQuota, AdaptiveRate, AdmitKey, DistributedKeyedGcra, DistributedQuota, Gcra, KeyedGcra, OneQuota, Plan,
+    Plans, QueueingGcra, QueueingKeyedGcra, QueueingQuota, Quota, Quotas, RateLimiterMetrics,
 };
 
 const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
@@ -64,6 +64,24 @@ fn a_scrape_of_keys_tells_how_many_are_held_and_how_many_wait() {
 
     assert_eq!(lines, ["keys 3", "lines 2", "queued 3"]);
     assert_eq!(later, ["keys 0"], "nobody has looked at the lines");
+}
+
+#[test]
+fn a_scrape_of_several_quotas_tells_of_each_that_has_a_name() {
+    let tenant = OneQuota::keyed(quota(10, 5)).with_name("tenant").unwrap();
+    let all = OneQuota::shared(quota(100, 50)).with_name("all").unwrap();
+    let quotas = Quotas::new().with(tenant).with_shared(quota(7, 7)).with(all);
+    quotas.charge("ann", 4, NOW);
+    quotas.charge("bob", 1, NOW);
+
+    let lines = scraped(|metrics| metrics.scrape_quotas(&quotas, NOW));
+
+    let told = |what: &str, quota: &str| {
+        let line = lines.iter().find(|line| line.starts_with(what) && line.contains(&format!("\"{quota}\"")));
+        line.and_then(|line| line.rsplit(' ').next())
+    };
+    assert_eq!((told("quota_keys", "tenant"), told("quota_remaining", "all")), (Some("2"), Some("45")));
+    assert_eq!(lines.len(), 2);
 }
 
 #[test]
