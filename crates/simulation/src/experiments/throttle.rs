@@ -1,6 +1,6 @@
 //! What a rejection costs, and what a client's throttle saves of it.
 use super::goodput::Case;
-use crate::{Clients, Protection, Scenario, World, each, kind};
+use crate::{Protection, Scenario, World, each, kind};
 
 /// A rejection costs this part of a call.
 const COST: f64 = 0.05;
@@ -19,8 +19,13 @@ pub struct Throttled {
     pub k: f64,
     /// The seed.
     pub seed: u64,
-    /// The goodput, over that of the best fixed limit when rejections are free.
+    /// The goodput, over that of the best fixed limit when rejections are free, on the same calls.
     pub goodput: f64,
+}
+
+/// The limit that is best in a short run, and those around it: in a long one it may be another.
+fn near(limit: u32) -> [u32; 3] {
+    [limit.saturating_sub(limit.div_ceil(6)).max(1), limit, limit.saturating_add(limit.div_ceil(6))]
 }
 
 /// Both kinds under three loads, with no throttle, K = 2 and K = 1.5.
@@ -35,20 +40,21 @@ pub fn throttled(loads: &[f64], factors: &[f64], seeds: &[u64]) -> Vec<Throttled
     }
     let results = each(&cases, |(name, load, seed)| {
         let Some(kind) = kind(name) else { return Vec::new() };
-        let best = {
-            let case = Case { kind: kind.clone(), load: *load, seed: *seed };
-            let (answered, _) = case.best_fixed();
-            let seconds = kind.length() - kind.length() / 10;
-            answered as f64 / seconds as f64
-        };
-        let one = |k: &f64| {
-            let mut scenario = Scenario::steady(&kind, Protection::KneeQueue, *load, *seed);
+        let scenario = |protection| {
+            let mut scenario = Scenario::steady(&kind, protection, *load, *seed);
             scenario.length = LENGTH;
             scenario.warm_up = WARM_UP;
+            scenario.clients.count = 20;
+            scenario
+        };
+        let (_, limit) = Case { kind: kind.clone(), load: *load, seed: *seed }.best_fixed();
+        let free = |limit| World::run(&scenario(Protection::Fixed(limit))).calls.answered;
+        let best = near(limit).into_iter().map(free).max().unwrap_or(0).max(1) as f64;
+        let one = |k: &f64| {
+            let mut scenario = scenario(Protection::KneeQueue);
             scenario.rejection_cost = COST;
-            scenario.clients = Clients { count: 20, throttle: (*k > 0.0).then_some(*k), ..Clients::open(&kind, *load) };
-            let figures = World::run(&scenario);
-            let goodput = figures.calls.answered as f64 / (LENGTH - WARM_UP) as f64 / best;
+            scenario.clients.throttle = (*k > 0.0).then_some(*k);
+            let goodput = World::run(&scenario).calls.answered as f64 / best;
             Throttled { kind: name, load: *load, k: *k, seed: *seed, goodput }
         };
         factors.iter().map(one).collect()
