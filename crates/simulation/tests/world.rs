@@ -103,6 +103,21 @@ fn the_default_server_is_itself_again_within_a_second_of_an_overload() {
 }
 
 #[test]
+fn only_a_limit_frees_a_lock_convoy_from_its_jam() {
+    let overload = |protection| {
+        let (kind, base, retries) = (named("lock-convoy"), 0.7, Retries::Budget);
+        Overload { kind, protection, base, retries, breaker: None, seed: 501 }.run()
+    };
+
+    let (none, late, limit) =
+        (overload(Protection::None), overload(Protection::DropLate), overload(Protection::KneeQueue));
+
+    assert!(none.in_the_end < 0.001, "{none:?}");
+    assert!((0.04..0.2).contains(&late.in_the_end), "{late:?}");
+    assert!(limit.in_the_end > 0.97, "{limit:?}");
+}
+
+#[test]
 fn a_throttle_spares_the_server_what_rejections_cost() {
     let results = throttled(&[10.0], &[0.0, 2.0], &[501]);
 

@@ -8,6 +8,9 @@ pub const BEFORE: u64 = 10 * SECOND;
 pub const OVERLOAD: u64 = 30 * SECOND;
 /// And is watched for so long after it.
 const AFTER: u64 = 60 * SECOND;
+const END: u64 = BEFORE + OVERLOAD + AFTER;
+/// What is answered in the end is counted over so long.
+const LAST: u64 = 10 * SECOND;
 /// Of the capacity, while it lasts.
 const FACTOR: f64 = 3.0;
 
@@ -65,6 +68,8 @@ pub struct Recovery {
     pub goodput: f64,
     /// Attempts per call, in the whole run.
     pub attempts: f64,
+    /// The part of the calls of the last ten seconds that was answered: a minute after the overload.
+    pub in_the_end: f64,
 }
 
 /// The kinds that overloads are tried on.
@@ -86,7 +91,7 @@ impl Overload {
         };
         Scenario {
             seed: self.seed,
-            length: BEFORE + OVERLOAD + AFTER,
+            length: END,
             warm_up: 0,
             kind: self.kind.clone(),
             servers: 1,
@@ -106,6 +111,7 @@ impl Overload {
             seconds: figures.recovery(BEFORE + OVERLOAD),
             goodput: during.answered as f64 / (OVERLOAD as f64 * self.kind.capacity()),
             attempts: figures.attempts as f64 / figures.calls.begun.max(1) as f64,
+            in_the_end: figures.between(END - LAST, END).part(),
         }
     }
 }
