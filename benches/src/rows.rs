@@ -10,6 +10,7 @@ mod pool;
 mod queueing;
 mod rate_limiter;
 mod retry;
+mod simulation;
 mod stack;
 mod timeout;
 
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Row> {
         pool::rows(),
         queueing::rows(),
         stack::rows(),
+        simulation::rows(),
     ]
     .concat()
 }

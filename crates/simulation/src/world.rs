@@ -131,22 +131,15 @@ impl<'a> World<'a> {
     /// up.
     pub fn run(scenario: &'a Scenario) -> Figures {
         let mut world = Self::new(scenario);
-        world.begin();
-        while let Some(event) = world.events.pop() {
-            world.now = event.at;
-            world.clock.set(event.at);
-            world.figures.events += 1;
-            world.figures.note(event.at, u64::from(event.index) << 8 | event.what as u64);
-            world.step(event);
-            world.poll_woken();
-        }
+        while world.advance() {}
         for (served, server) in world.figures.servers.iter_mut().zip(&world.servers) {
             (served.limit, _) = server.door.state();
         }
         world.figures
     }
 
-    fn new(scenario: &'a Scenario) -> Self {
+    /// A world in which nothing has happened yet.
+    pub fn new(scenario: &'a Scenario) -> Self {
         let clock = WorldClock::default();
         let seed = scenario.seed;
         let usual = || (scenario.protection == Protection::DropLate).then(Usual::default);
@@ -158,7 +151,7 @@ impl<'a> World<'a> {
             })
             .collect();
         let entropy = SeededEntropy::new(seed);
-        Self {
+        let mut world = Self {
             scenario,
             now: 0,
             clients: (0..scenario.clients.count).map(|_| Client::new(scenario, &entropy)).collect(),
@@ -174,7 +167,21 @@ impl<'a> World<'a> {
             waits: Random::new(seed, 3),
             watch: scenario.watch(),
             capacity: scenario.kind.capacity() * f64::from(scenario.servers),
-        }
+        };
+        world.begin();
+        world
+    }
+
+    /// Lets one event happen; false when there is none any more.
+    pub fn advance(&mut self) -> bool {
+        let Some(event) = self.events.pop() else { return false };
+        self.now = event.at;
+        self.clock.set(event.at);
+        self.figures.events += 1;
+        self.figures.note(event.at, u64::from(event.index) << 8 | event.what as u64);
+        self.step(event);
+        self.poll_woken();
+        true
     }
 
     fn begin(&mut self) {
