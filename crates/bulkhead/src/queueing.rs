@@ -147,6 +147,10 @@ impl<T: Timer> Gate for QueueingBulkhead<T> {
         self.line.enter(&call).map_or_else(|| self.queue_up(call, now()), Admission::Admitted)
     }
 
+    fn admit_at_once(&self, context: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Option<Place> {
+        self.line.enter(&self.line.call(&context()))
+    }
+
     #[inline]
     fn finish(&self, place: Place, _: Outcome, now: impl FnOnce() -> Timestamp) {
         self.line.give_back(&place, now);

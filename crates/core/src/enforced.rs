@@ -12,8 +12,9 @@ use crate::{Admission, CallContext, Enforcement, Enforcing, Gate, NoWait, Outcom
 /// share is raised, while calls go on, as far as callers bear it.
 ///
 /// A call that is spared goes on as if there were no gate: it takes up nothing, and the gate learns nothing of it. One that
-/// would have to wait is refused or spared like the others, and waits only where that is enforced. For a gate whose limit
-/// follows its calls that is not enough: `LoadShedder::enforce` counts them all.
+/// would have to wait is refused or spared like the others, and waits only where that is enforced; where it is not it is never in
+/// line, and nobody makes room for it there. For a gate whose limit follows its calls that is not enough: `LoadShedder::enforce`
+/// counts them all.
 ///
 /// ```
 /// use seawall_core::{Enforced, Enforcement, GateLayer};
@@ -68,15 +69,37 @@ impl<G> Enforced<G> {
 }
 
 impl<G: Gate<Wait: MayWait<G::Ticket>>> Enforced<G> {
-    /// What becomes of a call on which the gate has decided: for services that ask it more than [`Gate::admit`] does.
+    /// Whether the next call that the gate refuses is refused: for services that ask it more than [`Gate::admit`] does. If so the
+    /// gate's answer is to be [weighed](Self::weigh); if not it is to be asked without that the call waits, and the call
+    /// [let off](Self::let_off).
+    #[inline]
+    pub fn enforces_next(&self) -> bool {
+        self.enforcing.enforces_next()
+    }
+
+    /// What becomes of a call of which the gate's decision is enforced.
     #[inline]
     pub fn weigh(&self, admission: Admission<G::Ticket, G::Wait>) -> Admission<Option<G::Ticket>, WaitOf<G>> {
         match admission {
             Admission::Admitted(ticket) => Admission::Admitted(Some(ticket)),
-            _ if !self.enforcing.enforces_all() && !self.enforcing.enforces() => Admission::Admitted(None),
-            Admission::Refused(rejection) => Admission::Refused(rejection),
-            Admission::Queued(wait) => Admission::Queued(wait.for_a_ticket()),
+            Admission::Refused(rejection) => {
+                self.enforcing.count_enforced();
+                Admission::Refused(rejection)
+            }
+            Admission::Queued(wait) => {
+                self.enforcing.count_enforced();
+                Admission::Queued(wait.for_a_ticket())
+            }
         }
+    }
+
+    /// What becomes of one of which it is not: it goes on, with the ticket that it had at once, if it had one.
+    #[inline]
+    pub fn let_off(&self, ticket: Option<G::Ticket>) -> Admission<Option<G::Ticket>, WaitOf<G>> {
+        if ticket.is_none() {
+            self.enforcing.count_spared();
+        }
+        Admission::Admitted(ticket)
     }
 }
 
@@ -138,7 +161,31 @@ impl<G: Gate<Wait: MayWait<G::Ticket>>> Gate for Enforced<G> {
         context: impl FnOnce() -> CallContext,
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<Self::Ticket, Self::Wait> {
-        self.weigh(self.gate.admit(context, now))
+        if self.enforces_next() {
+            self.weigh(self.gate.admit(context, now))
+        } else {
+            self.let_off(self.gate.admit_at_once(context, now))
+        }
+    }
+
+    #[inline]
+    fn admit_at_once(
+        &self,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Option<Self::Ticket> {
+        let enforces = self.enforces_next();
+        match self.gate.admit_at_once(context, now) {
+            Some(ticket) => Some(Some(ticket)),
+            None if enforces => {
+                self.enforcing.count_enforced();
+                None
+            }
+            None => {
+                self.enforcing.count_spared();
+                Some(None)
+            }
+        }
     }
 
     #[inline]

@@ -110,19 +110,45 @@ impl Enforcing {
         if percent >= ALL {
             return percent == ALL;
         }
-        let number = self.refusals.fetch_add(1, Relaxed);
-        let place = number.wrapping_mul(SHUFFLE).checked_rem(ALL.into()).unwrap_or(0);
-        let enforces = place < u64::from(percent);
+        let enforces = is_among(percent, self.refusals.fetch_add(1, Relaxed));
         if !enforces {
             self.spared.fetch_add(1, Relaxed);
         }
         enforces
     }
 
+    /// Whether the next call that is refused is to be: for who has to know that before it asks whether the call is. What becomes of
+    /// the call is then to be [counted](Self::count_enforced). Of calls that ask at the same time all are told the same.
+    #[inline]
+    pub fn enforces_next(&self) -> bool {
+        let percent = self.percent.load(Relaxed);
+        if percent >= ALL { percent == ALL } else { is_among(percent, self.refusals.load(Relaxed)) }
+    }
+
+    /// A call was refused that was [not to be spared](Self::enforces_next).
+    pub fn count_enforced(&self) {
+        if self.percent.load(Relaxed) < ALL {
+            self.refusals.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A call would have been refused that was [to be spared](Self::enforces_next).
+    pub fn count_spared(&self) {
+        if self.percent.load(Relaxed) < ALL {
+            self.refusals.fetch_add(1, Relaxed);
+            self.spared.fetch_add(1, Relaxed);
+        }
+    }
+
     /// How many calls would have been refused, had that been enforced.
     pub fn spared(&self) -> u64 {
         self.spared.load(Relaxed)
     }
+}
+
+/// Whether the refusal of this number is among so many of a hundred.
+fn is_among(percent: u32, number: u64) -> bool {
+    number.wrapping_mul(SHUFFLE).checked_rem(ALL.into()).unwrap_or(0) < u64::from(percent)
 }
 
 #[cfg(all(test, not(seawall_loom)))]
@@ -143,6 +169,25 @@ mod tests {
         assert_eq!(enforced(Enforcement::Enforce), (100, 0));
         assert_eq!(enforced(Enforcement::Shadow), (0, 100));
         assert_eq!(enforced(Enforcement::Off), (0, 0));
+    }
+
+    #[test]
+    fn who_asks_before_a_refusal_is_told_what_who_asks_at_it_is() {
+        let part = |percent| Enforcement::Percent(Percent::new(percent).unwrap());
+        for enforcement in [part(30), part(0), part(100), Enforcement::Shadow, Enforcement::Off, Enforcement::Enforce] {
+            let (before, at) = (Enforcing::new(enforcement), Enforcing::new(enforcement));
+            for number in 0..250 {
+                let next = before.enforces_next();
+                assert_eq!(next, before.enforces_next(), "nothing has been refused");
+                if next {
+                    before.count_enforced();
+                } else {
+                    before.count_spared();
+                }
+
+                assert_eq!((next, before.spared()), (at.enforces(), at.spared()), "{enforcement:?}, {number}");
+            }
+        }
     }
 
     #[test]

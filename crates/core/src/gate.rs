@@ -29,6 +29,19 @@ pub trait Gate: Send + Sync + 'static {
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<Self::Ticket, Self::Wait>;
 
+    /// Decides on one call that does not wait: its ticket, if it may go on at once. Nobody loses by it what it does not get. For a gate
+    /// before which calls queue; by default the call gets in line and leaves.
+    fn admit_at_once(
+        &self,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Option<Self::Ticket> {
+        match self.admit(context, now) {
+            Admission::Admitted(ticket) => Some(ticket),
+            Admission::Refused(_) | Admission::Queued(_) => None,
+        }
+    }
+
     /// Takes back the ticket of a call that has ended.
     fn finish(&self, ticket: Self::Ticket, outcome: Outcome, now: impl FnOnce() -> Timestamp);
 
@@ -99,6 +112,15 @@ impl<G: Gate> Gate for Arc<G> {
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<Self::Ticket, Self::Wait> {
         G::admit(self, context, now)
+    }
+
+    #[inline]
+    fn admit_at_once(
+        &self,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Option<Self::Ticket> {
+        G::admit_at_once(self, context, now)
     }
 
     #[inline]

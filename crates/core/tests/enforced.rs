@@ -1,9 +1,14 @@
 //! What a gate of which only a share is enforced hears of its calls.
 #![expect(clippy::disallowed_types, reason = "the gate of a test keeps what it hears")]
-use std::{sync::Mutex, time::Duration};
+use std::{
+    future::{Pending, pending},
+    sync::Mutex,
+    time::Duration,
+};
 
 use seawall_core::{
-    Admission, CallContext, Class, Enforced, Enforcement, Gate, NoWait, Outcome, Pattern, Reason, Rejection, Timestamp,
+    Admission, CallContext, Class, Enforced, Enforcement, Gate, NoWait, Outcome, Pattern, Percent, Reason, Rejection,
+    Timestamp,
 };
 
 /// Refuses calls of the tenant 1, and keeps what it is told of the others.
@@ -68,6 +73,62 @@ fn heard_of(tenant: u64) -> Vec<&'static str> {
     let heard = gate.gate().0.lock().expect("nobody panicked").clone();
     assert_eq!(gate.is_idle(now), heard.is_empty());
     heard
+}
+
+/// Always full; keeps how it was asked.
+#[derive(Default)]
+struct Full(Told);
+
+impl Gate for Full {
+    type Ticket = ();
+    type Wait = Pending<Result<(), Rejection>>;
+
+    fn admit(
+        &self,
+        _: impl FnOnce() -> CallContext,
+        _: impl FnOnce() -> Timestamp,
+    ) -> Admission<(), Pending<Result<(), Rejection>>> {
+        self.0.say("in line");
+        Admission::Queued(pending())
+    }
+
+    fn admit_at_once(&self, _: impl FnOnce() -> CallContext, _: impl FnOnce() -> Timestamp) -> Option<()> {
+        self.0.say("at once");
+        None
+    }
+
+    fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
+}
+
+#[test]
+fn a_call_that_is_spared_is_never_in_line() {
+    let half = Enforcement::Percent(Percent::new(50).expect("allowed"));
+    for (enforcement, asked, spared) in [
+        (Enforcement::Enforce, ["in line"; 4], 0),
+        (half, ["in line", "at once", "in line", "at once"], 2),
+        (Enforcement::Shadow, ["at once"; 4], 4),
+        (Enforcement::Off, ["at once"; 4], 0),
+    ] {
+        let gate = Enforced::new(Full::default(), enforcement);
+
+        let waits = [(); 4].map(|()| matches!(gate.admit(CallContext::new, || Timestamp::ZERO), Admission::Queued(_)));
+
+        assert_eq!(waits, asked.map(|asked| asked == "in line"));
+        assert_eq!(*gate.gate().0.0.lock().expect("nobody panicked"), asked);
+        assert_eq!(gate.spared(), spared);
+    }
+}
+
+#[test]
+fn one_within_another_lets_off_whom_the_inner_one_would_and_asks_it_for_no_place_in_line() {
+    for (enforcement, spared) in [(Enforcement::Shadow, (0, 1)), (Enforcement::Enforce, (1, 0))] {
+        let gate = Enforced::new(Enforced::new(Full::default(), enforcement), Enforcement::Shadow);
+
+        assert!(matches!(gate.admit(CallContext::new, || Timestamp::ZERO), Admission::Admitted(_)));
+
+        assert_eq!(*gate.gate().gate().0.0.lock().expect("nobody panicked"), ["at once"]);
+        assert_eq!((gate.spared(), gate.gate().spared()), spared);
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 use std::{collections::HashMap, fmt};
 
 use seawall_core::{
-    Admission, CallContext, Criticality, Enforcement, Entropy, Gate, MonotonicClock, Outcome, Reason, ThreadEntropy,
-    Timer, Timestamp, sync::Arc,
+    Admission, CallContext, Criticality, Enforcement, Entropy, Gate, MonotonicClock, Outcome, Reason, Rejection,
+    ThreadEntropy, Timer, Timestamp, sync::Arc,
 };
 
 use crate::{
@@ -170,6 +170,29 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> QueueingLoadShedder<A, T, R> {
         self.line.limiter().word().set_floor(floor as u32);
     }
 
+    /// Goes in at once; where there is a rejection it is not to wait either.
+    #[inline]
+    fn enter(&self, context: &mut CallContext, now: Timestamp) -> Result<Passage, Option<Rejection>> {
+        context.cost = context.cost.min(MAX_COST);
+        if context.exempt {
+            return Ok(self.line.limiter().begin_exempt(context.cost, now));
+        }
+        let until = |deadline| self.line.limiter().time_until(deadline, now);
+        let time = context.deadline.map_or(Time::Enough, until);
+        if time == Time::TooLittle && !self.refusals.lets_through(Reason::DeadlineTooClose) {
+            return Err(Some(self.refusals.rejection(Reason::DeadlineTooClose, context.criticality)));
+        }
+        if let Ok(seen) = self.line.limiter().word().enter_if_nobody_waits(context.cost, context.criticality as u32) {
+            let passage = self.line.begin(seen, context.cost, now);
+            return Ok(if time == Time::Look { passage.looking() } else { passage });
+        }
+        if time != Time::Enough {
+            // It goes in whatever its deadline: it is not asked for it again when its turn comes.
+            context.deadline = None;
+        }
+        Err(None)
+    }
+
     #[cold]
     fn queue_up(&self, context: &CallContext, now: Timestamp) -> Admission<Passage, ShedderWait<A, T>> {
         if self.refusals.lets_through(Reason::Overloaded) {
@@ -208,24 +231,15 @@ impl<A: LimitAlgorithm, T: Timer, R: Entropy> Gate for QueueingLoadShedder<A, T,
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<Passage, ShedderWait<A, T>> {
         let (mut context, now) = (context(), now());
-        context.cost = context.cost.min(MAX_COST);
-        if context.exempt {
-            return Admission::Admitted(self.line.limiter().begin_exempt(context.cost, now));
+        match self.enter(&mut context, now) {
+            Ok(passage) => Admission::Admitted(passage),
+            Err(Some(rejection)) => Admission::Refused(rejection),
+            Err(None) => self.queue_up(&context, now),
         }
-        let until = |deadline| self.line.limiter().time_until(deadline, now);
-        let time = context.deadline.map_or(Time::Enough, until);
-        if time == Time::TooLittle && !self.refusals.lets_through(Reason::DeadlineTooClose) {
-            return Admission::Refused(self.refusals.rejection(Reason::DeadlineTooClose, context.criticality));
-        }
-        if let Ok(seen) = self.line.limiter().word().enter_if_nobody_waits(context.cost, context.criticality as u32) {
-            let passage = self.line.begin(seen, context.cost, now);
-            return Admission::Admitted(if time == Time::Look { passage.looking() } else { passage });
-        }
-        if time != Time::Enough {
-            // It goes in whatever its deadline: it is not asked for it again when its turn comes.
-            context.deadline = None;
-        }
-        self.queue_up(&context, now)
+    }
+
+    fn admit_at_once(&self, context: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Option<Passage> {
+        self.enter(&mut context(), now()).ok()
     }
 
     #[inline]

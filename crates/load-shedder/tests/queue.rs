@@ -12,8 +12,8 @@ use std::{
 };
 
 use seawall_core::{
-    Admission, CallContext, Class, Clock, Criticality, Env, Gate, GateLayer, Outcome, Pattern, Reason, Rejection,
-    SeededEntropy, Timer, Timestamp, VirtualClock,
+    Admission, CallContext, Class, Clock, Criticality, Enforced, Env, Gate, GateLayer, Outcome, Pattern, Reason,
+    Rejection, SeededEntropy, Timer, Timestamp, VirtualClock,
 };
 use seawall_load_shedder::{
     Enforcement, Error, Fixed, LimitAlgorithm, LoadShedder, LoadShedderError, NewestFirst, Percent, QueueDiscipline,
@@ -886,4 +886,44 @@ fn in_the_shadow_a_call_that_comes_too_late_goes_in_and_is_counted() {
     assert!(matches!(admissions, (Admission::Admitted(_), Admission::Admitted(_))));
     assert_eq!((layer.gate().would_have_refused(), failing_fast.would_have_refused()), (1, 1));
     assert_eq!((layer.gate().in_flight(), failing_fast.in_flight()), (1, 1));
+}
+
+#[test]
+fn a_call_that_is_spared_before_a_full_queue_takes_nobodys_place_in_it() {
+    let config = QueueingShedderConfig::default().with_max_queued(1).unwrap();
+    let clock = VirtualClock::starting_at(Timestamp::from_nanos(1_000_000_000));
+    let gate = QueueingLoadShedder::with_algorithm(Fixed::new(1).unwrap(), config, clock.clone());
+    let layer: GateLayer<Enforced<QueueingLoadShedder<Fixed, VirtualClock>>, _> =
+        GateLayer::with_env(Enforced::new(gate, Enforcement::Enforce), Env::new().with_clock(clock));
+    let mut inside = Box::pin(layer.run(pending::<Result<(), Infallible>>()));
+    let mut waits = Box::pin(layer.run(ready(Ok::<_, Infallible>(1))));
+    assert!(poll(&mut inside).is_pending() && poll(&mut waits).is_pending());
+
+    layer.gate().enforce(Enforcement::Shadow);
+    assert_eq!(poll(&mut Box::pin(layer.run(ready(Ok::<_, Infallible>(2))))), Poll::Ready(Ok(2)));
+
+    assert_eq!((layer.gate().spared(), layer.gate().gate().queued()), (1, 1));
+    assert!(poll(&mut waits).is_pending());
+    drop(inside);
+    assert_eq!(poll(&mut waits), Poll::Ready(Ok(1)));
+    assert_eq!(layer.gate().gate().in_flight(), 0);
+}
+
+#[test]
+fn who_does_not_wait_goes_in_as_who_would_and_is_refused_where_who_would_is() {
+    let (layer, clock) = queueing(1, 1);
+    let (gate, now) = (layer.gate(), || clock.now());
+    let at_once = |context: CallContext| gate.admit_at_once(|| context, now);
+
+    let passage = at_once(CallContext::new()).expect("there is room");
+    assert!(at_once(CallContext::new()).is_none());
+    let exempt = at_once(CallContext::new().with_exempt(true)).expect("whatever the load");
+    assert_eq!((gate.in_flight(), gate.queued()), (2, 0));
+    for passage in [passage, exempt] {
+        gate.finish(passage, Outcome::Finished(Class::Success), now);
+    }
+
+    gate.shed_below(Criticality::Critical);
+    assert!(at_once(CallContext::new()).is_none());
+    assert_eq!(gate.in_flight(), 0);
 }

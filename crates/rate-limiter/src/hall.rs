@@ -148,6 +148,15 @@ impl<G: LimitKeys<Q>, Q: Key + ?Sized> Hall<G, Q> {
         }
     }
 
+    /// Whether a call of `key`, whose hash that is, goes on at once: its turn is now.
+    pub(crate) fn enter(&self, key: &Q, hash: u64, cost: u32, now: Timestamp) -> bool {
+        let group = self.limiter.shares(key).unwrap_or(hash);
+        self.serve(hash, group, now);
+        // It may not wait for a turn that is to come.
+        let turn = self.turn(&self.lock(), key, (hash, group), Call { cost, until: now, deadline: now, now });
+        turn.is_ok() && self.limiter.take(key, cost, now).is_ok()
+    }
+
     /// When the turn of a call is that comes now, or why it may not wait for it.
     fn turn(&self, roll: &RollOf<G, Q>, key: &Q, (hash, group): (u64, u64), call: Call) -> Result<Turn, Rejection> {
         let Call { cost, until, deadline, now } = call;

@@ -163,6 +163,19 @@ pub trait AdmitKey<Q: ?Sized>: Gate {
         context: impl FnOnce() -> CallContext,
         now: impl FnOnce() -> Timestamp,
     ) -> Admission<Self::Ticket, Self::Wait>;
+
+    /// The same for a call that does not wait, as [`Gate::admit_at_once`].
+    fn admit_key_at_once(
+        &self,
+        key: &Q,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Option<Self::Ticket> {
+        match self.admit_key(key, context, now) {
+            Admission::Admitted(ticket) => Some(ticket),
+            Admission::Refused(_) | Admission::Queued(_) => None,
+        }
+    }
 }
 
 impl<Q: Hash + ?Sized> AdmitKey<Q> for KeyedGcra {

@@ -169,6 +169,11 @@ impl<L: Limit, T: Timer> Gate for QueueingLimit<L, T> {
         self.queue_up(cost, &context, now)
     }
 
+    fn admit_at_once(&self, context: impl FnOnce() -> CallContext, now: impl FnOnce() -> Timestamp) -> Option<()> {
+        let cost = context().cost.max(1);
+        if self.line.queued() == 0 { Limit::take(&self.line.limit, cost, now()).ok() } else { None }
+    }
+
     fn finish(&self, (): (), _: Outcome, _: impl FnOnce() -> Timestamp) {}
 
     /// Whether nobody waits and the limit is as one that is built anew.

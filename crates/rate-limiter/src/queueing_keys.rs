@@ -208,6 +208,21 @@ impl<G: LimitKeys<Q>, Q: Key + ?Sized, T: Timer> AdmitKey<Q> for QueueingKeys<G,
         }
         self.queue_up(key, cost, &context, now)
     }
+
+    fn admit_key_at_once(
+        &self,
+        key: &Q,
+        context: impl FnOnce() -> CallContext,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Option<()> {
+        let (context, now) = (context(), now());
+        let cost = context.cost.max(1);
+        if self.queued() == 0 {
+            return self.limiter.take(key, cost, now).ok().map(drop);
+        }
+        let (hall, hash) = self.hall(key);
+        hall.enter(key, hash, cost, now).then_some(())
+    }
 }
 
 /// For a layer that knows no key: its calls do not wait.
