@@ -15,7 +15,13 @@ use seawall::{
     Reason, Rejection,
     bulkhead::{BulkheadConfig, BulkheadLayer},
     circuit_breaker::{BreakerConfig, CircuitBreakerLayer},
-    core::{Class, Criticality, MetricsObserver, Observer, Outcome, Pattern},
+    core::{
+        Class, Clock, Criticality, Enforced, Enforcement, MetricsObserver, Observer, Outcome, Pattern, VirtualClock,
+    },
+    rate_limiter::{
+        AdaptiveQuota, AdaptiveRate, DistributedKeyedGcra, DistributedQuota, Gcra, KeyedGcra, OneQuota, Plan, Plans,
+        QueueingGcra, QueueingKeyedGcra, QueueingQuota, Quota, Quotas, RateLimiterMetrics,
+    },
 };
 
 /// Those whose layers tell an observer.
@@ -96,11 +102,29 @@ fn tell_everything(pattern: Pattern) {
     }
 }
 
+fn scrape_every_limiter() -> Result<(), Box<dyn std::error::Error>> {
+    let (metrics, clock) = (RateLimiterMetrics::new("x"), VirtualClock::new());
+    let (now, quota) = (clock.now(), Quota::per_second(10)?);
+    metrics.scrape(&Gcra::new(quota), now);
+    metrics.scrape_queueing(&QueueingGcra::new(QueueingQuota::new(quota), clock.clone()), now);
+    let lines = QueueingKeyedGcra::<str, _>::new(QueueingQuota::new(KeyedGcra::new(quota)), clock);
+    metrics.scrape_lines(&lines);
+    metrics.scrape_keyed(lines.limiter(), now);
+    let quotas = Quotas::new().with(OneQuota::keyed(quota).with_name("each")?);
+    metrics.scrape_quotas(&quotas.with(OneQuota::shared(quota).with_name("all")?), now);
+    metrics.scrape_plans(&Plans::new(quota, Plan::new(quota, quota))?, now);
+    metrics.scrape_adaptive(&AdaptiveRate::new(AdaptiveQuota::default()));
+    metrics.scrape_distributed(&DistributedKeyedGcra::new(DistributedQuota::new(quota, 2)?).figures());
+    metrics.scrape_enforced(&Enforced::new(Gcra::new(quota), Enforcement::Shadow));
+    Ok(())
+}
+
 #[test]
 fn the_table_in_the_documentation_is_what_is_registered() {
     let registered = Registered::default();
     metrics::with_local_recorder(&registered, || {
         PATTERNS.into_iter().for_each(tell_everything);
+        scrape_every_limiter().unwrap();
         let judged = BreakerConfig::builder().min_calls(1).build().unwrap();
         let breaker = CircuitBreakerLayer::with_env(judged, seawall::http::env());
         let call = breaker.run(ready(Ok::<_, std::io::Error>(http::Response::new(()))));
