@@ -256,7 +256,7 @@ impl<G: LimitKeys<Q>, Q: Key + ?Sized> Hall<G, Q> {
         let since = line.waits_since.max(group.waits_since).max(oldest).min(now);
         let due = self.first_turn_in(key, cost, since).map_or(now, |wait| since.saturating_add(wait).min(now));
         let taken = match self.limiter.take(key, cost, due) {
-            Err(refused) if due < now && refused.reason() != Reason::TooHeavy => self.limiter.take(key, cost, now),
+            Err(_) if due < now => self.limiter.take(key, cost, now),
             taken => taken,
         };
         match taken {
@@ -387,6 +387,34 @@ impl<G: LimitKeys<Q>, Q: Key + ?Sized> Drop for Waits<G, Q> {
             self.hall.limiter.give_back(borrowed::<Q>(&self.key), taken, self.cost);
             self.hall.wake_firsts(spot.key, spot.group);
         }
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use super::*;
+    use crate::{KeyedGcra, Quota};
+
+    #[test]
+    fn in_all_halls_together_no_more_wait_than_may() {
+        let limiter = Arc::new(KeyedGcra::new(Quota::per_second(1).expect("in range")));
+        let together = Together::new(2);
+        let hall = || Arc::new(Hall::new(Arc::clone(&limiter), 9, Duration::from_secs(9), Arc::clone(&together)));
+        let (one, other) = (hall(), hall());
+        let call = Call { cost: 1, until: Timestamp::MAX, deadline: Timestamp::MAX, now: Timestamp::ZERO };
+        limiter.take(&1_u8, 1, call.now).expect("nobody was before it");
+        let join = |hall: &Arc<Hall<KeyedGcra, u8>>| match Hall::join(hall, &1, 1, call) {
+            Told::Waiting(waits, _) => Ok(waits),
+            Told::Refused(refused) => Err(refused.reason()),
+            Told::Served => panic!("the quota is used up"),
+        };
+
+        let first = join(&one);
+        let _second = join(&other);
+        assert_eq!((join(&one).err(), join(&other).err()), (Some(Reason::QueueFull), Some(Reason::QueueFull)));
+        drop(first);
+
+        assert!(join(&other).is_ok(), "one has left");
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use proptest::prelude::*;
 use seawall_core::{Reason, Timestamp};
-use seawall_rate_limiter::{Plan, Plans, Quota};
+use seawall_rate_limiter::{Ahead, LimitKeys, Plan, Plans, Quota};
 
 /// Full at `most`; a call takes `interval` of it, and what is owed is below zero.
 #[derive(Clone)]
@@ -31,7 +31,12 @@ impl Bucket {
 
     /// How long until `cost` can be taken and `kept` calls of the burst are left; nothing: never.
     fn wait(&self, cost: i128, kept: i128) -> Option<i128> {
-        let needed = (cost + kept) * self.interval;
+        self.wait_behind(0, cost, kept)
+    }
+
+    /// The same when `ahead` is taken before.
+    fn wait_behind(&self, ahead: i128, cost: i128, kept: i128) -> Option<i128> {
+        let needed = (ahead + cost + kept) * self.interval;
         (cost + kept <= self.burst).then(|| (needed - self.level).max(0))
     }
 
@@ -80,6 +85,18 @@ impl Truth {
         soonest
     }
 
+    /// How long until a call has its turn behind others: of its own quota, of what its plan has, of what it may borrow.
+    fn turns(&mut self, plan: usize, tenant: u8, cost: i128, ahead: [i128; 3]) -> [Option<i128>; 3] {
+        let [of_key, sharing, in_all] = ahead;
+        let of_plan = &self.plans[plan];
+        let lent = self.all.wait_behind(in_all, cost, self.all.kept());
+        let soonest = |turn: Option<i128>| turn.into_iter().chain(lent).min();
+        let (within, beyond) =
+            (of_plan.wait_behind(sharing, cost, 0), of_plan.wait_behind(sharing, cost, of_plan.kept()));
+        let (shared, borrowed) = (soonest(within), soonest(beyond));
+        [self.tenant(plan, tenant).wait_behind(of_key, cost, 0), shared, borrowed]
+    }
+
     fn charge(&mut self, plan: usize, tenant: u8, cost: i128) {
         self.tenant(plan, tenant).take(cost);
         self.plans[plan].take(cost);
@@ -95,6 +112,7 @@ fn quota(interval: u64, burst: u32) -> Quota {
 enum Step {
     Pass(u64),
     Take { plan: usize, tenant: u8, cost: u32 },
+    Look { plan: usize, tenant: u8, cost: u32, ahead: [u8; 3] },
     Charge { plan: usize, tenant: u8, cost: u32 },
 }
 
@@ -103,6 +121,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => prop_oneof![5 => 0..60_u64, 1 => 0..2_000_u64].prop_map(Step::Pass),
         8 => call().prop_map(|(plan, tenant, cost)| Step::Take { plan, tenant, cost }),
+        2 => (call(), any::<[u8; 3]>())
+            .prop_map(|((plan, tenant, cost), ahead)| Step::Look { plan, tenant, cost, ahead }),
         1 => call().prop_map(|(plan, tenant, cost)| Step::Charge { plan, tenant, cost }),
     ]
 }
@@ -141,6 +161,18 @@ proptest! {
                 Step::Charge { plan, tenant, cost } => {
                     limiter.charge(&(NAMES[plan], tenant), cost, at);
                     truth.charge(plan, tenant, cost.into());
+                }
+                Step::Look { plan, tenant, cost, ahead } => {
+                    let key = (NAMES[plan], tenant);
+                    let mut others = Ahead::default();
+                    (others.sharing, others.in_all) = (ahead[1].into(), ahead[2].into());
+                    let said = [
+                        limiter.own_turn_in(&key, ahead[0].into(), cost, at),
+                        limiter.shared_turn_in(&key, others, cost, at),
+                        limiter.borrowed_turn_in(&key, others, cost, at),
+                    ];
+                    let said = said.map(|turn| turn.map(|wait| i128::try_from(wait.as_nanos()).unwrap()));
+                    prop_assert_eq!(said, truth.turns(plan, tenant, cost.into(), ahead.map(i128::from)));
                 }
                 Step::Take { plan, tenant, cost } => {
                     let said = limiter.take(&(NAMES[plan], tenant), cost, at);

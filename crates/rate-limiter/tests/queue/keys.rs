@@ -10,13 +10,13 @@ use seawall_rate_limiter::{
 
 use super::Task;
 
-const INTERVAL: Duration = Duration::from_nanos(10);
+pub(super) const INTERVAL: Duration = Duration::from_nanos(10);
 
-fn quota(burst: u32) -> Quota {
+pub(super) fn quota(burst: u32) -> Quota {
     Quota::every(INTERVAL).and_then(|quota| quota.with_burst(burst)).expect("in range")
 }
 
-fn lines<G: LimitKeys<Q>, Q: seawall_rate_limiter::Key>(
+pub(super) fn lines<G: LimitKeys<Q>, Q: seawall_rate_limiter::Key>(
     limiter: G,
     max_queued: usize,
 ) -> (QueueingKeys<G, Q, VirtualClock>, VirtualClock) {
@@ -25,7 +25,7 @@ fn lines<G: LimitKeys<Q>, Q: seawall_rate_limiter::Key>(
     (QueueingKeys::new(quota.with_max_wait(Duration::from_secs(1)).expect("above zero"), clock.clone()), clock)
 }
 
-fn ask<G: LimitKeys<Q>, Q: seawall_rate_limiter::Key>(
+pub(super) fn ask<G: LimitKeys<Q>, Q: seawall_rate_limiter::Key>(
     limiter: &QueueingKeys<G, Q, VirtualClock>,
     key: &Q,
     clock: &VirtualClock,
