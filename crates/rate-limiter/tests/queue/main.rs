@@ -3,6 +3,7 @@
 
 mod keys;
 mod limits;
+mod lists;
 mod moving_up;
 mod oracle;
 mod sharing;
