@@ -159,3 +159,51 @@ impl Figures {
         f64::INFINITY
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 10 * TENTH;
+
+    /// Ten seconds of a hundred calls a second, of which so many are answered in each.
+    fn answering(by_second: [u64; 10]) -> Figures {
+        let mut figures = Figures::new(10 * SECOND, 0, 1);
+        for (tenth, count) in figures.tenths.iter_mut().take(100).enumerate() {
+            *count = Count { begun: 10, answered: by_second[tenth / 10] / 10 };
+        }
+        figures
+    }
+
+    #[test]
+    fn recovery_is_the_first_second_in_which_95_of_100_calls_are_answered() {
+        let figures = answering([100, 100, 0, 0, 0, 50, 100, 100, 100, 100]);
+
+        // A second that begins at 5.9 s has five unanswered calls.
+        assert!((figures.recovery(2 * SECOND) - 3.9).abs() < 1e-9, "{}", figures.recovery(2 * SECOND));
+        assert!((figures.recovery(0) - 0.0).abs() < 1e-9);
+        assert!(answering([90; 10]).recovery(0).is_infinite());
+    }
+
+    #[test]
+    fn a_critical_call_is_passed_over_when_another_of_its_tenth_of_a_second_is_answered() {
+        let mut figures = Figures::new(SECOND, 0, 1);
+        for (began, class, answered) in [
+            // Alone with what was lost, too: nobody was preferred.
+            (0, 3, false),
+            (0, 2, false),
+            (0, 3, true),
+            // Another was answered.
+            (TENTH, 3, false),
+            (TENTH, 0, true),
+            (2 * TENTH - 1, 3, false),
+            (2 * TENTH, 1, true),
+        ] {
+            figures.add(began, class, answered);
+        }
+
+        assert_eq!(figures.passed_over(), 2);
+        assert_eq!(figures.criticalities[3], Count { begun: 4, answered: 1 });
+        assert_eq!(figures.calls, Count { begun: 7, answered: 3 });
+    }
+}

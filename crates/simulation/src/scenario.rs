@@ -31,7 +31,7 @@ pub struct Clients {
     pub count: u32,
     /// How calls come.
     pub load: Load,
-    /// How long one attempt may take, and the whole call counted from its first attempt: nanoseconds.
+    /// How long one attempt may take, in nanoseconds. An answer counts when it comes within that of its attempt.
     pub timeout: u64,
     /// Attempts per call. 1: no retries.
     pub attempts: u32,

@@ -83,17 +83,9 @@ pub fn fair(kinds: &[Kind], protection: Protection, demands: &[f64], seeds: &[u6
         shares.push(GREED);
         scenario.clients = Clients { tenants: shares, ..Clients::open(kind, load) };
         let figures = World::run(&scenario);
-        let nine = figures.tenants.iter().take(TENANTS - 1);
-        let answered = |part: usize| figures.tenants.iter().map(|tenant| tenant[part].answered).sum::<u64>();
-        let shares: [f64; PARTS] = std::array::from_fn(|part| answered(part) as f64 / TENANTS as f64);
-        let errors: Vec<f64> = nine
-            .map(|tenant| {
-                let due: f64 = tenant.iter().zip(shares).map(|(count, share)| share.min(count.begun as f64)).sum();
-                let got: u64 = tenant.iter().map(|count| count.answered).sum();
-                (1.0 - got as f64 / due.max(1.0)).max(0.0)
-            })
-            .collect();
-        let all: u64 = (0..PARTS).map(answered).sum();
+        let mut errors = lacks(&figures.tenants);
+        errors.truncate(TENANTS - 1);
+        let all: u64 = figures.tenants.iter().flatten().map(|count| count.answered).sum();
         let seconds = (scenario.length - scenario.warm_up) as f64;
         Fair {
             kind: (*kind).clone(),
@@ -104,4 +96,43 @@ pub fn fair(kinds: &[Kind], protection: Protection, demands: &[f64], seeds: &[u6
             goodput: all as f64 / (seconds * kind.capacity()),
         }
     })
+}
+
+/// By tenant, the part that it lacks of what is due to it.
+fn lacks(tenants: &[[Count; PARTS]]) -> Vec<f64> {
+    let answered = |part: usize| tenants.iter().map(|tenant| tenant[part].answered).sum::<u64>();
+    let shares: [f64; PARTS] = std::array::from_fn(|part| answered(part) as f64 / tenants.len() as f64);
+    let lack = |tenant: &[Count; PARTS]| {
+        let due: f64 = tenant.iter().zip(shares).map(|(count, share)| share.min(count.begun as f64)).sum();
+        let got: u64 = tenant.iter().map(|count| count.answered).sum();
+        (1.0 - got as f64 / due.max(1.0)).max(0.0)
+    };
+    tenants.iter().map(lack).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(parts: &[(u64, u64)]) -> [Count; PARTS] {
+        std::array::from_fn(|part| {
+            let (begun, answered) = parts.get(part).copied().unwrap_or_default();
+            Count { begun, answered }
+        })
+    }
+
+    #[test]
+    fn what_is_due_is_an_even_share_of_each_part_of_the_run_or_what_was_asked_for_if_that_is_less() {
+        // 40 answers, then 20: shares of 10 and of 5.
+        let greedy = tenant(&[(900, 27), (900, 10)]);
+        let modest = tenant(&[(4, 4), (4, 4)]);
+        let starved = tenant(&[(30, 4), (30, 2)]);
+        let late = tenant(&[(50, 5), (50, 4)]);
+
+        let lacks = lacks(&[greedy, modest, starved, late]);
+
+        for (lack, due) in lacks.iter().zip([0.0, 0.0, 0.6, 0.4]) {
+            assert!((lack - due).abs() < 1e-9, "{lacks:?}");
+        }
+    }
 }
