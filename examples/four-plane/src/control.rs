@@ -95,6 +95,11 @@ impl Control {
         }
     }
 
+    /// How many requests are under way, as far as the edges say so within 0.3 s.
+    pub(crate) async fn under_way(&self) -> f64 {
+        scrape::under_way(self).await
+    }
+
     /// Scrapes, and carries the faults out, until the process ends.
     pub async fn work(self) {
         let scraping = scrape::run(self.clone());

@@ -120,6 +120,11 @@ pub enum FromInstance {
     },
     /// Sent by the state instance before `Listening`: what its two parts are.
     State(StateParts),
+    /// Sent as the last thing by an instance that cannot serve: what is wrong, which file or field holds it, and what is allowed.
+    Failed {
+        /// The text of the error.
+        cause: String,
+    },
     /// Something worth a line in the page's list of events.
     Event {
         /// One sentence.

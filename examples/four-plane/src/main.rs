@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say::err(format_args!("four-plane: {error:#}"));
+            if std::env::args_os().nth(1).is_some_and(|command| command == "instance") {
+                supervisor::child::failed(&error);
+            }
             if error.is::<ConfigError>() { ExitCode::from(MISTAKE) } else { ExitCode::FAILURE }
         }
     }

@@ -36,7 +36,7 @@ const SAME_WISH: Duration = Duration::from_secs(1);
 /// Starts the stack, serves until SIGINT or SIGTERM, drains, and returns when nothing is left.
 ///
 /// # Errors
-/// [`ConfigError`] when it cannot run as asked; any other error when it does not come up.
+/// [`ConfigError`] when it cannot run as asked; any other error when it does not come up, or ends before what was under way.
 pub async fn run(options: RunOptions) -> anyhow::Result<()> {
     reach_servers(&options).await?;
     if let Some(path) = &options.ready_file {
@@ -59,17 +59,31 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
     if outcome.is_ok() && stop.asked_at.is_none() {
         stop.asked().await;
     }
+    let control = stack.control.clone();
     let draining = async {
         say::err("draining; once more, after a second, stops at once");
-        stack.drain().await;
+        match stack.drain().await {
+            0 => Ok(()),
+            killed => Err(Undrained::Killed { killed }),
+        }
     };
-    tokio::select! {
-        () = draining => {}
+    let drained = tokio::select! {
+        drained = draining => drained,
         // Returning drops every child's pipe and handle, which ends them.
-        () = stop.asked_again() => say::err("stopped without draining"),
-    }
+        () = stop.asked_again() => Err(Undrained::Stopped { cut: control.under_way().await }),
+    };
     drop((port, folder));
-    outcome
+    outcome?;
+    Ok(drained?)
+}
+
+/// Why the stack did not end in good order.
+#[derive(Debug, thiserror::Error)]
+enum Undrained {
+    #[error("stopped without draining; requests that were cut: {cut}")]
+    Stopped { cut: f64 },
+    #[error("instances that did not finish in time and were killed: {killed}; what they had under way was cut")]
+    Killed { killed: usize },
 }
 
 async fn reach_servers(options: &RunOptions) -> Result<(), ConfigError> {
@@ -140,10 +154,10 @@ impl Stack {
         Ok(())
     }
 
-    /// Stops sending, lets every instance finish, then the control plane.
-    async fn drain(self) {
+    /// Stops sending, lets every instance finish, then the control plane. Returns how many instances had to be killed.
+    async fn drain(self) -> usize {
         self.control.load.stop().await;
-        self.supervisor.drain().await;
+        let killed = self.supervisor.drain().await;
         self.draining.send_replace(true);
         if tokio::time::timeout(CONTROL_LIMIT, self.serving).await.is_err() {
             say::err(format_args!(
@@ -151,6 +165,7 @@ impl Stack {
                 CONTROL_LIMIT.as_secs()
             ));
         }
+        killed
     }
 }
 

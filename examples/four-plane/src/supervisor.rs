@@ -106,11 +106,13 @@ impl Supervisor {
         let _gone = self.inbox.send(actor::Message::Faults(faults)).await;
     }
 
-    /// Drains every instance, those nearest to the users first, and returns when the last process has ended.
-    pub async fn drain(&self) {
+    /// Drains every instance, those nearest to the users first, and returns when the last process has ended: how many
+    /// had to be killed since they did not finish.
+    pub async fn drain(&self) -> usize {
         let (done, ended) = oneshot::channel();
-        if self.inbox.send(actor::Message::Drain { done }).await.is_ok() {
-            let _gone = ended.await;
+        if self.inbox.send(actor::Message::Drain { done }).await.is_err() {
+            return 0;
         }
+        ended.await.unwrap_or_default()
     }
 }

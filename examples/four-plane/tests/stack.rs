@@ -4,7 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use four_plane::client::{Client, ClientError};
+use four_plane::config::RunOptions;
+use four_plane::control::events::Events;
 use four_plane::data;
+use four_plane::supervisor::{Plan, Supervisor};
 use four_plane::trial::{Stack, instance, items, service};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -261,6 +264,18 @@ async fn an_interrupted_stack_finishes_what_is_in_flight_and_exits_with_0() {
 async fn who_asks_once_more_after_a_while_does_not_wait_for_the_drain() {
     let mut stack = start(&["--load", "20", "--drain-grace", "50"]).await;
     let pids = pids(&stack);
+    // A fault would end with the drain: what stops the gateways is no fault of ours.
+    let gateways = stack.ready().processes.iter().filter(|process| process.service == "gateway");
+    let gateways: Vec<_> = gateways.map(|process| process.pid.to_string()).collect();
+    let signal = async |name: &str| {
+        let command = format!("kill -{name} {}", gateways.join(" "));
+        Command::new("sh").arg("-c").arg(command).status().await.unwrap().success()
+    };
+    assert!(signal("STOP").await);
+    let url = format!("{}/catalog/popular", stack.ready().edge);
+    let cut = tokio::spawn(async move { Client::new().get(&url, SOON).await });
+    let under_way = |status: &Value| service(status, "edge")["in_flight"].as_f64().is_some_and(|count| count > 0.0);
+    stack.until("a request is under way", SOON, under_way).await.unwrap();
 
     let asking = async {
         // Most of them come too soon; none can be sent to a process that has ended.
@@ -270,8 +285,70 @@ async fn who_asks_once_more_after_a_while_does_not_wait_for_the_drain() {
     };
     tokio::time::timeout(SOON, asking).await.expect("it stops at once");
 
-    stack.ended(SOON).await.unwrap();
+    let status = stack.ended(SOON).await.unwrap();
+    signal("CONT").await;
+    let said = stack.said();
+    assert_eq!(status.code(), Some(1), "{said}");
+    let count = said
+        .lines()
+        .find_map(|line| line.strip_prefix("four-plane: stopped without draining; requests that were cut: "));
+    assert!(count.is_some_and(|count| count.parse::<u32>().is_ok_and(|count| count >= 1)), "{said}");
+    assert!(cut.await.unwrap().is_err());
     assert!(all_gone(&pids).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_has_to_kill_an_instance_does_not_exit_with_0() {
+    let mut stack = start(&["--load", "0", "--drain-grace", "0"]).await;
+    let (_, stopped) = address(&stack, "catalog/1");
+    let signal = async |name: &str| {
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {stopped}")).status().await;
+        sent.unwrap().success()
+    };
+    assert!(signal("STOP").await);
+
+    stack.signal("TERM").await.unwrap();
+    let status = stack.ended(SOON).await.unwrap();
+
+    let said = stack.said();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("catalog/1 did not finish within 8 s; killed"), "{said}");
+    assert!(said.contains("four-plane: instances that did not finish in time and were killed: 1;"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_cannot_be_started_again_says_which_file_is_wrong_and_what_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.json");
+    std::fs::write(&keys, "{}").unwrap();
+    let stack = start(&["--load", "0", "--api-keys", keys.to_str().unwrap()]).await;
+
+    std::fs::write(&keys, r#"{"ann": "open-sesame"}"#).unwrap();
+    stack.inject(&json!({"kind": "kill", "target": "gateway/1"})).await.unwrap();
+    let hidden = "ann is \"…\"; allowed is the SHA-256 of a key in 64 hexadecimal digits";
+    let expected = format!("gateway/1 cannot serve: api_keys {}: {hidden}", keys.display());
+    let told = |status: &Value| items(status, "/events").any(|event| event["text"] == expected.as_str());
+    stack.until("the mistake is told", SOON, told).await.unwrap();
+    std::fs::write(&keys, "{}").unwrap();
+    let mended = |status: &Value| instance(status, "gateway/1")["health"] == "pass";
+
+    stack.until("the instance is there again", SOON, mended).await.unwrap();
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_is_gone_is_named() {
+    let events = Events::new();
+    let (_, mut live) = events.follow(None);
+    let options = RunOptions::default();
+    let edge = options.listen;
+    let plan = Plan::new("/nowhere/four-plane".into(), edge, options.capacity, options.instance);
+
+    let _supervisor = Supervisor::start(plan, events);
+
+    let first = tokio::time::timeout(SOON, live.recv()).await.expect("it is told").unwrap();
+    let expected = "/1 cannot be started: /nowhere/four-plane: No such file or directory (os error 2)";
+    assert!(first.text.ends_with(expected), "{}", first.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

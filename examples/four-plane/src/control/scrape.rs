@@ -14,12 +14,16 @@ use super::reading::Reading;
 use super::view::Host;
 use crate::client::{Client, ClientError};
 use crate::clock;
+use crate::link::Role;
 use crate::services::figures;
 
 /// Between two scrapes. The document scrapes every 15 s; a page that people watch wants more.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long one attempt may take.
 const LIMIT: Duration = Duration::from_millis(900);
+/// How long the edges may take to tell what is under way when everything is to end at once.
+const LAST_LIMIT: Duration = Duration::from_millis(300);
+const EDGE: &str = Role::Edge.name();
 /// Before a scrape that broke at once is tried again.
 const AGAIN: Duration = Duration::from_millis(20);
 /// So many failures in a row, and an instance is left alone for a while: one that answers nothing would delay the figures
@@ -51,6 +55,21 @@ pub(super) async fn run(control: Control) {
             control.history.send_modify(|history| history.add("load", pid, now, reading));
         }
     }
+}
+
+/// How many requests are under way at the edges, where every request is. One that does not say so has none.
+pub(super) async fn under_way(control: &Control) -> f64 {
+    let client = Client::new();
+    let mut asked = JoinSet::new();
+    for host in control.hosts().into_iter().filter(|host| host.role == EDGE) {
+        let (client, Some(url)) = (client.clone(), host.url) else { continue };
+        asked.spawn(async move { read(&client, &format!("{url}/metrics"), EDGE, LAST_LIMIT).await });
+    }
+    let counts = asked.join_all().await.into_iter().flatten().map(|reading| {
+        let of_edge = |counts: &BTreeMap<String, f64>| counts.get(EDGE).copied().unwrap_or_default();
+        of_edge(&reading.in_flight) + of_edge(&reading.waiting)
+    });
+    counts.sum()
 }
 
 /// Why there is no reading.
@@ -92,7 +111,7 @@ impl Scraper {
         let (client, retry, role) = (self.client.clone(), self.retry.clone(), host.role);
         begun.spawn(async move {
             let url = format!("{url}/metrics");
-            let read = breaker.run(retry.run(|| read(&client, &url, role))).await;
+            let read = breaker.run(retry.run(|| read(&client, &url, role, LIMIT))).await;
             Some((host.instance, pid, read.ok()?))
         });
     }
@@ -114,8 +133,8 @@ impl Scraper {
     }
 }
 
-async fn read(client: &Client, url: &str, role: &str) -> Result<Reading, Unread> {
-    let answer = client.get(url, LIMIT).await.map_err(|error| match error {
+async fn read(client: &Client, url: &str, role: &str, limit: Duration) -> Result<Reading, Unread> {
+    let answer = client.get(url, limit).await.map_err(|error| match error {
         ClientError::TimedOut { .. } => Unread::Late,
         _ => Unread::Broken,
     })?;

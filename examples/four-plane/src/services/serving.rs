@@ -223,9 +223,12 @@ pub async fn serve(instance: &Instance, serving: &Serving, routes: Router) -> an
         let (public, admin) = (listen(instance.listen, Port::Shared)?, loopback_listener().await?);
         instance.report.listening(public.local_addr()?, admin.local_addr()?, None);
         let public = FaultyListener::new(public, Port::Shared, serving.faults())?;
-        let admin =
-            answer(FaultyListener::new(admin, Port::Own, serving.faults())?, serving.admin(), instance.ending.clone());
-        tokio::try_join!(answer(public, observed, instance.ending.clone()), admin)?;
+        let admin = FaultyListener::new(admin, Port::Own, serving.faults())?;
+        // Tells what is under way for as long as anything is.
+        tokio::select! {
+            served = answer(public, observed, instance.ending.clone()) => served?,
+            failed = axum::serve(admin, serving.admin()) => failed?,
+        }
     } else {
         let listener = FaultyListener::new(listen(instance.listen, Port::Own)?, Port::Own, serving.faults())?;
         instance.report.listening(listener.address(), listener.address(), None);

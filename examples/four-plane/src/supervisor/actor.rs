@@ -38,7 +38,7 @@ pub(super) enum Message {
     Health { index: usize, life: u32, healthy: bool },
     Kill { target: String, reply: oneshot::Sender<Option<String>> },
     Faults(Vec<Fault>),
-    Drain { done: oneshot::Sender<()> },
+    Drain { done: oneshot::Sender<usize> },
     GraceOver,
     StageOver { stage: usize },
 }
@@ -60,14 +60,16 @@ pub(super) struct Actor {
     roster: watch::Sender<Roster>,
     bulletin: watch::Sender<Bulletin>,
     running: Vec<Running>,
-    draining: Option<(Draining, oneshot::Sender<()>)>,
+    draining: Option<(Draining, oneshot::Sender<usize>)>,
+    /// Those that did not finish in time.
+    overdue: usize,
 }
 
 impl Actor {
     pub(super) fn new(plan: Plan, events: Events, inbox: mpsc::Sender<Message>, roster: watch::Sender<Roster>) -> Self {
         let running = roster.borrow().members().iter().map(|_| Running::default()).collect();
         let bulletin = watch::Sender::new(Bulletin::default());
-        Self { plan, events, client: Client::new(), inbox, roster, bulletin, running, draining: None }
+        Self { plan, events, client: Client::new(), inbox, roster, bulletin, running, draining: None, overdue: 0 }
     }
 
     pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
@@ -139,7 +141,8 @@ impl Actor {
                 self.attend(index, life, role, number, pipes);
             }
             Err(error) => {
-                let text = format!("{role}/{number} cannot be started: {error}");
+                let text = format!("{role}/{number} cannot be started: {}: {error}", self.plan.binary.display());
+                say::err(&text);
                 self.events.add(Severity::Error, role.plane(), text);
                 self.later(LONGEST_DELAY, Message::Start { index });
             }
@@ -197,6 +200,9 @@ impl Actor {
             FromInstance::State(parts) => self.roster.send_modify(|roster| roster.state = Some(parts)),
             FromInstance::Event { text, severity } => {
                 self.events.add(Severity::from_name(&severity), role.plane(), text);
+            }
+            FromInstance::Failed { cause } => {
+                self.events.add(Severity::Error, role.plane(), format!("{name} cannot serve: {cause}"));
             }
             FromInstance::Listening { service, admin, cache } => {
                 self.roster.send_modify(|roster| {
@@ -311,6 +317,7 @@ impl Actor {
                 say::err(&text);
                 self.events.add(Severity::Warn, member.role.plane(), text);
                 process.kill();
+                self.overdue = self.overdue.saturating_add(1);
             }
         }
     }
@@ -319,7 +326,7 @@ impl Actor {
     fn drained(&mut self) -> bool {
         let Some((mut draining, done)) = self.draining.take() else { return false };
         let Some(roles) = draining.advance(&self.roster.borrow()) else {
-            let _gone = done.send(());
+            let _gone = done.send(self.overdue);
             return true;
         };
         let begun = self.bulletin.send_if_modified(|bulletin| {

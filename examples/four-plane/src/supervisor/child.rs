@@ -49,6 +49,13 @@ pub async fn serve(arguments: InstanceArguments) -> anyhow::Result<()> {
     .await
 }
 
+/// Tells the parent why an instance ends, for the page: its next life will fail alike until somebody mends that.
+pub fn failed(error: &anyhow::Error) {
+    if let Ok(line) = serde_json::to_string(&FromInstance::Failed { cause: format!("{error:#}") }) {
+        say::out(line);
+    }
+}
+
 /// Ends the instance as the parent would, when somebody else asks for it: first it says so, then it takes nothing new.
 async fn terminated(
     mut terminate: Signal,

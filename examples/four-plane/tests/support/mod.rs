@@ -159,7 +159,7 @@ async fn listening(mut said: mpsc::UnboundedReceiver<FromInstance>) -> (Listenin
             match said.recv().await.expect("it listens before it ends") {
                 FromInstance::Listening { service, admin, cache } => return (service, admin, cache),
                 FromInstance::State(parts) => state = Some(parts),
-                FromInstance::Event { .. } => {}
+                FromInstance::Event { .. } | FromInstance::Failed { .. } => {}
             }
         }
     };
