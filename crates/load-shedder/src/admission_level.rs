@@ -1,8 +1,10 @@
 use seawall_core::Criticality;
 
-/// As many users' levels as there are within a criticality.
-const USERS: usize = 128;
-pub(crate) const LEVELS: usize = 4 * USERS;
+/// Levels within a criticality: so many for what tenants ask for beyond their share, which fall first, and the others for users.
+pub(crate) const BEYOND: u16 = 16;
+const OF_A_CRITICALITY: u16 = 128;
+const USERS: u64 = (OF_A_CRITICALITY - BEYOND) as u64;
+pub(crate) const LEVELS: usize = 4 * OF_A_CRITICALITY as usize;
 /// Of those that were let in so many in a hundred fewer after a window of overload, and more after another.
 const FEWER: u64 = 5;
 const MORE: u64 = 1;
@@ -15,16 +17,30 @@ impl Level {
     /// The level of a call of `tenant`. One tenant has the same level among calls as critical for a whole `turn`, and another in
     /// the next: who is refused is refused consistently, and not for ever.
     pub const fn of(criticality: Criticality, tenant: u64, turn: u64) -> Self {
-        let mixed = tenant.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ turn.wrapping_mul(0xD6E8_FEB8_6659_FD93);
-        let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let user = (mixed >> 57) as u16;
-        Self(((criticality as u16) << 7) | user)
+        let user = (mixed(tenant, turn) >> 32).wrapping_mul(USERS) >> 32;
+        Self::within(criticality, BEYOND.saturating_add(user as u16))
+    }
+
+    /// The level of a call beyond its tenant's share: 0 falls first.
+    pub(crate) const fn beyond_share(criticality: Criticality, rank: u16) -> Self {
+        Self::within(criticality, if rank < BEYOND { rank } else { BEYOND.saturating_sub(1) })
+    }
+
+    const fn within(criticality: Criticality, level: u16) -> Self {
+        Self((criticality as u16) << OF_A_CRITICALITY.ilog2() | level)
     }
 
     /// Its number: 0 goes first, 511 last.
     pub const fn number(self) -> u16 {
         self.0
     }
+}
+
+/// A number for each tenant and turn, of which all bits are worth the same.
+pub(crate) const fn mixed(tenant: u64, turn: u64) -> u64 {
+    let mixed = tenant.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ turn.wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed ^ (mixed >> 29)
 }
 
 /// The level from which on calls are let in: it moves from window to window, so that whole criticalities go first, of the one that

@@ -5,7 +5,9 @@ use seawall_core::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-use crate::{AdmissionLevel, Level, admission_level::LEVELS, config::DEFAULT_RETRY_AFTER, refusals::Refusals};
+use crate::{
+    AdmissionLevel, Level, admission_level::LEVELS, config::DEFAULT_RETRY_AFTER, refusals::Refusals, usage::Usage,
+};
 
 /// The paper's window.
 const WINDOW: u64 = 1_000_000_000;
@@ -15,7 +17,9 @@ const TURN: u64 = 3_600_000_000_000;
 const TOLERATED: u32 = 50;
 
 /// Before a gate that refuses for overload, a [`LoadShedder`](crate::LoadShedder) say: refuses by [`Level`], so that the gate has
-/// little left to refuse, and the same users are refused for an hour instead of some calls of everybody.
+/// little left to refuse, and the same users are refused for an hour instead of some calls of everybody. Of calls that are as critical
+/// those fall first that a tenant asks for beyond its share, a 64th of what all ask for: from whoever asks for most, until it has no
+/// more than the next one. So who floods is cut by itself, and is left its share like everybody.
 ///
 /// For services of which one page or purchase takes many calls: where each call is refused with a chance of a half, of ten calls all
 /// are let in once in a thousand times. Where calls stand alone, and tenants are few, fair turns
@@ -37,7 +41,7 @@ const TOLERATED: u32 = 50;
 /// ```
 ///
 /// # Source
-/// As that of [`AdmissionLevel`]. There overload is what calls wait in a queue; here it is what the gate refuses.
+/// As that of [`AdmissionLevel`]; what is beyond a share is failsafe-go's usage tracker in fixed memory. There overload is what calls wait in a queue; here it is what the gate refuses.
 #[derive(Debug)]
 pub struct ByLevel<G, R = ThreadEntropy> {
     gate: G,
@@ -50,6 +54,7 @@ pub struct ByLevel<G, R = ThreadEntropy> {
     came_through: AtomicU32,
     refused: AtomicU32,
     arrived: Box<[AtomicU32]>,
+    usage: Usage,
 }
 
 impl<G> ByLevel<G> {
@@ -71,6 +76,7 @@ impl<G, R: Entropy> ByLevel<G, R> {
             came_through: AtomicU32::new(0),
             refused: AtomicU32::new(0),
             arrived: (0..LEVELS).map(|_| AtomicU32::new(0)).collect(),
+            usage: Usage::new(),
         }
     }
 
@@ -85,8 +91,14 @@ impl<G, R: Entropy> ByLevel<G, R> {
     }
 
     fn level(&self, context: &CallContext, now: Timestamp) -> Level {
-        let user = if context.tenant == 0 { self.entropy.next_u64() } else { context.tenant };
-        Level::of(context.criticality, user, now.as_nanos() / TURN)
+        let turn = now.as_nanos() / TURN;
+        if context.tenant == 0 {
+            return Level::of(context.criticality, self.entropy.next_u64(), turn);
+        }
+        match self.usage.beyond_share(context.tenant, turn, context.cost) {
+            Some(rank) => Level::beyond_share(context.criticality, rank),
+            None => Level::of(context.criticality, context.tenant, turn),
+        }
     }
 
     /// The window is over: whoever is first to say so closes it.
@@ -100,6 +112,7 @@ impl<G, R: Entropy> ByLevel<G, R> {
         let mut threshold = AdmissionLevel::of_window(self.from.load(Relaxed), arrived);
         threshold.close_window(refused.saturating_mul(TOLERATED) > came_through);
         self.from.store(u32::try_from(threshold.lowest()).unwrap_or_default(), Relaxed);
+        self.usage.close_windows(1_u64.saturating_add(now.saturating_sub(over_at) / WINDOW));
     }
 }
 

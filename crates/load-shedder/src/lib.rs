@@ -63,6 +63,7 @@ mod sway;
 mod tally;
 mod tenant_line;
 mod throttle;
+mod usage;
 mod vegas;
 mod wait;
 mod waiters;
