@@ -132,7 +132,10 @@ impl<L: Limit> Line<L> {
         let since = waiters.waits_since.max(now.saturating_sub(self.limit.lateness(cost))).min(now);
         let due = self.limit.turn_in(0, cost, since).map_or(now, |wait| since.saturating_add(wait).min(now));
         let taken = match self.limit.take(cost, due) {
-            Err(_) if due < now => self.limit.take(cost, now).map(|()| now),
+            // One that no wait helps is due now; without the question a turn takes 100 instructions more.
+            Err(refused) if due < now && refused.reason() != Reason::TooHeavy => {
+                self.limit.take(cost, now).map(|()| now)
+            }
             taken => taken.map(|()| due),
         };
         let turn = match taken {
