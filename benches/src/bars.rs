@@ -23,6 +23,9 @@ const CEILINGS: &[(&str, f64)] = &[
     ("rate-limiter/direct", 49.0),
     ("rate-limiter/keyed-10k", 175.0),
     ("queueing/limiter-depth-10", 1_750.0),
+    // In instructions apart by less than three tenths; in time by more.
+    ("queueing/keys-depth-10", 7_750.0),
+    ("queueing/keys-depth-10000", 9_500.0),
     ("retry/no-retry", 18.0),
     ("retry/budget", 70.0),
     ("stack/client", 660.0),

@@ -149,6 +149,7 @@ impl<K: Copy, O> Roll<K, O> {
 
     /// What those cost who are held and will come before one that is ready, by when they do.
     pub(super) fn held_from(&self, group: u64, now: Timestamp) -> impl Iterator<Item = (Duration, u64)> {
+        // Nobody is held, as a rule: a calendar that is empty is not gone through.
         let group = self.groups.get(&group).filter(|group| group.cost > group.ready_cost);
         let calendar = group.and_then(|group| group.held.as_ref());
         calendar.into_iter().flat_map(move |calendar| calendar.from(now))
@@ -164,8 +165,9 @@ impl<K: Copy, O> Roll<K, O> {
     }
 
     fn first(line: &BTreeMap<(u64, u64), u64>, group: u64) -> Option<Spot> {
-        let (&(group, arrived), &key) = line.range((group, 0)..=(group, u64::MAX)).next()?;
-        Some(Spot { key, group, arrived })
+        // No end is sought: to find it takes longer the more wait.
+        let (&(of, arrived), &key) = line.range((group, 0)..).next()?;
+        (of == group).then_some(Spot { key, group, arrived })
     }
 
     /// The first of a key that its quota holds back.
@@ -175,8 +177,8 @@ impl<K: Copy, O> Roll<K, O> {
         if line.cost == line.ready_cost {
             return None;
         }
-        let (key, arrived) = *self.held_of_key.range((key, 0)..=(key, u64::MAX)).next()?;
-        Some(Spot { key, group, arrived })
+        let (of, arrived) = *self.held_of_key.range((key, 0)..).next()?;
+        (of == key).then_some(Spot { key, group, arrived })
     }
 
     /// Whoever comes last. The key is kept while its line is.
