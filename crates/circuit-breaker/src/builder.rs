@@ -139,7 +139,7 @@ impl BreakerConfigBuilder {
     }
 
     /// What an answer "too busy" counts as. Default [`CountAs::Nothing`]: in simulation a breaker that opens on it
-    /// turns a recovery of under half a second into one of 6 to 16; a throttle answers it.
+    /// turns a recovery at once into one of up to 14 seconds; a throttle answers it.
     pub const fn overload(mut self, count_as: CountAs) -> Self {
         self.overload = count_as;
         self

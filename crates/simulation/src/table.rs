@@ -101,11 +101,21 @@ fn of_recovery(seeds: &[u64]) -> String {
         Protection::KneeQueue,
     ];
     let results = recovery(&protections, &Retries::ALL, seeds);
-    let head = ["server", "kind", "usual load", "retries", "goodput at 3×", "recovered after", "attempts per call"];
+    let head = [
+        "server",
+        "kind",
+        "usual load",
+        "retries",
+        "goodput at 3×",
+        "recovered after",
+        "answered a minute later",
+        "attempts per call",
+    ];
     let mut table = Table::with_head(&head);
     for same in results.chunks(seeds.len().max(1)) {
         let Some(first) = same.first() else { continue };
         let worst = same.iter().map(|result| result.seconds).fold(0.0, f64::max);
+        let least = same.iter().map(|result| result.in_the_end).fold(1.0, f64::min);
         let mean =
             |value: fn(&crate::experiments::Recovery) -> f64| same.iter().map(value).sum::<f64>() / same.len() as f64;
         table.row(&[
@@ -115,6 +125,7 @@ fn of_recovery(seeds: &[u64]) -> String {
             first.case.retries.name().to_owned(),
             format!("{:.2}", mean(|result| result.goodput)),
             seconds(worst),
+            format!("{least:.2}"),
             format!("{:.2}", mean(|result| result.attempts)),
         ]);
     }
