@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_types, reason = "the gate of a test keeps what it hears")]
 use std::{
     future::{Pending, pending},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -117,6 +117,17 @@ fn a_call_that_is_spared_is_never_in_line() {
         assert_eq!(*gate.gate().0.0.lock().expect("nobody panicked"), asked);
         assert_eq!(gate.spared(), spared);
     }
+}
+
+#[test]
+fn a_call_that_is_spared_is_never_in_line_of_a_gate_that_others_hold_too() {
+    let held = Arc::new(Full::default());
+    let gate = Enforced::new(Arc::clone(&held), Enforcement::Shadow);
+
+    assert!(matches!(gate.admit(CallContext::new, || Timestamp::ZERO), Admission::Admitted(None)));
+
+    assert_eq!(*held.0.0.lock().expect("nobody panicked"), ["at once"]);
+    assert_eq!(gate.spared(), 1);
 }
 
 #[test]
