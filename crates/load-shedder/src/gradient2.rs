@@ -272,6 +272,45 @@ mod tests {
         }
     }
 
+    /// Feeds so many windows of a latency, all of whose limit is used.
+    fn feed(gradient2: &mut Gradient2, windows: u32, millis: f64) {
+        for _ in 0..windows {
+            gradient2.update(&Window::new(100, millis * MS, 1.0, 1_000));
+        }
+    }
+
+    /// Whether one window of this latency lowers the limit.
+    fn is_lowered_by(gradient2: &mut Gradient2, millis: f64) -> bool {
+        let before = gradient2.limit();
+        feed(gradient2, 1, millis);
+        gradient2.limit() < before
+    }
+
+    #[test]
+    fn a_server_that_became_quick_is_soon_no_longer_measured_by_how_slow_it_was() {
+        let mut gradient2 = starting_at(100);
+        feed(&mut gradient2, 20, 100.0);
+        assert!(!is_lowered_by(&mut { gradient2 }, 40.0), "quicker than it was: {gradient2:?}");
+
+        feed(&mut gradient2, 50, 10.0);
+
+        // A twelfth of the long window.
+        assert!(is_lowered_by(&mut gradient2, 40.0), "four times as slow as it has become: {gradient2:?}");
+    }
+
+    #[test]
+    fn how_long_callers_wait_in_windows_of_timeouts_is_not_taken_for_the_servers_latency() {
+        for known in [5, 20] {
+            let mut gradient2 = starting_at(100);
+            feed(&mut gradient2, known, 10.0);
+            for _ in 0..5 {
+                gradient2.update(&Window::new(100, 10_000.0 * MS, 1.0, 1_000).with_dropped(51));
+            }
+
+            assert!(is_lowered_by(&mut gradient2, 40.0), "after {known} windows: {gradient2:?}");
+        }
+    }
+
     #[test]
     fn a_window_however_slow_leaves_half_of_the_limit_before_smoothing() {
         let mut gradient2 = starting_at(100);
