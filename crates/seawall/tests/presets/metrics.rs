@@ -5,7 +5,10 @@ use seawall::{
     PresetMetrics,
     bulkhead::{Bulkhead, BulkheadConfig, BulkheadLayer, QueueingBulkheadConfig, QueueingBulkheadLayer},
     core::{Enforced, Enforcement, GateLayer, VirtualClock},
-    load_shedder::{Fixed, LoadShedder, QueueingLoadShedder, QueueingShedderConfig, ThrottleConfig, ThrottleLayer},
+    load_shedder::{
+        Fixed, LimitAlgorithm, LoadShedder, QueueingLoadShedder, QueueingShedderConfig, ThrottleConfig, ThrottleLayer,
+        Window,
+    },
 };
 use tower::{Layer, ServiceExt};
 
@@ -77,6 +80,43 @@ fn a_server_tells_limit_and_calls_inside_and_what_waits_where_it_has_a_queue() {
             "load_shedder_oldest_wait_seconds{name=\"web\"} 0.003",
         ],
     );
+}
+
+/// Falls to a half with the first window, and stays there.
+struct Halved(f64);
+
+impl LimitAlgorithm for Halved {
+    fn limit(&self) -> f64 {
+        self.0
+    }
+
+    fn update(&mut self, _: &Window) {
+        self.0 = 50.0;
+    }
+}
+
+#[test]
+fn a_server_counts_each_deep_cut_of_its_limit_with_a_queue_and_without() {
+    let clock = VirtualClock::new();
+    let layers = seawall::server_with_env(env(&clock));
+    let queue = QueueingLoadShedder::with_algorithm(Halved(100.0), QueueingShedderConfig::default(), clock.clone());
+    let queueing = layers.clone().with_shedder(GateLayer::<QueueingLoadShedder<_, _>, _>::with_env(queue, env(&clock)));
+    let refusing = LoadShedder::with_algorithm(Halved(100.0));
+    let refusing = layers.with_shedder(GateLayer::<LoadShedder<_>, _>::with_env(refusing, env(&clock)));
+    let handler = Handler(Scripted::new(&clock, Does::Take(SECOND)));
+
+    let of_queueing = scraped(
+        || queueing.metrics("web"),
+        || (0..30).for_each(|_| drop(drive(&clock, queueing.layer(handler.clone()).oneshot(get())).0)),
+    );
+    let of_refusing = scraped(
+        || refusing.metrics("web"),
+        || (0..30).for_each(|_| drop(drive(&clock, refusing.layer(handler.clone()).oneshot(get())).0)),
+    );
+
+    for lines in [of_queueing, of_refusing] {
+        assert_has(&lines, &["load_shedder_limit{name=\"web\"} 50", "load_shedder_limit_cuts_total{name=\"web\"} 1"]);
+    }
 }
 
 #[test]
