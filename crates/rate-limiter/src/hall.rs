@@ -174,7 +174,8 @@ impl<G: LimitKeys<Q>, Q: Key + ?Sized> Hall<G, Q> {
         if at > until {
             return Err(refused(Reason::RateLimited).with_retry_after(at.since(until)));
         }
-        if queued >= self.max_queued || self.together.is_full() {
+        // Whose turn is now takes up no room.
+        if at > now && (queued >= self.max_queued || self.together.is_full()) {
             return Err(refused(Reason::QueueFull).with_retry_after(wait));
         }
         let behind_held = line.is_some_and(|line| line.cost > line.ready_cost);
@@ -415,6 +416,21 @@ mod tests {
         drop(first);
 
         assert!(join(&other).is_ok(), "one has left");
+    }
+
+    #[test]
+    fn a_key_whose_quota_is_unused_goes_on_while_there_is_no_room_for_one_that_waits() {
+        let limiter = Arc::new(KeyedGcra::new(Quota::per_second(1).expect("in range")));
+        let hall = Arc::new(Hall::new(Arc::clone(&limiter), 1, Duration::from_secs(9), Together::new(1)));
+        let call = Call { cost: 1, until: Timestamp::MAX, deadline: Timestamp::MAX, now: Timestamp::ZERO };
+        limiter.take(&1_u8, 1, call.now).expect("nobody was before it");
+        let Told::Waiting(_waits, _) = Hall::join(&hall, &1, 1, call) else { panic!("the quota is used up") };
+
+        assert!(matches!(Hall::join(&hall, &2, 2, call), Told::Served));
+        assert!(hall.enter(&3, 3, 1, call.now));
+        assert!(
+            matches!(Hall::join(&hall, &2, 2, call), Told::Refused(refused) if refused.reason() == Reason::QueueFull)
+        );
     }
 }
 
