@@ -105,7 +105,8 @@ impl CgroupReader {
 
     fn cpu_version_1(&self) -> Option<(Duration, f64)> {
         let used = self.number("cpuacct/cpuacct.usage")? / 1_000.0;
-        let quota = self.number("cpu/cpu.cfs_quota_us").filter(|quota| *quota > 0.0)?;
+        let quota = self.number("cpu/cpu.cfs_quota_us")?;
+        let quota = if quota < 0.0 { f64::INFINITY } else { quota };
         Some((micros(used), quota / self.number("cpu/cpu.cfs_period_us")?))
     }
 
@@ -121,9 +122,10 @@ fn micros(micros: f64) -> Duration {
     Duration::try_from_secs_f64(micros / 1e6).unwrap_or_default()
 }
 
-/// `used / limit`, if there is a limit. Version 1 says "none" with a number near 2⁶³.
+/// `used / limit`: of what has no limit nothing is used up, so that a limit that was lifted presses no more. Version 1 says "none"
+/// with a number near 2⁶³.
 fn part(used: f64, limit: f64) -> Option<f64> {
-    (limit > 0.0 && limit < 9e18).then(|| (used / limit).max(0.0))
+    (limit > 0.0).then(|| if limit < 9e18 { (used / limit).max(0.0) } else { 0.0 })
 }
 
 /// A number, or `max` for no limit.
@@ -139,10 +141,10 @@ fn parse_field(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// `quota period`, in microseconds; none without a quota.
+/// `quota period`, in microseconds.
 fn parse_quota(text: &str) -> Option<(f64, f64)> {
     let (quota, period) = text.trim().split_once(' ')?;
-    let (quota, period) = (quota.parse().ok()?, period.parse().ok()?);
+    let (quota, period) = (parse_number(quota)?, period.parse().ok()?);
     (quota > 0.0 && period > 0.0).then_some((quota, period))
 }
 
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_of_version_1_is_read_and_no_limit_is_not_one() {
+    fn a_group_of_version_1_is_read() {
         let root = folder(
             "v1",
             &[
@@ -232,12 +234,39 @@ mod tests {
         );
 
         let known = CgroupReader::below(&root).read(Timestamp::ZERO);
-        fs::write(root.join("memory/memory.limit_in_bytes"), "9223372036854771712").unwrap();
-        let unlimited = CgroupReader::below(&root).read(Timestamp::ZERO);
         fs::remove_dir_all(&root).unwrap();
 
         assert!(close(known.memory, 0.5), "{known:?}");
-        assert_eq!((known.cpu, known.stalled, unlimited.memory), (None, None, None));
+        assert_eq!((known.cpu, known.stalled), (None, None));
+    }
+
+    #[test]
+    fn of_what_has_no_limit_nothing_is_used_up() {
+        let limited = |files: &[(&str, &str)], name| {
+            let root = folder(name, files);
+            let mut reader = CgroupReader::below(&root);
+            let start = Timestamp::from_nanos(1_000_000_000);
+            reader.read(start);
+            let feeling = reader.read(start.saturating_add(Duration::from_secs(1)));
+            fs::remove_dir_all(&root).expect("it was made");
+            (feeling.memory, feeling.cpu)
+        };
+        let version_2 = [
+            ("memory.current", "900\n"),
+            ("memory.max", "max\n"),
+            ("cpu.stat", "usage_usec 1000000\n"),
+            ("cpu.max", "max 100000\n"),
+        ];
+        let version_1 = [
+            ("memory/memory.usage_in_bytes", "900\n"),
+            ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
+            ("cpuacct/cpuacct.usage", "1000000\n"),
+            ("cpu/cpu.cfs_quota_us", "-1\n"),
+            ("cpu/cpu.cfs_period_us", "100000\n"),
+        ];
+
+        assert_eq!(limited(&version_2, "unlimited-2"), (Some(0.0), Some(0.0)));
+        assert_eq!(limited(&version_1, "unlimited-1"), (Some(0.0), Some(0.0)));
     }
 
     #[test]
@@ -246,6 +275,6 @@ mod tests {
         for text in ["", "max", "some", "some avg10=", "-1 0", "a b", "1"] {
             assert_eq!((parse_quota(text), parse_pressure(text)), (None, None), "{text}");
         }
-        assert_eq!(part(1.0, f64::INFINITY), None);
+        assert_eq!((part(1.0, 0.0), part(1.0, f64::NAN)), (None, None));
     }
 }

@@ -99,6 +99,8 @@ impl Pressure {
 #[cfg(all(test, not(seawall_loom)))]
 mod tests {
     use std::{
+        cell::Cell,
+        fs,
         pin::pin,
         task::{Context, Waker},
     };
@@ -148,5 +150,36 @@ mod tests {
         }
 
         assert_eq!(told, [Step::StopRetries, Step::OnlyCritical, Step::Nothing]);
+    }
+
+    #[test]
+    fn the_control_group_is_read_at_once_and_every_second_after_that() {
+        let root = std::env::temp_dir().join(format!("seawall-watch-{}", std::process::id()));
+        fs::create_dir_all(&root).expect("a folder for temporary files");
+        let uses = |bytes: &str| fs::write(root.join("memory.current"), bytes).expect("the folder was just made");
+        fs::write(root.join("memory.max"), "1000").expect("the folder was just made");
+        uses("980");
+        let clock = VirtualClock::starting_at(Timestamp::from_nanos(1_000_000_000));
+        let told = Cell::new(None);
+        {
+            let pressure =
+                Pressure::default().watch(clock.clone(), CgroupReader::below(&root), |floor| told.set(Some(floor)));
+            let mut feel = pin!(pressure);
+            let mut beat = || {
+                clock.advance(BEAT);
+                assert!(feel.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            };
+            // The first poll only falls asleep.
+            beat();
+            beat();
+            assert_eq!(told.get(), Some(Criticality::Critical));
+            uses("100");
+            (1..BEATS_PER_READING).for_each(|_| beat());
+            assert_eq!(told.get(), Some(Criticality::Critical), "it is not read with each beat");
+            beat();
+        }
+        fs::remove_dir_all(&root).expect("it was made");
+
+        assert_eq!(told.get(), Some(Criticality::Sheddable));
     }
 }
