@@ -188,3 +188,36 @@ fn a_call_of_no_key_does_not_wait_and_it_is_idle_when_nobody_does() {
     clock.advance(INTERVAL);
     assert!(!limiter.is_idle(|| clock.now()));
 }
+
+#[test]
+fn a_call_that_does_not_wait_takes_all_that_it_costs_of_its_key_or_nothing_whether_others_wait_or_not() {
+    let (limiter, clock) = lines(KeyedGcra::new(quota(3)), 10);
+    let costs = |key, cost| limiter.admit_key_at_once(&key, || CallContext::new().with_cost(cost), || clock.now());
+    let left = |key| limiter.limiter().standing(&key, clock.now()).remaining();
+    assert_eq!((costs(1, 1), costs(2, 1)), (Some(()), Some(())));
+
+    assert_eq!((costs(1, 3), left(1)), (None, 2), "nobody waits");
+    assert_eq!(costs(3, 3), Some(()));
+    let _waits = ask(&limiter, &3, &clock).unwrap().expect("its quota is used up");
+    assert_eq!((costs(2, 3), left(2)), (None, 2), "another key waits");
+
+    clock.advance(INTERVAL);
+    assert_eq!((costs(2, 3), left(2)), (Some(()), 0));
+}
+
+#[test]
+fn who_waits_and_whose_turn_has_come_is_served_before_a_call_that_does_not_wait() {
+    let (limiter, clock) = lines(Quotas::new().with_shared(quota(1)), 10);
+    let enters = |key| limiter.admit_key_at_once(&key, CallContext::new, || clock.now());
+    assert!(ask(&limiter, &1, &clock).unwrap().is_none());
+    let mut waits = [1, 2].map(|key| ask(&limiter, &key, &clock).unwrap().expect("the shared quota is used up"));
+    assert_eq!(waits.each_mut().map(Task::poll_if_woken), [None, None]);
+
+    clock.advance(INTERVAL);
+    assert_eq!((enters(3), limiter.queued()), (None, 1), "the one turn is that of the first");
+    clock.advance(INTERVAL * 2);
+    assert_eq!((enters(3), limiter.queued()), (Some(()), 0), "one turn was due to the second, and there is another");
+
+    assert_eq!(waits.each_mut().map(Task::poll_if_woken), [Some(Ok(())), Some(Ok(()))]);
+    assert_eq!(enters(4), None, "all is used up");
+}

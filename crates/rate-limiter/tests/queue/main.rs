@@ -252,6 +252,32 @@ fn a_new_quota_serves_the_line_sooner_and_refuses_who_no_longer_fits() {
     assert_eq!(light.poll_if_woken(), Some(Ok(())));
 }
 
+#[test]
+fn a_call_that_does_not_wait_passes_nobody_who_does_though_the_quota_is_free_again() {
+    let (limiter, clock) = limiter(1);
+    assert!(ask(&limiter, &clock, CallContext::new()).unwrap().is_none());
+    let mut waiter = waits(&limiter, &clock);
+    clock.advance(Duration::from_nanos(INTERVAL));
+
+    assert_eq!(limiter.admit_at_once(CallContext::new, || clock.now()), None, "the turn is the waiter's");
+
+    assert_eq!(waiter.poll_if_woken(), Some(Ok(())));
+    clock.advance(Duration::from_nanos(INTERVAL));
+    assert_eq!(limiter.admit_at_once(CallContext::new, || clock.now()), Some(()), "nobody waits");
+}
+
+#[test]
+fn a_call_that_does_not_wait_takes_all_that_it_costs_or_nothing() {
+    let (limiter, clock) = limiter(3);
+    let dear = || limiter.admit_at_once(|| CallContext::new().with_cost(3), || clock.now());
+    assert_eq!(limiter.admit_at_once(CallContext::new, || clock.now()), Some(()));
+
+    assert_eq!((dear(), limiter.standing(clock.now()).remaining()), (None, 2));
+
+    clock.advance(Duration::from_nanos(INTERVAL));
+    assert_eq!((dear(), limiter.standing(clock.now()).remaining()), (Some(()), 0));
+}
+
 /// Wakes nobody, and holds no waker.
 #[derive(Clone, Default)]
 struct Deaf(VirtualClock);
