@@ -71,13 +71,20 @@ fn a_bad_flag_or_value_is_named() {
             &["verify", "--output", "/nowhere/x"],
             "four-plane: --output /nowhere/x: No such file or directory (os error 2)",
         ),
-        (
-            &["instance", "--role", "cdn"],
-            "four-plane: --role is \"cdn\"; allowed is edge, gateway, catalog, recommendation or state",
-        ),
     ] {
         assert_eq!(mistake(arguments), expected);
     }
+}
+
+#[test]
+fn what_an_instance_cannot_do_is_also_told_to_who_started_it() {
+    let output = four_plane(&["instance", "--role", "cdn"]);
+
+    let cause = "--role is \"cdn\"; allowed is edge, gateway, catalog, recommendation or state";
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), format!("four-plane: {cause}\n"));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    assert_eq!(told["failed"]["cause"], cause);
 }
 
 #[test]
